@@ -1,0 +1,119 @@
+//! The configuration: validated, every value in its real type. Each room is given its own part.
+
+pub mod file;
+pub mod resolve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::package::{ChecksumType, Verify};
+use crate::repodata::RenderOptions;
+
+/// Everything the daemon was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub server: ServerConfig,
+    /// Sorted by name; names and URL prefixes are unique, and no path lies inside another's.
+    pub repositories: Vec<RepositoryConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    pub listen: Vec<SocketAddr>,
+    /// For generated .repo files; ends in `/`. `None`: the listening address.
+    pub base_url: Option<String>,
+    /// Largest upload in bytes.
+    pub max_upload: u64,
+}
+
+/// One repository: a directory of RPMs with its own settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RepositoryConfig {
+    /// `[A-Za-z0-9][A-Za-z0-9._-]*`
+    pub name: String,
+    /// Absolute.
+    pub path: PathBuf,
+    /// Decoded, begins and ends with `/`: `/el/9/x86_64/`.
+    pub url: String,
+    /// Where its catalog and pieces lie.
+    pub state_dir: PathBuf,
+    pub write: WriteAccess,
+    pub accept: Accept,
+    pub overwrite: Overwrite,
+    pub verify: Verify,
+    pub metadata: MetadataProfile,
+    pub checksum: ChecksumType,
+    /// `None`: all entries (`-1` in the file).
+    pub changelog_limit: Option<usize>,
+    pub symlinks: Symlinks,
+    pub rescan: Duration,
+    pub settle: Duration,
+    pub settle_max: Duration,
+    pub grace: Duration,
+    pub grace_space: Space,
+    /// Applied to 0666 for files and 0777 for directories that uploads create.
+    pub umask: u32,
+}
+
+impl RepositoryConfig {
+    pub fn render_options(&self) -> RenderOptions {
+        RenderOptions { changelog_limit: self.changelog_limit }
+    }
+
+    /// `<path>/repodata`
+    pub fn repodata_dir(&self) -> PathBuf {
+        self.path.join("repodata")
+    }
+
+    /// `<path>/.createrepod`, holding `lock`, `incoming` and `kept`.
+    pub fn private_dir(&self) -> PathBuf {
+        self.path.join(".createrepod")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteAccess {
+    Off,
+    /// Zero configuration: only clients that are local by product.md's definition.
+    Local,
+    Anyone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// `*.rpm` only (later also the named metadata files).
+    Packages,
+    Any,
+}
+
+/// What happens to an upload whose name is taken. Concerns `.rpm` names only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    Deny,
+    /// Identical bytes are fine, others are refused.
+    Same,
+    Allow,
+}
+
+/// Which compression (later also: which further files) the metadata has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetadataProfile {
+    Zstd,
+    Gzip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symlinks {
+    Never,
+    /// Followed when the target lies inside the repository.
+    Inside,
+    Anywhere,
+}
+
+/// An amount of disk: of the file system's size, or absolute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    Percent(u8),
+    Bytes(u64),
+}

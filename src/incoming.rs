@@ -1,0 +1,1 @@
+//! The only way a package enters the tree: staged, checked, synced, renamed.

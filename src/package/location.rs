@@ -1,0 +1,139 @@
+//! Where a package lies inside its repository.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Path of a file inside its repository, such as `Packages/h/hello-1.0-1.noarch.rpm`.
+///
+/// UTF-8, relative, `/` between its parts, and free of empty parts, `.`, `..` and NUL, so joining
+/// it to the repository's root cannot leave the repository (symbolic links are the reader's concern).
+/// Orders by bytes, which is the order of publication among files of the same second.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location(Box<str>);
+
+/// A text that is no [`Location`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a path inside a repository: {why}")]
+pub struct LocationError {
+    text: String,
+    why: &'static str,
+}
+
+impl Location {
+    /// The longest path accepted, in bytes; Linux itself refuses longer ones.
+    pub const MAX_LEN: usize = 4096;
+
+    /// Reads `text`, which must already be free of percent-encoding.
+    pub fn parse(text: &str) -> Result<Self, LocationError> {
+        let why = if text.is_empty() {
+            "it is empty"
+        } else if text.len() > Self::MAX_LEN {
+            "it is longer than 4096 bytes"
+        } else if text.contains('\0') {
+            "it contains a NUL byte"
+        } else if text.split('/').any(|part| part.len() > 255) {
+            "one of its parts is longer than 255 bytes"
+        } else if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            "every part between slashes must be a plain name"
+        } else {
+            return Ok(Self(text.into()));
+        };
+        Err(LocationError { text: text.chars().take(200).collect(), why })
+    }
+
+    /// Reads a path relative to the repository's root, as a directory walk yields it.
+    pub fn from_path(relative: &Path) -> Result<Self, LocationError> {
+        match relative.to_str() {
+            Some(text) => Self::parse(text),
+            None => Err(LocationError {
+                text: relative.to_string_lossy().into_owned(),
+                why: "its name is not UTF-8; rename the file",
+            }),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part: `hello-1.0-1.noarch.rpm`.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// The directory this lies in, or `None` at the top of the repository.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
+    }
+
+    /// This location inside a repository whose root is `root`.
+    pub fn under(&self, root: &Path) -> PathBuf {
+        root.join(&*self.0)
+    }
+
+    /// Whether `self` is `directory` or lies somewhere below it.
+    pub fn is_within(&self, directory: &Self) -> bool {
+        self.0.strip_prefix(&*directory.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether the daemon takes this for a package: its name ends in `.rpm`, and no part is hidden.
+    pub fn names_a_package(&self) -> bool {
+        self.file_name().ends_with(".rpm") && !self.is_reserved()
+    }
+
+    /// Whether scan, watch and doors leave it out: a part begins with a dot (which covers
+    /// `.createrepod`), or the first part is exactly `repodata`.
+    pub fn is_reserved(&self) -> bool {
+        self.0.split('/').any(|part| part.starts_with('.')) || self.is_repodata()
+    }
+
+    /// Whether this is `repodata` at the top of the repository or lies below it.
+    pub fn is_repodata(&self) -> bool {
+        self.0.split('/').next() == Some("repodata")
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Location {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_cannot_leave_its_repository() {
+        for bad in ["", "/", "/etc/passwd", "a//b", "a/", "./a", "a/../b", "..", "a\0b"] {
+            assert!(Location::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+        for good in ["a", "a/b.rpm", "..a", "a..", "a b/c#d%25+é.rpm"] {
+            assert_eq!(Location::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn hidden_names_and_repodata_are_reserved_by_exact_name() {
+        let reserved = |text| Location::parse(text).unwrap().is_reserved();
+        assert!(
+            reserved("repodata/x.rpm") && reserved("repodata") && reserved(".createrepod/incoming/x.rpm")
+        );
+        assert!(reserved("a/.hidden/x.rpm") && reserved("a/.x.rpm"));
+        assert!(!reserved("repodata-1.0-1.noarch.rpm") && !reserved("createrepodata-1.rpm"));
+        assert!(!reserved("a/repodata/x.rpm"), "only the top's repodata/ is ours");
+    }
+
+    #[test]
+    fn within_means_the_directory_itself_or_below_it() {
+        let l = |text| Location::parse(text).unwrap();
+        assert!(l("a/b").is_within(&l("a")) && l("a").is_within(&l("a")));
+        assert!(!l("ab").is_within(&l("a")));
+    }
+}

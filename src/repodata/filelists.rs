@@ -1,0 +1,1 @@
+//! One package's entry in filelists.xml.

@@ -1,0 +1,1 @@
+//! Escaping, and what to do with characters XML forbids.
