@@ -1,9 +1,15 @@
 //! The configuration: validated, every value in its real type. Each room is given its own part.
 
+mod clash;
 pub mod file;
+pub mod problem;
 pub mod resolve;
+mod section;
+#[cfg(test)]
+mod tests;
+pub mod value;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +31,16 @@ pub struct ServerConfig {
     pub base_url: Option<String>,
     /// Largest upload in bytes.
     pub max_upload: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            base_url: None,
+            max_upload: 2 << 30,
+        }
+    }
 }
 
 /// One repository: a directory of RPMs with its own settings.
@@ -57,6 +73,32 @@ pub struct RepositoryConfig {
 }
 
 impl RepositoryConfig {
+    /// The repository `name` at `path` (absolute), every setting at its default, its state inside the tree.
+    pub fn new(name: &str, path: impl Into<PathBuf>) -> Self {
+        const HOUR: u64 = 3600;
+        let path = path.into();
+        Self {
+            name: name.to_owned(),
+            url: format!("/{name}/"),
+            state_dir: path.join(".createrepod/state"),
+            path,
+            write: WriteAccess::Off,
+            accept: Accept::Packages,
+            overwrite: Overwrite::Same,
+            verify: Verify::Digest,
+            metadata: MetadataProfile::Zstd,
+            checksum: ChecksumType::Sha256,
+            changelog_limit: Some(10),
+            symlinks: Symlinks::Inside,
+            rescan: Duration::from_secs(HOUR),
+            settle: Duration::from_secs(2),
+            settle_max: Duration::from_secs(600),
+            grace: Duration::from_secs(48 * HOUR),
+            grace_space: Space::Percent(10),
+            umask: 0o022,
+        }
+    }
+
     pub fn render_options(&self) -> RenderOptions {
         RenderOptions { changelog_limit: self.changelog_limit }
     }

@@ -1,1 +1,246 @@
-//! (to be written)
+//! ConfigFile: the TOML exactly as written, each value with its line. Unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub use super::section::Set;
+
+use super::problem::{Origin, Problems};
+use super::section::{Document, Section, integer, text, texts};
+use super::value::{Choice, ReadByAnyone};
+use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask};
+use super::{Accept, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
+use crate::package::{ChecksumType, Verify};
+
+/// The main file and what lies in `repos.d`, before defaults.
+#[derive(Debug, Default)]
+pub struct ConfigFile {
+    pub server: ServerSection,
+    pub state_dir: Option<Set<PathBuf>>,
+    /// In the order read; names may still be bad or double.
+    pub repositories: Vec<RepositorySection>,
+}
+
+#[derive(Debug, Default)]
+pub struct ServerSection {
+    pub listen: Option<Set<Vec<SocketAddr>>>,
+    /// Empty: none.
+    pub base_url: Option<Set<String>>,
+    pub max_upload: Option<Set<u64>>,
+}
+
+#[derive(Debug)]
+pub struct RepositorySection {
+    pub name: Set<String>,
+    pub path: Option<Set<PathBuf>>,
+    pub url: Option<Set<String>>,
+    pub write: Option<Set<WriteAccess>>,
+    pub accept: Option<Set<Accept>>,
+    pub overwrite: Option<Set<Overwrite>>,
+    pub verify: Option<Set<Verify>>,
+    pub metadata: Option<Set<MetadataProfile>>,
+    pub checksum: Option<Set<ChecksumType>>,
+    pub changelog_limit: Option<Set<Option<usize>>>,
+    pub symlinks: Option<Set<Symlinks>>,
+    pub rescan: Option<Set<Duration>>,
+    pub settle: Option<Set<Duration>>,
+    pub settle_max: Option<Set<Duration>>,
+    pub grace: Option<Set<Duration>>,
+    pub grace_space: Option<Set<Space>>,
+    pub umask: Option<Set<u32>>,
+}
+
+/// Which tables a file may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Main,
+    /// A file of `repos.d`: `[repository.NAME]` tables only.
+    Repositories,
+}
+
+impl ConfigFile {
+    /// Adds what `text`, the content of `file`, says; reports all that is wrong with it.
+    pub fn read(&mut self, part: Part, file: &Path, text: &str, problems: &mut Problems) {
+        let document = Document::new(file, text);
+        let top = document.parse(problems);
+        let mut section = Section::new(&document, top.get_ref(), "", problems);
+        let repositories = section.table("repository");
+        let mut server = None;
+        let mut state = None;
+        match part {
+            Part::Main => {
+                server = section.table("server");
+                state = section.table("state");
+                section.later(&["tree", "target", "authorizer"]);
+            }
+            Part::Repositories => {
+                for key in ["server", "state"] {
+                    if section.table(key).is_some() {
+                        section.problem(
+                            key,
+                            format!("[{key}] belongs in createrepod.toml; a file of repos.d holds [repository.NAME]"),
+                        );
+                    }
+                }
+            }
+        }
+        section.finish();
+        if let Some(table) = server {
+            self.server.read(&document, table, problems);
+        }
+        if let Some(table) = state {
+            let mut section = Section::new(&document, table, "[state]", problems);
+            self.state_dir = section.take("dir", self::text(absolute));
+            section.finish();
+        }
+        for (name, value) in repositories.into_iter().flatten() {
+            let origin = document.at(name.span().start);
+            let name = name.get_ref().as_ref();
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    self.repositories.push(RepositorySection::read(&document, name, origin, table, problems));
+                }
+                None => problems.add(origin, format!("expected a table with a name, [repository.NAME]; found the key {name:?} in [repository]")),
+            }
+        }
+    }
+}
+
+impl ServerSection {
+    fn read<'t>(&mut self, document: &'t Document<'t>, table: &'t DeTable<'t>, problems: &mut Problems) {
+        let mut section = Section::new(document, table, "[server]", problems);
+        self.listen = section.take("listen", texts(parse_listen));
+        self.base_url = section.take("base_url", text(base_url));
+        self.max_upload = section.take("max_upload", text(parse_size));
+        section.later(&["tls", "trusted_proxies"]);
+        section.finish();
+    }
+}
+
+impl RepositorySection {
+    fn read<'t>(
+        document: &'t Document<'t>,
+        name: &str,
+        origin: Origin,
+        table: &'t DeTable<'t>,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut s = Section::new(document, table, format!("[repository.{name}]"), problems);
+        if let Err(message) = self::name(name) {
+            s.problem_at(origin.clone(), message);
+        }
+        if !table.contains_key("path") {
+            s.problem_at(origin.clone(), format!("repository {name:?} has no path; add path = \"/…\""));
+        }
+        let _checked = s.take("read", text(ReadByAnyone::parse));
+        let section = Self {
+            name: Set { value: name.to_owned(), origin },
+            path: s.take("path", text(absolute)),
+            url: s.take("url", text(url)),
+            write: s.take("write", text(WriteAccess::parse)),
+            accept: s.take("accept", text(Accept::parse)),
+            overwrite: s.take("overwrite", text(Overwrite::parse)),
+            verify: s.take("verify", text(Verify::parse)),
+            metadata: s.take("metadata", text(MetadataProfile::parse)),
+            checksum: s.take("checksum", text(ChecksumType::parse)),
+            changelog_limit: s.take("changelog_limit", integer(changelog_limit)),
+            symlinks: s.take("symlinks", text(Symlinks::parse)),
+            rescan: s.take("rescan", text(parse_duration)),
+            settle: s.take("settle", text(parse_duration)),
+            settle_max: s.take("settle_max", text(parse_duration)),
+            grace: s.take("grace", text(parse_duration)),
+            grace_space: s.take("grace_space", text(parse_space)),
+            umask: s.take("umask", text(parse_umask)),
+        };
+        s.later(&["metadata_dir", "sign", "keep_links", "channel", "source"]);
+        s.finish();
+        section
+    }
+}
+
+/// A repository's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 bytes, as it becomes a file name.
+pub fn name(text: &str) -> Result<(), String> {
+    let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins_well && text.chars().all(is_name_char) && text.len() <= 200 && text != "repodata" {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} cannot name a repository; expected letters, digits, \".\", \"_\", \"-\", the first a letter or digit"
+    ))
+}
+
+pub fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// A path from the root.
+pub fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if text.contains('\0') || !path.is_absolute() {
+        return Err(format!("expected a path that begins with /, found {text:?}"));
+    }
+    Ok(path.to_owned())
+}
+
+/// The number of entries, or -1 for all.
+pub fn changelog_limit(number: i64) -> Result<Option<usize>, String> {
+    match (number, usize::try_from(number)) {
+        (-1, _) => Ok(None),
+        (_, Ok(limit)) => Ok(Some(limit)),
+        (_, Err(_)) => Err(format!("expected a number of entries, or -1 for all, found {number}")),
+    }
+}
+
+/// Where the world sees the server: `https://host/`, or empty for the listening address.
+pub fn base_url(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '<' | '>' | '\\');
+    match rest {
+        Some(rest) if !rest.starts_with('/') && rest.ends_with('/') && rest.chars().all(plain) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "expected a URL such as \"https://repo.example.com/\", with the slash at its end, found {text:?}"
+        )),
+    }
+}
+
+/// A URL prefix as a person reads it (not percent-encoded): begins and ends with `/`, and clashes
+/// with none of the names the server keeps for itself.
+pub fn url(text: &str) -> Result<String, String> {
+    let Some(inner) = text.strip_prefix('/') else {
+        return Err(format!(
+            "expected a path that begins and ends with /, such as \"/el/9/\", found {text:?}"
+        ));
+    };
+    if inner.is_empty() {
+        return Ok(text.to_owned());
+    }
+    let Some(inner) = inner.strip_suffix('/') else {
+        return Err(format!(
+            "expected a path that begins and ends with /: write \"{}/\"",
+            text.escape_debug()
+        ));
+    };
+    for part in inner.split('/') {
+        let why = match part {
+            "" => "it has an empty part",
+            "-" => "\"-\" is kept for what the server itself answers",
+            "repodata" => "\"repodata\" is kept for metadata",
+            _ if part.starts_with('.') => "names that begin with a dot are never served",
+            _ if part.contains('@') => "\"@\" is kept for snapshots",
+            _ if part.chars().any(|c| c.is_control() || matches!(c, '%' | '?' | '#' | '\\')) => {
+                "it may not contain %, ?, #, \\ or control characters"
+            }
+            _ => continue,
+        };
+        return Err(format!("{text:?} cannot be used: {why}"));
+    }
+    Ok(text.to_owned())
+}

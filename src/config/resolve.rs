@@ -1,1 +1,255 @@
-//! (to be written)
+//! defaults < file < environment < argv, remembering where each value came from.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::clash::refuse_clashes;
+use super::file::{self, ConfigFile, Part, RepositorySection, ServerSection, Set};
+use super::problem::{Origin, Problems};
+use super::value::{self, Choice};
+use super::{Config, RepositoryConfig, ServerConfig, WriteAccess};
+
+/// Where state lies unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/createrepod";
+
+const LISTEN: &str = "CREATEREPOD_LISTEN";
+const BASE_URL: &str = "CREATEREPOD_BASE_URL";
+const MAX_UPLOAD: &str = "CREATEREPOD_MAX_UPLOAD";
+const STATE_DIR: &str = "CREATEREPOD_STATE_DIR";
+
+/// What surrounds the files: asked through functions, so that tests need no process and no disk.
+pub struct Surroundings<'a> {
+    /// An environment variable's value.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// A path with its symbolic links resolved as far as it exists: two names of one directory clash.
+    pub canonical: &'a dyn Fn(&Path) -> PathBuf,
+    /// `--listen`; empty when not given.
+    pub listen: &'a [SocketAddr],
+}
+
+/// A file's name and text.
+pub struct Source {
+    pub file: PathBuf,
+    pub text: String,
+}
+
+/// The configuration, and how each of its values came to be.
+#[derive(Debug)]
+pub struct Resolved {
+    pub config: Config,
+    pub settings: Vec<Setting>,
+}
+
+/// One value as `config show` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// `server`, `state`, `repository.NAME`
+    pub table: String,
+    pub key: &'static str,
+    /// As TOML.
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// Reads the files, lays the environment and the arguments over them, and checks the whole.
+pub fn resolve(
+    main: Option<&Source>,
+    repositories: &[Source],
+    surroundings: &Surroundings<'_>,
+) -> Result<Resolved, Problems> {
+    let mut problems = Problems::default();
+    let mut written = ConfigFile::default();
+    if let Some(Source { file, text }) = main {
+        written.read(Part::Main, file, text, &mut problems);
+    }
+    for Source { file, text } in repositories {
+        written.read(Part::Repositories, file, text, &mut problems);
+    }
+    let mut layers = Layers { settings: Vec::new(), surroundings, problems };
+    let server = layers.server(written.server);
+    let state_dir = layers.state_dir(written.state_dir, Path::new(DEFAULT_STATE_DIR));
+    let mut repositories: Vec<_> = written
+        .repositories
+        .into_iter()
+        .map(|section| (section.name.origin.clone(), layers.repository(section, &state_dir)))
+        .collect();
+    let Layers { settings, mut problems, .. } = layers;
+    let state_origin = settings.iter().find(|s| s.table == "state").map_or(&Origin::Default, |s| &s.origin);
+    refuse_clashes(&repositories, (state_origin, &state_dir), surroundings.canonical, &mut problems);
+    repositories.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    let repositories = repositories.into_iter().map(|(_, repository)| repository).collect();
+    problems.or(Resolved { config: Config { server, repositories }, settings })
+}
+
+/// Zero configuration: `directory` (absolute) under its own name, written to by local clients only.
+pub fn directory(directory: &Path, surroundings: &Surroundings<'_>) -> Result<Config, Problems> {
+    let mut layers = Layers { settings: Vec::new(), surroundings, problems: Problems::default() };
+    let server = layers.server(ServerSection::default());
+    let mut repository = RepositoryConfig::new(&name_of(directory), directory);
+    repository.write = WriteAccess::Local;
+    if (surroundings.environment)(STATE_DIR).is_some() {
+        let state = layers.state_dir(None, Path::new(DEFAULT_STATE_DIR));
+        repository.state_dir = state.join("repositories").join(&repository.name);
+    }
+    layers.problems.or(Config { server, repositories: vec![repository] })
+}
+
+/// A repository's name made of its directory's: what the alphabet of names lacks becomes `-`.
+fn name_of(directory: &Path) -> String {
+    let name = directory.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let name: String = name.chars().map(|c| if file::is_name_char(c) { c } else { '-' }).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    if file::name(name).is_err() { "rpm".into() } else { name.into() }
+}
+
+struct Layers<'a> {
+    settings: Vec<Setting>,
+    surroundings: &'a Surroundings<'a>,
+    problems: Problems,
+}
+
+impl Layers<'_> {
+    fn server(&mut self, section: ServerSection) -> ServerConfig {
+        let default = ServerConfig::default();
+        let arguments = self.surroundings.listen;
+        let argument = || Set { value: arguments.to_vec(), origin: Origin::Argument("--listen") };
+        let listen = (!arguments.is_empty())
+            .then(argument)
+            .or_else(|| self.environment(LISTEN, listen_list))
+            .or(section.listen);
+        let listen = self.settle("server", "listen", listen, default.listen, |addresses| {
+            let quoted: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+            format!("[{}]", quoted.join(", "))
+        });
+        if listen.is_empty() {
+            self.complain("server", "listen", "listen: expected at least one ADDRESS:PORT");
+        }
+        // Port 0 is a new port each time, so it may stand there twice.
+        if let Some(twice) =
+            listen.iter().enumerate().find(|(i, a)| a.port() != 0 && listen[..*i].contains(a))
+        {
+            self.complain("server", "listen", format!("listen: {} stands there twice", twice.1));
+        }
+        let base_url = self.environment(BASE_URL, file::base_url).or(section.base_url);
+        let base_url = self.settle("server", "base_url", base_url, String::new(), |url| quoted(url));
+        let max_upload = self.environment(MAX_UPLOAD, value::parse_size).or(section.max_upload);
+        let max_upload = self.settle("server", "max_upload", max_upload, default.max_upload, |bytes| {
+            quoted(&value::spell_size(*bytes))
+        });
+        ServerConfig { listen, base_url: Some(base_url).filter(|url| !url.is_empty()), max_upload }
+    }
+
+    fn state_dir(&mut self, written: Option<Set<PathBuf>>, default: &Path) -> PathBuf {
+        let set = self.environment(STATE_DIR, file::absolute).or(written);
+        self.settle("state", "dir", set, default.to_owned(), |dir| quoted(&dir.to_string_lossy()))
+    }
+
+    fn repository(&mut self, section: RepositorySection, state_dir: &Path) -> RepositoryConfig {
+        let name = section.name.value;
+        // Without a path its problem is already reported; an empty one clashes with nothing.
+        let default = RepositoryConfig::new(&name, "");
+        let table = match name.contains('.') {
+            true => format!("repository.{}", quoted(&name)),
+            false => format!("repository.{name}"),
+        };
+        let table = table.as_str();
+        let choice = |name: &'static str| format!("\"{name}\"");
+        let duration = |d: &Duration| quoted(&value::spell_duration(*d));
+        let repository = RepositoryConfig {
+            path: self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy())),
+            url: self.settle(table, "url", section.url, default.url, |url| quoted(url)),
+            state_dir: state_dir.join("repositories").join(&name),
+            write: self.settle(table, "write", section.write, default.write, |v| choice(v.spell())),
+            accept: self.settle(table, "accept", section.accept, default.accept, |v| choice(v.spell())),
+            overwrite: self
+                .settle(table, "overwrite", section.overwrite, default.overwrite, |v| choice(v.spell())),
+            verify: self.settle(table, "verify", section.verify, default.verify, |v| choice(v.spell())),
+            metadata: self
+                .settle(table, "metadata", section.metadata, default.metadata, |v| choice(v.spell())),
+            checksum: self
+                .settle(table, "checksum", section.checksum, default.checksum, |v| choice(v.spell())),
+            changelog_limit: self.settle(
+                table,
+                "changelog_limit",
+                section.changelog_limit,
+                default.changelog_limit,
+                |limit| limit.map_or("-1".into(), |limit| limit.to_string()),
+            ),
+            symlinks: self
+                .settle(table, "symlinks", section.symlinks, default.symlinks, |v| choice(v.spell())),
+            rescan: self.settle(table, "rescan", section.rescan, default.rescan, duration),
+            settle: self.settle(table, "settle", section.settle, default.settle, duration),
+            settle_max: self.settle(table, "settle_max", section.settle_max, default.settle_max, duration),
+            grace: self.settle(table, "grace", section.grace, default.grace, duration),
+            grace_space: self.settle(
+                table,
+                "grace_space",
+                section.grace_space,
+                default.grace_space,
+                |space| quoted(&value::spell_space(*space)),
+            ),
+            umask: self.settle(table, "umask", section.umask, default.umask, |mask| {
+                quoted(&value::spell_umask(*mask))
+            }),
+            name,
+        };
+        if repository.settle > repository.settle_max {
+            let spoken = |key| {
+                self.settings.iter().any(|s| s.table == table && s.key == key && s.origin != Origin::Default)
+            };
+            let key = if spoken("settle") { "settle" } else { "settle_max" };
+            self.complain(table, key, "settle must not be longer than settle_max");
+        }
+        if repository.rescan < Duration::from_secs(1) {
+            self.complain(table, "rescan", "rescan: expected at least \"1s\"; an hour is usual");
+        }
+        repository
+    }
+
+    fn environment<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Set<T>> {
+        let text = (self.surroundings.environment)(name)?;
+        let origin = Origin::Environment(name);
+        match parse(&text) {
+            Ok(value) => Some(Set { value, origin }),
+            Err(message) => {
+                self.problems.add(origin, message);
+                None
+            }
+        }
+    }
+
+    /// What was set, or else the default; written down for `config show`.
+    fn settle<T>(
+        &mut self,
+        table: &str,
+        key: &'static str,
+        set: Option<Set<T>>,
+        default: T,
+        spell: impl FnOnce(&T) -> String,
+    ) -> T {
+        let Set { value, origin } = set.unwrap_or(Set { value: default, origin: Origin::Default });
+        self.settings.push(Setting { table: table.to_owned(), key, value: spell(&value), origin });
+        value
+    }
+
+    /// Reports what is wrong with a value that was read well, where it came from.
+    fn complain(&mut self, table: &str, key: &str, message: impl Into<String>) {
+        let setting = self.settings.iter().rfind(|s| s.table == table && s.key == key);
+        let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
+        self.problems.add(origin, message);
+    }
+}
+
+fn listen_list(text: &str) -> Result<Vec<SocketAddr>, String> {
+    text.split([',', ' ']).filter(|part| !part.is_empty()).map(value::parse_listen).collect()
+}
+
+/// As a TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

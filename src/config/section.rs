@@ -1,0 +1,185 @@
+//! Reads one table of a TOML file key by key; what is left over is unknown.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Origin, Problems};
+use super::value;
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Set<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+/// A file's text, and how byte offsets become line numbers.
+pub struct Document<'t> {
+    file: Arc<PathBuf>,
+    text: &'t str,
+}
+
+impl<'t> Document<'t> {
+    pub fn new(file: &Path, text: &'t str) -> Self {
+        Self { file: Arc::new(file.to_owned()), text }
+    }
+
+    pub fn at(&self, offset: usize) -> Origin {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        Origin::File {
+            file: self.file.clone(),
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+        }
+    }
+
+    /// Parses the text, reports every syntax error, and hands over what could be understood.
+    pub fn parse(&self, problems: &mut Problems) -> Spanned<DeTable<'t>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            problems.add(self.at(offset), error.message());
+        }
+        table
+    }
+}
+
+/// One table being read. Every key asked for is a known one; [`Section::finish`] refuses the others.
+pub struct Section<'t, 'p> {
+    document: &'t Document<'t>,
+    table: &'t DeTable<'t>,
+    /// As the file writes it: `[server]`; empty at the top.
+    title: String,
+    known: Vec<&'static str>,
+    later: Vec<&'static str>,
+    problems: &'p mut Problems,
+}
+
+impl<'t, 'p> Section<'t, 'p> {
+    pub fn new(
+        document: &'t Document<'t>,
+        table: &'t DeTable<'t>,
+        title: impl Into<String>,
+        problems: &'p mut Problems,
+    ) -> Self {
+        Self { document, table, title: title.into(), known: Vec::new(), later: Vec::new(), problems }
+    }
+
+    /// The value of `key` if it is there and right; what is wrong with it is reported.
+    pub fn take<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<Set<T>> {
+        self.known.push(key);
+        let value = self.table.get(key)?;
+        let origin = self.document.at(value.span().start);
+        match parse(value.get_ref()) {
+            Ok(value) => Some(Set { value, origin }),
+            Err(message) => {
+                self.problems.add(origin, format!("{key}: {message}"));
+                None
+            }
+        }
+    }
+
+    /// The table called `key`, if it is there and is one.
+    pub fn table(&mut self, key: &'static str) -> Option<&'t DeTable<'t>> {
+        self.known.push(key);
+        let value = self.table.get(key)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let origin = self.document.at(value.span().start);
+            self.problems.add(origin, format!("{key}: expected a table, [{key}]"));
+        }
+        table
+    }
+
+    /// Keys the documentation names and this version does not have yet.
+    pub fn later(&mut self, keys: &[&'static str]) {
+        self.later.extend(keys);
+    }
+
+    /// Reports a problem with `key` that is not its value's.
+    pub fn problem(&mut self, key: &str, message: impl Into<String>) {
+        let offset = self.table.get_key_value(key).map_or(0, |(key, _)| key.span().start);
+        self.problems.add(self.document.at(offset), message);
+    }
+
+    /// Reports a problem with the table as a whole.
+    pub fn problem_at(&mut self, origin: Origin, message: impl Into<String>) {
+        self.problems.add(origin, message);
+    }
+
+    /// Refuses every key that was not asked for.
+    pub fn finish(self) {
+        let place = if self.title.is_empty() { String::new() } else { format!(" in {}", self.title) };
+        for (key, value) in self.table {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let origin = self.document.at(key.span().start);
+            let message = if self.later.contains(&name) {
+                format!("{name:?}{place} is not there yet in this version")
+            } else if let Some(above) = self.title.strip_suffix(']').filter(|_| value.get_ref().is_table()) {
+                let (start, end) = above.rsplit_once('.').unwrap_or((above, ""));
+                format!(
+                    "unknown table {above}.{name}]; a name with a dot is written in quotes: {start}.\"{end}.{name}\"]"
+                )
+            } else {
+                match value::nearest(name, self.known.iter().copied()) {
+                    Some(nearest) => format!("unknown key {name:?}{place}; did you mean {nearest:?}?"),
+                    None => format!("unknown key {name:?}{place}; known are {}", self.known.join(", ")),
+                }
+            };
+            self.problems.add(origin, message);
+        }
+    }
+}
+
+/// Reads a string with `parse`.
+pub fn text<T>(
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+    move |value| match value.as_str() {
+        Some(text) => parse(text),
+        None => Err(format!("expected a text in quotes, found {}", describe(value))),
+    }
+}
+
+/// Reads an array of strings, each with `parse`.
+pub fn texts<T>(
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<Vec<T>, String> {
+    move |value| {
+        let expected = || format!("expected a list of texts, [\"…\", \"…\"], found {}", describe(value));
+        let items = value.as_array().ok_or_else(expected)?;
+        items.iter().map(|item| parse(item.get_ref().as_str().ok_or_else(expected)?)).collect()
+    }
+}
+
+/// Reads an integer with `parse`.
+pub fn integer<T>(
+    parse: impl FnOnce(i64) -> Result<T, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+    move |value| {
+        let number = value.as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+        match number {
+            Some(number) => parse(number),
+            None => Err(format!("expected a whole number without quotes, found {}", describe(value))),
+        }
+    }
+}
+
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => format!("a {}", value.type_str()),
+    }
+}

@@ -1,0 +1,437 @@
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Origin, Problems};
+use super::resolve::{Resolved, Source, Surroundings, directory, resolve};
+use super::*;
+
+fn source(file: &str, text: &str) -> Source {
+    Source { file: file.into(), text: text.into() }
+}
+
+struct World {
+    environment: Vec<(&'static str, &'static str)>,
+    links: Vec<(&'static str, &'static str)>,
+    listen: Vec<SocketAddr>,
+    asked: RefCell<Vec<String>>,
+}
+
+impl World {
+    fn empty() -> Self {
+        Self { environment: vec![], links: vec![], listen: vec![], asked: RefCell::default() }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Surroundings<'_>) -> T) -> T {
+        let environment = |name: &str| {
+            self.asked.borrow_mut().push(name.into());
+            self.environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+        };
+        let canonical = |path: &Path| {
+            let link = self.links.iter().find_map(|(from, to)| Some((path.strip_prefix(from).ok()?, to)));
+            link.map_or_else(|| path.to_owned(), |(rest, to)| Path::new(to).join(rest))
+        };
+        act(&Surroundings { environment: &environment, canonical: &canonical, listen: &self.listen })
+    }
+}
+
+fn read(text: &str) -> Result<Resolved, Problems> {
+    World::empty().with(|s| resolve(Some(&source("/etc/c.toml", text)), &[], s))
+}
+
+fn complaints(text: &str) -> Vec<String> {
+    read(text).expect_err("was accepted").0.iter().map(ToString::to_string).collect()
+}
+
+fn complaint(text: &str) -> String {
+    let all = complaints(text);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all[0].clone()
+}
+
+#[test]
+fn a_path_is_all_a_repository_needs() {
+    let config = read("[repository.rpm]\npath = '/srv/rpm'\n").unwrap().config;
+    let expected = RepositoryConfig {
+        state_dir: "/var/lib/createrepod/repositories/rpm".into(),
+        ..RepositoryConfig::new("rpm", "/srv/rpm")
+    };
+    assert_eq!(config, Config { server: ServerConfig::default(), repositories: vec![expected] });
+    assert_eq!(config.repositories[0].url, "/rpm/");
+    assert_eq!(config.repositories[0].write, WriteAccess::Off, "nobody writes unless told");
+}
+
+#[test]
+fn every_key_reaches_its_field() {
+    let config = read(
+        r#"
+        [server]
+        listen = ["0.0.0.0:80", "[::1]:0"]
+        base_url = "https://repo.example.com/"
+        max_upload = "100m"
+        [state]
+        dir = "/state"
+        [repository.b]
+        path = "/b"
+        url = "/el/9/x86_64/"
+        write = "anyone"
+        read = "anyone"
+        accept = "any"
+        overwrite = "allow"
+        verify = "header"
+        metadata = "gzip"
+        checksum = "sha512"
+        changelog_limit = -1
+        symlinks = "never"
+        rescan = "1h10m"
+        settle = "500ms"
+        settle_max = "1m"
+        grace = "6h"
+        grace_space = "5g"
+        umask = "002"
+        [repository.a]
+        path = "/a"
+        "#,
+    )
+    .unwrap()
+    .config;
+    let b = RepositoryConfig {
+        name: "b".into(),
+        path: "/b".into(),
+        url: "/el/9/x86_64/".into(),
+        state_dir: "/state/repositories/b".into(),
+        write: WriteAccess::Anyone,
+        accept: Accept::Any,
+        overwrite: Overwrite::Allow,
+        verify: Verify::Header,
+        metadata: MetadataProfile::Gzip,
+        checksum: ChecksumType::Sha512,
+        changelog_limit: None,
+        symlinks: Symlinks::Never,
+        rescan: Duration::from_secs(4200),
+        settle: Duration::from_millis(500),
+        settle_max: Duration::from_secs(60),
+        grace: Duration::from_secs(6 * 3600),
+        grace_space: Space::Bytes(5 << 30),
+        umask: 0o002,
+    };
+    assert_eq!(config.repositories[1], b);
+    assert_eq!(config.repositories[0].name, "a", "sorted by name");
+    assert_eq!(config.server.listen, ["0.0.0.0:80".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    assert_eq!(config.server.base_url.as_deref(), Some("https://repo.example.com/"));
+    assert_eq!(config.server.max_upload, 100 << 20);
+}
+
+#[test]
+fn all_errors_are_shown_at_once_each_with_its_line() {
+    let text = r#"[server]
+lisen = ["127.0.0.1:80"]
+max_upload = "2 gigs"
+
+[repository.rpm]
+path = "rpm"
+settle = 2
+write = "token"
+colour = "red"
+
+[repositry.x]
+path = "/x"
+"#;
+    insta::assert_snapshot!(read(text).unwrap_err(), @r#"
+    7 errors
+      /etc/c.toml:2: unknown key "lisen" in [server]; did you mean "listen"?
+      /etc/c.toml:3: max_upload: expected a size such as "512k", "100m" or "2g" (steps of 1024), found "2 gigs"
+      /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
+      /etc/c.toml:7: settle: expected a text in quotes, found 2
+      /etc/c.toml:8: write: "token" is not there yet in this version; expected one of "off", "anyone"
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are read, path, url, write, accept, overwrite, verify, metadata, checksum, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
+      /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
+    "#);
+}
+
+#[test]
+fn a_syntax_error_names_its_line_and_hides_no_other_error() {
+    let all = complaints("[server]\nlisten = [\n[repository.rpm]\npath = \"rpm\"\n");
+    assert!(all.iter().any(|line| line.starts_with("/etc/c.toml:")), "{all:#?}");
+    let all = complaints("[server]\nmax_upload = 2g\n[repository.rpm]\npath = \"rpm\"\n");
+    assert!(all.iter().any(|line| line.starts_with("/etc/c.toml:2: ")), "{all:#?}");
+    assert!(all.iter().any(|line| line.starts_with("/etc/c.toml:4: path:")), "{all:#?}");
+    let twice = complaints("[repository.rpm]\npath = '/a'\npath = '/b'\n");
+    assert!(twice[0].starts_with("/etc/c.toml:3: "), "{twice:#?}");
+}
+
+#[test]
+fn a_repository_without_a_path_is_told_so() {
+    assert_eq!(
+        complaint("\n[repository.rpm]\nurl = '/x/'\n"),
+        r#"/etc/c.toml:2: repository "rpm" has no path; add path = "/…""#
+    );
+}
+
+#[test]
+fn a_dotted_name_without_quotes_is_explained() {
+    let all = complaints("[repository.el.9]\npath = '/x'\n");
+    let hint =
+        r#"unknown table [repository.el.9]; a name with a dot is written in quotes: [repository."el.9"]"#;
+    assert!(all.iter().any(|line| line.ends_with(hint)), "{all:#?}");
+}
+
+#[test]
+fn what_the_documentation_names_for_later_is_called_so() {
+    for (text, line) in [
+        ("[server]\ntls = { key = 'x' }\n", 2),
+        ("[repository.rpm]\npath = '/x'\nsign = { key = '/k' }\n", 3),
+        ("[repository.rpm]\npath = '/x'\nmetadata = 'el7'\n", 3),
+        ("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3),
+        ("[server]\nlisten = ['unix:/run/x']\n", 2),
+        ("[tree.el]\npath = '/x'\n", 1),
+    ] {
+        let complaint = complaint(text);
+        assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
+        assert!(complaint.contains("not there yet in this version"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_url_prefix_keeps_clear_of_the_servers_own_names() {
+    let with = |url: &str| read(&format!("[repository.rpm]\npath = '/x'\nurl = {url:?}\n"));
+    for good in ["/", "/a/", "/el/9/x86_64/", "/a b/ü/"] {
+        assert_eq!(with(good).unwrap().config.repositories[0].url, good);
+    }
+    for bad in [
+        "",
+        "a/",
+        "/a",
+        "//",
+        "/a//b/",
+        "/-/",
+        "/-/x/",
+        "/a/-/",
+        "/./",
+        "/a/../",
+        "/.hidden/",
+        "/@5/",
+        "/a@b/",
+        "/repodata/",
+        "/a/repodata/",
+        "/a%20b/",
+        "/a?b/",
+        "/a#b/",
+        "/a\nb/",
+    ] {
+        assert!(with(bad).is_err(), "{bad:?} was accepted");
+    }
+}
+
+#[test]
+fn names_are_plain_and_not_too_long() {
+    for bad in ["\".a\"", "\"a b\"", "\"a/b\"", "\"-\"", "\"\"", "\"é\"", "repodata", &"a".repeat(201)] {
+        assert!(
+            read(&format!("[repository.{bad}]\npath = '/x'\nurl = '/y/'\n")).is_err(),
+            "{bad} was accepted"
+        );
+    }
+    for good in ["a", "A-1_2", "9", "\"el.9\""] {
+        assert!(read(&format!("[repository.{good}]\npath = '/x'\n")).is_ok(), "{good} was refused");
+    }
+}
+
+#[test]
+fn a_base_url_is_a_web_address_with_a_slash_at_its_end() {
+    let with = |url: &str| read(&format!("[server]\nbase_url = {url:?}\n"));
+    for good in ["https://repo.example.com/", "http://[::1]:8080/", "https://h/sub/"] {
+        assert_eq!(with(good).unwrap().config.server.base_url.as_deref(), Some(good));
+    }
+    assert_eq!(with("").unwrap().config.server.base_url, None);
+    for bad in [
+        "https://repo.example.com",
+        "repo/",
+        "ftp://x/",
+        "https:///",
+        "https://x/?a/",
+        "https://x y/",
+        "http://x/\n/",
+    ] {
+        assert!(with(bad).is_err(), "{bad:?} was accepted");
+    }
+}
+
+#[test]
+fn repositories_share_no_url_and_no_piece_of_the_tree() {
+    let two = |a: &str, b: &str| format!("[repository.a]\n{a}\n[repository.b]\n{b}\n");
+    let same = complaint(&two("path = '/x'", "path = '/x'"));
+    assert_eq!(same, r#"/etc/c.toml:3: repository "b" has the same path /x as "a" at /etc/c.toml:1"#);
+    let nested = complaint(&two("path = '/x/y/z'", "path = '/x'"));
+    assert!(nested.starts_with(r#"/etc/c.toml:1: repository "a": /x/y/z lies inside "b""#), "{nested}");
+    assert!(read(&two("path = '/x'", "path = '/xy'")).is_ok(), "a longer name is another directory");
+    let url = complaint(&two("path = '/x'\nurl='/u/'", "path = '/y'\nurl='/u/'"));
+    assert!(url.contains(r#"has the same url "/u/" as "a""#), "{url}");
+    assert!(
+        read(&two("path = '/x'\nurl='/u/'", "path = '/y'\nurl='/u/v/'")).is_ok(),
+        "the longest prefix wins"
+    );
+}
+
+#[test]
+fn two_names_of_one_directory_clash() {
+    let world = World { links: vec![("/link", "/real")], ..World::empty() };
+    let text = "[repository.a]\npath = '/real/x'\n[repository.b]\npath = '/link/x/y'\n";
+    let problems = world.with(|s| resolve(Some(&source("/c.toml", text)), &[], s)).unwrap_err();
+    assert!(problems.to_string().contains("/real/x/y lies inside \"a\""), "{problems}");
+}
+
+#[test]
+fn state_does_not_lie_in_a_tree() {
+    let with = |dir: &str| read(&format!("[state]\ndir = '{dir}'\n[repository.a]\npath = '/x'\n"));
+    assert!(with("/x/state").unwrap_err().to_string().starts_with("/etc/c.toml:2: "));
+    assert!(with("/x").is_err());
+    assert!(with("/x/.createrepod/state").is_ok(), "its own hidden place is fine");
+    assert!(with("/xy").is_ok());
+}
+
+#[test]
+fn times_that_make_no_sense_are_refused_where_they_stand() {
+    let with = |keys: &str| complaint(&format!("[repository.a]\npath = '/x'\n{keys}\n"));
+    assert!(with("settle_max = '1s'").starts_with("/etc/c.toml:3: settle must not be longer"));
+    assert!(with("\nsettle = '1h'").starts_with("/etc/c.toml:4: settle must not be longer"));
+    assert!(with("rescan = '0s'").starts_with("/etc/c.toml:3: rescan:"));
+}
+
+#[test]
+fn a_file_of_repos_d_holds_repositories_only() {
+    let one = source("/etc/repos.d/a.toml", "[repository.a]\npath = '/a'\n");
+    let two = source("/etc/repos.d/b.toml", "[server]\nlisten = []\n[repository.a]\npath = '/b'\n");
+    let resolved = World::empty().with(|s| resolve(None, &[one], s)).unwrap();
+    assert_eq!(resolved.config.repositories[0].path, PathBuf::from("/a"));
+    let one = source("/etc/repos.d/a.toml", "[repository.a]\npath = '/a'\n");
+    let problems = World::empty().with(|s| resolve(None, &[one, two], s)).unwrap_err();
+    insta::assert_snapshot!(problems, @r#"
+    2 errors
+      /etc/repos.d/b.toml:1: [server] belongs in createrepod.toml; a file of repos.d holds [repository.NAME]
+      /etc/repos.d/b.toml:3: repository "a" is already there, at /etc/repos.d/a.toml:1
+    "#);
+}
+
+#[test]
+fn arguments_win_over_the_environment_and_that_over_files() {
+    let text = "[server]\nlisten = ['127.0.0.1:1']\nmax_upload = '1m'\n[state]\ndir = '/file'\n";
+    let mut world = World::empty();
+    let look = |world: &World| {
+        let resolved = world.with(|s| resolve(Some(&source("/c.toml", text)), &[], s)).unwrap();
+        let setting = resolved.settings.iter().find(|s| s.key == "listen").unwrap().clone();
+        (resolved.config.server.listen[0].port(), setting.value, setting.origin.to_string())
+    };
+    assert_eq!(look(&world), (1, r#"["127.0.0.1:1"]"#.into(), "/c.toml:2".into()));
+    world.environment.push(("CREATEREPOD_LISTEN", "127.0.0.1:2,[::1]:2"));
+    assert_eq!(
+        look(&world),
+        (2, r#"["127.0.0.1:2", "[::1]:2"]"#.into(), "environment CREATEREPOD_LISTEN".into())
+    );
+    world.listen.push("127.0.0.1:3".parse().unwrap());
+    assert_eq!(look(&world), (3, r#"["127.0.0.1:3"]"#.into(), "--listen".into()));
+}
+
+#[test]
+fn a_bad_environment_is_an_error_like_any_other() {
+    for (name, value) in [
+        ("CREATEREPOD_LISTEN", "localhost"),
+        ("CREATEREPOD_LISTEN", ""),
+        ("CREATEREPOD_STATE_DIR", "relative"),
+        ("CREATEREPOD_MAX_UPLOAD", "lots"),
+        ("CREATEREPOD_BASE_URL", "nowhere"),
+    ] {
+        let world = World { environment: vec![(name, value)], ..World::empty() };
+        let problems = world.with(|s| resolve(None, &[], s)).unwrap_err();
+        assert!(matches!(problems.0[0].origin, Origin::Environment(n) if n == name), "{problems}");
+    }
+}
+
+#[test]
+fn a_directory_alone_is_served_under_its_own_name_to_local_writers() {
+    let config = World::empty().with(|s| directory(Path::new("/home/me/rpm"), s)).unwrap();
+    assert_eq!(config.server, ServerConfig::default());
+    let [repository] = config.repositories.as_slice() else { panic!() };
+    assert_eq!((repository.name.as_str(), repository.url.as_str()), ("rpm", "/rpm/"));
+    assert_eq!(repository.write, WriteAccess::Local);
+    assert_eq!(repository.state_dir, PathBuf::from("/home/me/rpm/.createrepod/state"));
+    for (path, name) in [
+        ("/", "rpm"),
+        ("/x/.hidden", "hidden"),
+        ("/x/my rpms", "my-rpms"),
+        ("/x/@@", "rpm"),
+        ("/x/é", "rpm"),
+        ("/x/repodata", "rpm"),
+        ("/x/el9.x86_64", "el9.x86_64"),
+    ] {
+        let config = World::empty().with(|s| directory(Path::new(path), s)).unwrap();
+        assert_eq!(config.repositories[0].name, name, "{path}");
+    }
+}
+
+#[test]
+fn the_environment_can_move_a_single_directorys_state() {
+    let world = World { environment: vec![("CREATEREPOD_STATE_DIR", "/state")], ..World::empty() };
+    let config = world.with(|s| directory(Path::new("/x/rpm"), s)).unwrap();
+    assert_eq!(config.repositories[0].state_dir, PathBuf::from("/state/repositories/rpm"));
+}
+
+#[test]
+fn what_config_show_prints_can_be_read_back() {
+    let text = r#"
+        [repository."el.9"]
+        path = "/srv/a \"quoted\" name"
+        changelog_limit = -1
+        grace_space = "1k"
+        umask = "002"
+        settle = "1m30s"
+    "#;
+    let first = read(text).unwrap();
+    let mut printed = String::new();
+    let mut table = "";
+    for setting in &first.settings {
+        if setting.table != table {
+            table = &setting.table;
+            printed += &format!("[{table}]\n");
+        }
+        printed += &format!("{} = {}\n", setting.key, setting.value);
+    }
+    let second = read(&printed).unwrap();
+    assert_eq!(first.config, second.config);
+}
+
+/// `#key = value` and `#[table]` are settings; `# text` is prose.
+fn uncommented(text: &str) -> String {
+    let open = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with([' ', '#']) => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(open).collect()
+}
+
+#[test]
+fn the_shipped_file_changes_nothing_and_shows_every_default() {
+    let shipped = include_str!("../../etc/createrepod.toml");
+    assert_eq!(
+        read(shipped).unwrap().config,
+        Config { server: ServerConfig::default(), repositories: vec![] }
+    );
+    let all = uncommented(shipped);
+    let resolved = read(&all).unwrap_or_else(|problems| panic!("{problems}"));
+    let example = RepositoryConfig {
+        state_dir: "/var/lib/createrepod/repositories/example".into(),
+        ..RepositoryConfig::new("example", "/srv/repos/example")
+    };
+    assert_eq!(resolved.config, Config { server: ServerConfig::default(), repositories: vec![example] });
+    for setting in &resolved.settings {
+        assert_ne!(setting.origin, Origin::Default, "{}.{} is not in the file", setting.table, setting.key);
+    }
+}
+
+#[test]
+fn the_shipped_repository_can_be_served() {
+    let main = source("/etc/createrepod/createrepod.toml", include_str!("../../etc/createrepod.toml"));
+    let rpm = source("/etc/createrepod/repos.d/rpm.toml", include_str!("../../etc/repos.d/rpm.toml"));
+    let resolved = World::empty().with(|s| resolve(Some(&main), &[rpm], s)).unwrap();
+    assert_eq!(resolved.config.repositories[0].path, PathBuf::from("/var/www/repos/rpm-repo"));
+    assert_eq!(resolved.config.repositories[0].url, "/rpm/");
+}
