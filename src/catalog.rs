@@ -1,1 +1,338 @@
-//! (to be written)
+//! A memory of one tree, in SQLite: which packages are in it, and the pieces their metadata is made of.
+//!
+//! Rebuildable: delete it, and a full scan restores the same metadata. One writer, many readers.
+
+pub mod chunks;
+pub mod ledger;
+mod meta;
+pub mod pieces;
+pub mod reader;
+mod recut;
+mod schema;
+pub mod update;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+pub use chunks::{Chunk, Key};
+pub use pieces::PieceFile;
+pub use reader::Reader;
+pub use update::{Job, Update};
+
+use crate::package::{ChecksumType, Location, Verify};
+use crate::repodata::{Compression, Part, Pieces, RenderOptions};
+use crate::tree::{Dirty, FileStamp};
+
+/// The catalog of one repository, open for writing.
+pub struct Catalog {
+    db: Connection,
+    directory: PathBuf,
+    pieces: Arc<PieceFile>,
+    compression: Compression,
+    /// Whether every piece must be made again because the compression changed.
+    remake: bool,
+}
+
+/// What the catalog must have been made with to be of use; other settings empty it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub compression: Compression,
+    pub checksum: ChecksumType,
+    pub verify: Verify,
+    pub render: RenderOptions,
+}
+
+impl Settings {
+    fn rendering(&self) -> String {
+        let Self { checksum, verify, render, compression: _ } = self;
+        format!("{} {checksum} {verify:?} {render:?}", schema::RENDERING)
+    }
+}
+
+/// What is to be published: all chunks, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    pub chunks: Vec<Chunk>,
+    /// Whether packages came or went since the catalog was last changed.
+    pub changed: bool,
+}
+
+impl Listing {
+    pub fn packages(&self) -> u64 {
+        self.chunks.iter().map(|c| c.packages).sum()
+    }
+
+    /// The parts of one file, by its place among primary, filelists and other.
+    pub fn parts(&self, kind: usize) -> Vec<Part> {
+        self.chunks.iter().map(|c| c.parts[kind]).collect()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("{} was written by a newer createrepod (catalog version {found}, this one knows {}); it was left untouched: \
+             install the newer createrepod, or move the file away to have it made anew", path.display(), schema::VERSION)]
+    Newer { path: PathBuf, found: u32 },
+    #[error("{} is the catalog of {remembered}, not of {}; give each repository a state directory of its own, \
+             or delete the catalog if the tree has moved", path.display(), tree.display())]
+    OtherTree { path: PathBuf, remembered: String, tree: PathBuf },
+    #[error("cannot prepare the catalog in {}", directory.display())]
+    Directory { directory: PathBuf, source: io::Error },
+    #[error("cannot keep pieces of metadata in the catalog")]
+    Pieces(#[source] io::Error),
+    #[error("cannot use the catalog")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl CatalogError {
+    /// Whether the catalog itself is damaged, so that making it anew is the cure.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            }
+            Self::Sqlite(_)
+            | Self::Pieces(_)
+            | Self::Newer { .. }
+            | Self::OtherTree { .. }
+            | Self::Directory { .. } => false,
+        }
+    }
+}
+
+const FILE: &str = "catalog.sqlite";
+
+impl Catalog {
+    /// Opens the catalog in `directory`, or makes an empty one. A damaged one is set aside and made anew.
+    pub fn open(directory: &Path, tree: &Path, settings: &Settings) -> Result<Self, CatalogError> {
+        let failed = |source| CatalogError::Directory { directory: directory.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let path = directory.join(FILE);
+        refuse_newer(&path)?;
+        match Self::open_file(directory, &path, tree, settings) {
+            Err(error) if error.is_damage() => {
+                remove_all(directory).map_err(failed)?;
+                Self::open_file(directory, &path, tree, settings)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn open_file(
+        directory: &Path,
+        path: &Path,
+        tree: &Path,
+        settings: &Settings,
+    ) -> Result<Self, CatalogError> {
+        let db = connect(path)?;
+        let tree_text = tree.to_string_lossy();
+        match meta::get::<String>(&db, meta::PATH)? {
+            Some(remembered) if remembered != tree_text => {
+                return Err(CatalogError::OtherTree {
+                    path: path.to_owned(),
+                    remembered,
+                    tree: tree.to_owned(),
+                });
+            }
+            Some(_) => {}
+            None => meta::set(&db, meta::PATH, &*tree_text)?,
+        }
+        if meta::get::<String>(&db, meta::RENDERING)?.is_none_or(|text| text != settings.rendering()) {
+            forget_packages(&db, settings)?;
+        }
+        let number = meta::get::<u64>(&db, meta::PIECES)?.unwrap_or(0);
+        let pieces = PieceFile::open(directory, number).map_err(CatalogError::Pieces)?;
+        let suffix = settings.compression.suffix();
+        let remake = meta::get::<String>(&db, meta::COMPRESSION)?.is_some_and(|text| text != suffix);
+        let catalog = Self {
+            db,
+            directory: directory.to_owned(),
+            pieces: Arc::new(pieces),
+            compression: settings.compression,
+            remake,
+        };
+        catalog.distrust_lost_writes(settings)?;
+        meta::set(&catalog.db, meta::OPEN_SINCE_BOOT, boot_id())?;
+        catalog.remove_other_piece_files();
+        Ok(catalog)
+    }
+
+    /// After a power cut, pieces that were never synced may be gone while the rows that name them are there.
+    fn distrust_lost_writes(&self, settings: &Settings) -> Result<(), CatalogError> {
+        let open_since: String = meta::get(&self.db, meta::OPEN_SINCE_BOOT)?.unwrap_or_default();
+        if open_since.is_empty() || open_since == boot_id() {
+            return Ok(());
+        }
+        let whole = self.chunks()?.iter().flat_map(|c| c.parts).all(|part| self.part_is_whole(&part));
+        if !whole {
+            forget_packages(&self.db, settings)?;
+        }
+        Ok(())
+    }
+
+    fn part_is_whole(&self, part: &Part) -> bool {
+        [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
+            let mut bytes = Vec::new();
+            span.offset.checked_add(span.len).is_some_and(|end| end <= self.pieces.len())
+                && self.pieces.read(span, &mut bytes).is_ok()
+                && crc32fast::hash(&bytes) == crc
+        })
+    }
+
+    /// What reads the pieces that a [`Listing`] names.
+    pub fn pieces(&self) -> Arc<PieceFile> {
+        Arc::clone(&self.pieces)
+    }
+
+    /// All chunks as last committed.
+    pub fn chunks(&self) -> Result<Vec<Chunk>, CatalogError> {
+        Ok(chunks::load(&self.db)?)
+    }
+
+    /// The listing as last committed.
+    pub fn listing(&self) -> Result<Listing, CatalogError> {
+        Ok(Listing { chunks: self.chunks()?, changed: false })
+    }
+
+    /// Whether the pieces were made for another compression, so that an update is due without any change.
+    pub fn must_remake(&self) -> bool {
+        self.remake
+    }
+
+    /// Begins a change.
+    pub fn update(&mut self) -> Result<Update<'_>, CatalogError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let remake = std::mem::take(&mut self.remake);
+        Ok(Update::begin(tx, Arc::clone(&self.pieces), self.compression, remake)?)
+    }
+
+    /// Stamps of every known location, published or rejected, that is one of `places` or lies below one.
+    pub fn stamps(&self, places: &Dirty) -> Result<Vec<(Location, FileStamp)>, CatalogError> {
+        reader::stamps(&self.db, places)
+    }
+
+    /// SHA-256 (hexadecimal) of the repomd.xml that shows what is listed; `None` while a publication is due.
+    pub fn published(&self) -> Result<Option<String>, CatalogError> {
+        Ok(meta::get::<String>(&self.db, meta::PUBLISHED)?.filter(|text| !text.is_empty()))
+    }
+
+    /// Remembers which repomd.xml shows what is listed now; `None` before one is replaced.
+    pub fn set_published(&self, sha256: Option<&str>) -> Result<(), CatalogError> {
+        Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
+    }
+
+    /// Bytes of the file of pieces that no chunk names.
+    pub fn dead_bytes(&self) -> Result<u64, CatalogError> {
+        let live: u64 = self.chunks()?.iter().map(Chunk::stored_bytes).sum();
+        Ok(self.pieces.len().saturating_sub(live))
+    }
+
+    /// Copies the living pieces into a new file. Trails over the old one are worthless afterwards.
+    pub fn compact(&mut self) -> Result<(), CatalogError> {
+        let next =
+            PieceFile::open(&self.directory, self.pieces.number() + 1).map_err(CatalogError::Pieces)?;
+        let mut chunks = self.chunks()?;
+        let tx = self.db.transaction()?;
+        let mut buffer = Vec::new();
+        for chunk in &mut chunks {
+            for part in &mut chunk.parts {
+                for span in [&mut part.raw, &mut part.piece] {
+                    buffer.clear();
+                    self.pieces.read(*span, &mut buffer).map_err(CatalogError::Pieces)?;
+                    *span = next.append(&buffer).map_err(CatalogError::Pieces)?;
+                }
+            }
+            chunks::move_parts(&tx, chunk)?;
+        }
+        next.sync().map_err(CatalogError::Pieces)?;
+        meta::set(&tx, meta::PIECES, next.number())?;
+        tx.commit()?;
+        self.pieces = Arc::new(next);
+        self.remove_other_piece_files();
+        Ok(())
+    }
+
+    /// Closes in order: everything synced, so that the next start need not distrust it.
+    pub fn close(self) -> Result<(), CatalogError> {
+        self.pieces.sync().map_err(CatalogError::Pieces)?;
+        meta::set(&self.db, meta::OPEN_SINCE_BOOT, "")?;
+        self.db.close().map_err(|(_, error)| CatalogError::Sqlite(error))
+    }
+
+    /// Removes what an interrupted compaction left.
+    fn remove_other_piece_files(&self) {
+        let current = PieceFile::path(&self.directory, self.pieces.number());
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b"pieces.") && entry.path() != current {
+                // A leftover costs disk only; the next start tries again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// Looks at the version in the database header without opening the database, so that nothing is touched.
+fn refuse_newer(path: &Path) -> Result<(), CatalogError> {
+    let mut header = [0; 64];
+    let read = fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut header));
+    if read.is_ok() && header.starts_with(b"SQLite format 3\0") {
+        let found = u32::from_be_bytes([header[60], header[61], header[62], header[63]]);
+        if found > schema::VERSION {
+            return Err(CatalogError::Newer { path: path.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+fn connect(path: &Path) -> Result<Connection, CatalogError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == 0 {
+        // Before WAL is on, so that the version stands in the file's own header at once.
+        let tx = db.transaction()?;
+        tx.execute_batch(schema::CREATE)?;
+        tx.pragma_update(None, "user_version", schema::VERSION)?;
+        tx.commit()?;
+    }
+    db.pragma_update(None, "journal_mode", "wal")?;
+    // A power cut may lose the last commits, never consistency; a rescan finds again what was lost.
+    db.pragma_update(None, "synchronous", "normal")?;
+    db.pragma_update(None, "cache_size", -1024)?;
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
+/// Empties the catalog except for what concerns files in repodata/, which stay ours.
+fn forget_packages(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
+    let tx = db.unchecked_transaction()?;
+    tx.execute_batch("DELETE FROM package; DELETE FROM rejected; DELETE FROM chunk;")?;
+    meta::set(&tx, meta::PUBLISHED, "")?;
+    meta::set(&tx, meta::RENDERING, settings.rendering())?;
+    meta::set(&tx, meta::COMPRESSION, settings.compression.suffix())?;
+    tx.commit()
+}
+
+/// Clears the way for a new catalog where the old one is damaged.
+fn remove_all(directory: &Path) -> io::Result<()> {
+    for name in [FILE, "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+        match fs::rename(directory.join(name), directory.join(format!("{name}.damaged"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells one boot of the machine from another; empty where the kernel does not say.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}

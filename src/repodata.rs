@@ -1,9 +1,18 @@
 //! yum/dnf metadata: rendering, joining, naming. Formats take a sink, not a path.
 
+pub mod chunk;
+pub mod compression;
+pub mod error;
 pub mod filelists;
 pub mod fragment;
+pub mod join;
 pub mod other;
 pub mod primary;
+pub mod repomd;
 pub mod xml;
 
+pub use chunk::{Part, Pieces, Span};
+pub use compression::{Compression, Effort};
+pub use error::FormatError;
 pub use fragment::{Entry, Fragments, RenderOptions};
+pub use repomd::{MetadataType, Record, Repomd};

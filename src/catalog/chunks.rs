@@ -1,0 +1,216 @@
+//! Rows of the chunk table: where a chunk's pieces lie, and which packages are in it.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::package::Location;
+use crate::repodata::{Part, Span};
+
+/// A package's place in the order of publication.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// mtime in whole seconds.
+    pub mtime: i64,
+    pub location: Location,
+}
+
+/// A chunk as the table holds it, without its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub first: Key,
+    pub last: Key,
+    pub packages: u64,
+    /// Ended by a boundary; otherwise a group of the open run.
+    pub closed: bool,
+    /// In the order primary, filelists, other.
+    pub parts: [Part; 3],
+}
+
+impl Chunk {
+    pub fn raw_bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.raw.len).sum()
+    }
+
+    /// Bytes this chunk occupies in the file of pieces.
+    pub fn stored_bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.raw.len + p.piece.len).sum()
+    }
+}
+
+/// One package of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub key: Key,
+    pub pkgid_low_byte: u8,
+    /// Lengths of its fragments, in the order of [`Chunk::parts`].
+    pub lens: [u32; 3],
+}
+
+/// All chunks in order of publication.
+pub fn load(db: &Connection) -> rusqlite::Result<Vec<Chunk>> {
+    db.prepare_cached(
+        "SELECT first_mtime, first_location, last_mtime, last_location, packages, closed, parts
+         FROM chunk ORDER BY first_mtime, first_location",
+    )?
+    .query_map([], from_row)?
+    .collect()
+}
+
+pub fn members(db: &Connection, chunk: &Chunk) -> rusqlite::Result<Vec<Member>> {
+    let blob: Vec<u8> = db
+        .prepare_cached("SELECT members FROM chunk WHERE first_mtime = ? AND first_location = ?")?
+        .query_row(params![chunk.first.mtime, chunk.first.location.as_str()], |row| row.get(0))?;
+    decode_members(&blob).ok_or_else(|| corrupt("members"))
+}
+
+pub fn insert(db: &Connection, chunk: &Chunk, members: &[Member]) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+        chunk.first.mtime,
+        chunk.first.location.as_str(),
+        chunk.last.mtime,
+        chunk.last.location.as_str(),
+        chunk.packages,
+        chunk.closed,
+        encode_parts(&chunk.parts),
+        encode_members(members),
+    ])?;
+    Ok(())
+}
+
+pub fn delete(db: &Connection, first: &Key) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM chunk WHERE first_mtime = ? AND first_location = ?")?
+        .execute(params![first.mtime, first.location.as_str()])?;
+    Ok(())
+}
+
+/// Replaces where a chunk's bytes lie, after a compaction.
+pub fn move_parts(db: &Connection, chunk: &Chunk) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE chunk SET parts = ? WHERE first_mtime = ? AND first_location = ?")?
+        .execute(params![encode_parts(&chunk.parts), chunk.first.mtime, chunk.first.location.as_str()])?;
+    Ok(())
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Chunk> {
+    let key = |mtime: usize, location: usize| -> rusqlite::Result<Key> {
+        let text: String = row.get(location)?;
+        Ok(Key { mtime: row.get(mtime)?, location: Location::parse(&text).map_err(|_| corrupt("location"))? })
+    };
+    let parts: Vec<u8> = row.get(6)?;
+    Ok(Chunk {
+        first: key(0, 1)?,
+        last: key(2, 3)?,
+        packages: row.get(4)?,
+        closed: row.get(5)?,
+        parts: decode_parts(&parts).ok_or_else(|| corrupt("parts"))?,
+    })
+}
+
+/// A value in our own table that we did not write: the catalog is damaged.
+pub fn corrupt(what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+        Some(format!("a {what} value cannot be read")),
+    )
+}
+
+fn encode_parts(parts: &[Part; 3]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(3 * PART_LEN);
+    for part in parts {
+        for number in [part.raw.offset, part.raw.len, part.piece.offset, part.piece.len] {
+            out.extend(number.to_le_bytes());
+        }
+        out.extend(part.raw_crc.to_le_bytes());
+        out.extend(part.piece_crc.to_le_bytes());
+    }
+    out
+}
+
+const PART_LEN: usize = 4 * 8 + 2 * 4;
+
+fn decode_parts(bytes: &[u8]) -> Option<[Part; 3]> {
+    let mut rest = Bytes(bytes);
+    let mut parts = [Part::default(); 3];
+    for part in &mut parts {
+        part.raw = Span { offset: rest.u64()?, len: rest.u64()? };
+        part.piece = Span { offset: rest.u64()?, len: rest.u64()? };
+        part.raw_crc = rest.u32()?;
+        part.piece_crc = rest.u32()?;
+    }
+    rest.0.is_empty().then_some(parts)
+}
+
+fn encode_members(members: &[Member]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(members.len() * 96);
+    for member in members {
+        let location = member.key.location.as_str();
+        out.extend(member.key.mtime.to_le_bytes());
+        // Location::MAX_LEN fits.
+        out.extend((location.len() as u32).to_le_bytes());
+        out.extend(location.as_bytes());
+        out.push(member.pkgid_low_byte);
+        for len in member.lens {
+            out.extend(len.to_le_bytes());
+        }
+    }
+    out
+}
+
+fn decode_members(bytes: &[u8]) -> Option<Vec<Member>> {
+    let mut rest = Bytes(bytes);
+    let mut members = Vec::new();
+    while !rest.0.is_empty() {
+        let mtime = i64::from_le_bytes(rest.array()?);
+        let len = rest.u32()? as usize;
+        let location = Location::parse(std::str::from_utf8(rest.take(len)?).ok()?).ok()?;
+        let [pkgid_low_byte] = rest.array()?;
+        let lens = [rest.u32()?, rest.u32()?, rest.u32()?];
+        members.push(Member { key: Key { mtime, location }, pkgid_low_byte, lens });
+    }
+    Some(members)
+}
+
+/// What is left of a value being decoded.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_parts_read_back_equal_and_cut_ones_are_refused() {
+        let member = |mtime, name: &str| Member {
+            key: Key { mtime, location: Location::parse(name).unwrap() },
+            pkgid_low_byte: 7,
+            lens: [1, 2, u32::MAX],
+        };
+        let members = vec![member(-5, "a.rpm"), member(i64::MAX, "Packages/ü b.rpm")];
+        let bytes = encode_members(&members);
+        assert_eq!(decode_members(&bytes).unwrap(), members);
+        assert!(decode_members(&bytes[..bytes.len() - 1]).is_none());
+
+        let span = |offset| Span { offset, len: offset + 1 };
+        let part = |n| Part { raw: span(n), raw_crc: 3, piece: span(n * 2), piece_crc: 4 };
+        let parts = [part(1), part(u64::MAX / 4), part(3)];
+        assert_eq!(decode_parts(&encode_parts(&parts)).unwrap(), parts);
+        assert!(decode_parts(&[0; 7]).is_none());
+    }
+}

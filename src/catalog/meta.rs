@@ -1,0 +1,26 @@
+//! Single values the catalog remembers.
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension, ToSql};
+
+/// Absolute path of the tree this catalog is a memory of.
+pub const PATH: &str = "path";
+/// What fragments were rendered with; see `RenderSettings`.
+pub const RENDERING: &str = "rendering";
+/// Suffix of the compression that pieces were made with.
+pub const COMPRESSION: &str = "compression";
+/// Number of the current file of pieces.
+pub const PIECES: &str = "pieces";
+/// SHA-256 of the repomd.xml that shows exactly what this catalog lists; absent while a publication is due.
+pub const PUBLISHED: &str = "published";
+/// Boot during which the catalog was last written, while it is open; empty once closed in order.
+pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
+
+pub fn get<T: FromSql>(db: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
+    db.prepare_cached("SELECT value FROM meta WHERE key = ?")?.query_row([key], |row| row.get(0)).optional()
+}
+
+pub fn set(db: &Connection, key: &str, value: impl ToSql) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?, ?)")?.execute((key, value))?;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The file of pieces: raw XML and compressed pieces, appended and never changed, so that neither
+//! lives on the heap and a publication copies what it does not make.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::repodata::{Pieces, Span};
+
+/// An append-only cache file, read by pread. Its name carries a number that grows with each compaction.
+#[derive(Debug)]
+pub struct PieceFile {
+    file: File,
+    end: AtomicU64,
+    number: u64,
+}
+
+impl PieceFile {
+    /// Opens or creates `pieces.NUMBER` in `directory`.
+    pub fn open(directory: &Path, number: u64) -> io::Result<Self> {
+        let path = Self::path(directory, number);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // Whatever a crash left behind the last committed piece is dead weight until the next compaction.
+        let end = AtomicU64::new(file.metadata()?.len());
+        Ok(Self { file, end, number })
+    }
+
+    pub fn path(directory: &Path, number: u64) -> PathBuf {
+        directory.join(format!("pieces.{number}"))
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes in the file, dead ones included.
+    pub fn len(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Appends `bytes`; safe from several threads.
+    pub fn append(&self, bytes: &[u8]) -> io::Result<Span> {
+        let len = bytes.len() as u64;
+        let offset = self.end.fetch_add(len, Ordering::Relaxed);
+        self.file.write_all_at(bytes, offset)?;
+        Ok(Span { offset, len })
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+impl Pieces for PieceFile {
+    fn read(&self, span: Span, into: &mut Vec<u8>) -> io::Result<()> {
+        let start = into.len();
+        let len = usize::try_from(span.len).map_err(io::Error::other)?;
+        into.resize(start + len, 0);
+        self.file.read_exact_at(&mut into[start..], span.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_reads_back_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = PieceFile::open(dir.path(), 1).unwrap();
+        let (a, b) = (first.append(b"alpha").unwrap(), first.append(b"beta").unwrap());
+        drop(first);
+        let again = PieceFile::open(dir.path(), 1).unwrap();
+        let c = again.append(b"gamma").unwrap();
+        let mut text = Vec::new();
+        for span in [b, a, c] {
+            again.read(span, &mut text).unwrap();
+        }
+        assert_eq!(text, b"betaalphagamma");
+        assert!(again.read(Span { offset: 1000, len: 1 }, &mut text).is_err());
+    }
+}

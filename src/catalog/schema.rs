@@ -1,0 +1,55 @@
+//! The catalog's tables, as SQL text.
+
+/// Kept in SQLite's `user_version`. A catalog with a higher one belongs to a newer createrepod.
+pub const VERSION: u32 = 1;
+
+/// Version of what fragments look like. Raise it when rendering changes: catalogs are then made anew.
+pub const RENDERING: u32 = 1;
+
+pub const CREATE: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+-- One row a package file; the stamp says whether it must be read again.
+CREATE TABLE package (
+    location  TEXT PRIMARY KEY,
+    inode     INTEGER NOT NULL,
+    size      INTEGER NOT NULL,
+    mtime_ns  INTEGER NOT NULL,
+    ctime_ns  INTEGER NOT NULL,
+    pkgid     BLOB NOT NULL,
+    nevra     TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX package_nevra ON package (nevra);
+
+-- Files that are not published; the stamp says whether another look is worth it.
+CREATE TABLE rejected (
+    location  TEXT PRIMARY KEY,
+    inode     INTEGER NOT NULL,
+    size      INTEGER NOT NULL,
+    mtime_ns  INTEGER NOT NULL,
+    ctime_ns  INTEGER NOT NULL,
+    reason    TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- The list of packages in order of publication, cut into chunks. `parts` says where each file's share
+-- lies in the file of pieces; `members` names the packages, in order, with the lengths of their
+-- fragments, and stands last because a publication reads it only for the chunks that change.
+CREATE TABLE chunk (
+    first_mtime    INTEGER NOT NULL,
+    first_location TEXT NOT NULL,
+    last_mtime     INTEGER NOT NULL,
+    last_location  TEXT NOT NULL,
+    packages       INTEGER NOT NULL,
+    closed         INTEGER NOT NULL,
+    parts          BLOB NOT NULL,
+    members        BLOB NOT NULL,
+    PRIMARY KEY (first_mtime, first_location)
+) WITHOUT ROWID;
+
+-- Metadata files this daemon wrote; files in repodata/ that are not here are not ours to remove.
+CREATE TABLE metadata_file (
+    name          TEXT PRIMARY KEY,
+    size          INTEGER NOT NULL,
+    superseded_at INTEGER
+) WITHOUT ROWID;
+";

@@ -1,0 +1,273 @@
+//! One change of the catalog, from the first package forgotten to the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use rusqlite::{Transaction, params};
+
+use super::chunks::{self, Chunk, Key, Member};
+use super::pieces::PieceFile;
+use super::recut::{Item, Recut, Slot, Text};
+use super::{CatalogError, Listing};
+use crate::package::Location;
+use crate::repodata::{Compression, Effort, Part, Pieces};
+use crate::tree::{FileStamp, Rejected, Scanned};
+
+/// A change in progress. Dropped without [`Update::commit`] it never happened.
+///
+/// First [`forget`](Update::forget) whatever vanished or changed, then [`put`](Update::put) what is
+/// there now, in order of publication; run the [`Job`]s this hands out, on any threads; commit.
+pub struct Update<'c> {
+    tx: Transaction<'c>,
+    pieces: Arc<PieceFile>,
+    compression: Compression,
+    stage: Stage,
+    /// First keys of the old chunks, to see which are no longer in the list.
+    before: BTreeSet<Key>,
+    /// The new list so far: kept chunks, and numbers of jobs.
+    list: Vec<Result<Chunk, usize>>,
+    jobs: usize,
+    done: Arc<Done>,
+    touched: bool,
+}
+
+enum Stage {
+    Forgetting { old: Vec<Chunk>, removed: BTreeSet<Key>, remake: bool },
+    Merging(Recut),
+    Ended,
+}
+
+/// What jobs have made, by job number.
+type Done = Mutex<BTreeMap<usize, io::Result<(Chunk, Vec<Member>)>>>;
+
+impl<'c> Update<'c> {
+    pub(super) fn begin(
+        tx: Transaction<'c>,
+        pieces: Arc<PieceFile>,
+        compression: Compression,
+        remake: bool,
+    ) -> rusqlite::Result<Self> {
+        let old = chunks::load(&tx)?;
+        Ok(Self {
+            pieces,
+            compression,
+            before: old.iter().map(|c| c.first.clone()).collect(),
+            stage: Stage::Forgetting { old, removed: BTreeSet::new(), remake },
+            list: Vec::new(),
+            jobs: 0,
+            done: Arc::default(),
+            touched: false,
+            tx,
+        })
+    }
+
+    /// Takes a location out, published or rejected; unknown ones are passed over.
+    ///
+    /// # Panics
+    /// When packages were put already.
+    pub fn forget(&mut self, location: &Location) -> Result<(), CatalogError> {
+        let Stage::Forgetting { removed, .. } = &mut self.stage else { panic!("forget comes before put") };
+        let text = location.as_str();
+        let mtime_ns = self
+            .tx
+            .prepare_cached("DELETE FROM package WHERE location = ? RETURNING mtime_ns")?
+            .query_map([text], |row| row.get::<_, i64>(0))?
+            .next()
+            .transpose()?;
+        if let Some(mtime_ns) = mtime_ns {
+            let mtime = mtime_ns.div_euclid(1_000_000_000);
+            removed.insert(Key { mtime, location: location.clone() });
+            self.touched = true;
+        }
+        self.tx.prepare_cached("DELETE FROM rejected WHERE location = ?")?.execute([text])?;
+        Ok(())
+    }
+
+    /// Takes packages in: their (mtime, location) must ascend, also from call to call, and their
+    /// locations must have been forgotten.
+    pub fn put(&mut self, packages: Vec<Scanned>) -> Result<Vec<Job>, CatalogError> {
+        self.start_merging();
+        let Stage::Merging(recut) = &mut self.stage else { return Ok(Vec::new()) };
+        let mut slots = Vec::new();
+        for package in packages {
+            insert_package(&self.tx, &package)?;
+            self.touched = true;
+            let lens = package.fragments.texts().map(|t| u32::try_from(t.len()).unwrap_or(u32::MAX));
+            let key = Key { mtime: package.stamp.mtime(), location: package.location };
+            let member = Member { key, pkgid_low_byte: package.pkgid.low_byte(), lens };
+            let item = Item { member, text: Text::Fresh(package.fragments) };
+            slots.extend(recut.insert(item, &mut |chunk| chunks::members(&self.tx, chunk))?);
+        }
+        Ok(self.hand_out(slots))
+    }
+
+    /// Notes that a file cannot be published. Its location must have been forgotten.
+    pub fn reject(&mut self, rejected: &Rejected) -> Result<(), CatalogError> {
+        let stamp = &rejected.stamp;
+        self.tx.prepare_cached("INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)")?.execute(
+            params![
+                rejected.location.as_str(),
+                stamp.inode.cast_signed(),
+                stamp.size.cast_signed(),
+                stamp.mtime_ns,
+                stamp.ctime_ns,
+                rejected.reason
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Renews the stamp of a package whose bytes were found unchanged (same size and mtime).
+    pub fn restamp(&mut self, location: &Location, stamp: &FileStamp) -> Result<(), CatalogError> {
+        for table in ["package", "rejected"] {
+            self.tx
+                .prepare_cached(&format!("UPDATE {table} SET inode = ?, ctime_ns = ? WHERE location = ?"))?
+                .execute(params![stamp.inode.cast_signed(), stamp.ctime_ns, location.as_str()])?;
+        }
+        Ok(())
+    }
+
+    /// Ends the list: hands out the last jobs.
+    pub fn finish(&mut self) -> Result<Vec<Job>, CatalogError> {
+        self.start_merging();
+        let Stage::Merging(recut) = std::mem::replace(&mut self.stage, Stage::Ended) else {
+            return Ok(Vec::new());
+        };
+        let slots = recut.finish(&mut |chunk| chunks::members(&self.tx, chunk))?;
+        Ok(self.hand_out(slots))
+    }
+
+    /// Makes the change last, once every job has run. The listing is what is to be published now.
+    pub fn commit(mut self) -> Result<Listing, CatalogError> {
+        debug_assert!(matches!(self.stage, Stage::Ended), "finish comes before commit");
+        let mut done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut made = Vec::new();
+        let mut chunks = Vec::with_capacity(self.list.len());
+        for slot in std::mem::take(&mut self.list) {
+            match slot {
+                Ok(kept) => {
+                    self.before.remove(&kept.first);
+                    chunks.push(kept);
+                }
+                Err(job) => {
+                    let result =
+                        done.remove(&job).unwrap_or_else(|| Err(io::Error::other("a job did not run")));
+                    let (chunk, members) = result.map_err(CatalogError::Pieces)?;
+                    chunks.push(chunk.clone());
+                    made.push((chunk, members));
+                }
+            }
+        }
+        for first in &self.before {
+            chunks::delete(&self.tx, first)?;
+        }
+        for (chunk, members) in &made {
+            chunks::insert(&self.tx, chunk, members)?;
+        }
+        super::meta::set(&self.tx, super::meta::COMPRESSION, self.compression.suffix())?;
+        self.tx.commit()?;
+        Ok(Listing { chunks, changed: self.touched })
+    }
+
+    fn start_merging(&mut self) {
+        if let Stage::Forgetting { old, removed, remake } = &mut self.stage {
+            let recut = Recut::new(std::mem::take(old), std::mem::take(removed), *remake);
+            self.stage = Stage::Merging(recut);
+        }
+    }
+
+    fn hand_out(&mut self, slots: Vec<Slot>) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for slot in slots {
+            match slot {
+                Slot::Kept(chunk) => self.list.push(Ok(chunk)),
+                Slot::Made { items, closed } => {
+                    self.list.push(Err(self.jobs));
+                    jobs.push(Job {
+                        number: self.jobs,
+                        items,
+                        closed,
+                        compression: self.compression,
+                        pieces: Arc::clone(&self.pieces),
+                        done: Arc::clone(&self.done),
+                    });
+                    self.jobs += 1;
+                }
+            }
+        }
+        jobs
+    }
+}
+
+fn insert_package(tx: &Transaction<'_>, package: &Scanned) -> rusqlite::Result<()> {
+    let stamp = &package.stamp;
+    tx.prepare_cached("INSERT INTO package VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+        package.location.as_str(),
+        stamp.inode.cast_signed(),
+        stamp.size.cast_signed(),
+        stamp.mtime_ns,
+        stamp.ctime_ns,
+        package.pkgid.as_bytes(),
+        package.nevra.to_string()
+    ])?;
+    Ok(())
+}
+
+/// A chunk to be made: raw XML gathered, compressed, and stored as pieces.
+pub struct Job {
+    number: usize,
+    items: Vec<Item>,
+    closed: bool,
+    compression: Compression,
+    pieces: Arc<PieceFile>,
+    done: Arc<Done>,
+}
+
+impl Job {
+    /// Bytes of fragments it holds in memory.
+    pub fn weight(&self) -> usize {
+        self.items
+            .iter()
+            .map(|i| if let Text::Fresh(fragments) = &i.text { fragments.len() } else { 0 })
+            .sum()
+    }
+
+    /// Does the work; the outcome is seen by [`Update::commit`].
+    pub fn run(self) {
+        let parts: io::Result<Vec<Part>> = (0..3).into_par_iter().map(|kind| self.make(kind)).collect();
+        let outcome = parts.map(|parts| {
+            let members: Vec<Member> = self.items.into_iter().map(|item| item.member).collect();
+            let key = |m: Option<&Member>| m.map(|m| m.key.clone()).expect("a run that ends has a package");
+            let chunk = Chunk {
+                first: key(members.first()),
+                last: key(members.last()),
+                packages: members.len() as u64,
+                closed: self.closed,
+                parts: [parts[0], parts[1], parts[2]],
+            };
+            (chunk, members)
+        });
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number, outcome);
+    }
+
+    fn make(&self, kind: usize) -> io::Result<Part> {
+        let len: u64 = self.items.iter().map(|i| u64::from(i.member.lens[kind])).sum();
+        let mut raw = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
+        for item in &self.items {
+            match &item.text {
+                Text::Fresh(fragments) => raw.extend_from_slice(fragments.texts()[kind]),
+                Text::Kept(spans) => self.pieces.read(spans[kind], &mut raw)?,
+            }
+        }
+        let effort = if self.closed { Effort::Thorough } else { Effort::Quick };
+        let packed = self.compression.piece(effort, &raw)?;
+        Ok(Part {
+            raw: self.pieces.append(&raw)?,
+            raw_crc: crc32fast::hash(&raw),
+            piece_crc: crc32fast::hash(&packed),
+            piece: self.pieces.append(&packed)?,
+        })
+    }
+}

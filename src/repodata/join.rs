@@ -1,0 +1,213 @@
+//! Joins kept pieces into a metadata file, and takes both of its checksums, hashing only what no
+//! earlier run over the same pieces has hashed.
+
+use std::io::{self, Write};
+
+use super::chunk::{Part, Pieces};
+use super::compression::{Compression, Effort};
+use super::repomd::MetadataType;
+use crate::package::{Checksum, ChecksumType, Hasher};
+
+/// What repomd.xml says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    pub checksum: Checksum,
+    pub open_checksum: Checksum,
+    /// Bytes as written.
+    pub size: u64,
+    /// Bytes uncompressed.
+    pub open_size: u64,
+}
+
+/// Everything a file consists of.
+#[derive(Clone, Copy)]
+pub struct Recipe<'a> {
+    pub kind: MetadataType,
+    pub compression: Compression,
+    pub checksum: ChecksumType,
+    /// How many packages the parts hold.
+    pub packages: u64,
+    pub parts: &'a [Part],
+}
+
+/// The checksum states of one file behind each of its parts: the way an earlier run took.
+///
+/// Valid for a file that announces the same number of packages and begins with the same parts;
+/// pieces never move while a trail lives, so a part is known by where its piece lies.
+#[derive(Clone, Default)]
+pub struct Trail {
+    packages: u64,
+    marks: Vec<Mark>,
+}
+
+#[derive(Clone)]
+struct Mark {
+    piece_offset: u64,
+    open: Side,
+    packed: Side,
+    crc: crc32fast::Hasher,
+}
+
+/// One of the two byte streams of a file: its hash so far, and how long it is.
+#[derive(Clone)]
+struct Side {
+    hasher: Hasher,
+    len: u64,
+}
+
+impl Side {
+    fn new(kind: ChecksumType) -> Self {
+        Self { hasher: Hasher::new(kind), len: 0 }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+    }
+}
+
+impl Trail {
+    /// How many of `recipe`'s parts need not be hashed again.
+    fn known(&self, recipe: &Recipe<'_>) -> usize {
+        if self.packages != recipe.packages {
+            return 0;
+        }
+        self.marks.iter().zip(recipe.parts).take_while(|(m, p)| m.piece_offset == p.piece.offset).count()
+    }
+
+    /// The number of packages this trail's file announces.
+    pub fn packages(&self) -> u64 {
+        self.packages
+    }
+}
+
+/// Writes the file to `sink` and returns its checksums with the trail that was walked.
+///
+/// `trails` may hold any number of earlier trails of the same kind of file; the one that saves most
+/// is used.
+pub fn join(
+    recipe: Recipe<'_>,
+    pieces: &dyn Pieces,
+    trails: &[&Trail],
+    sink: &mut (dyn Write + Send),
+) -> io::Result<(Joined, Trail)> {
+    let best = trails.iter().max_by_key(|t| t.known(&recipe));
+    let (known, marks) = match best {
+        Some(trail) => (trail.known(&recipe), &trail.marks[..]),
+        None => (0, &[][..]),
+    };
+    let start = known.checked_sub(1).map(|last| &marks[last]);
+    let preamble = recipe.kind.preamble(recipe.packages);
+    let closing = recipe.kind.closing();
+
+    let (open, packed) = rayon::join(
+        || open_side(&recipe, pieces, known, start.map(|m| m.open.clone()), &preamble),
+        || packed_side(&recipe, pieces, known, start.map(|m| m.packed.clone()), &preamble, sink),
+    );
+    let (mut open, open_marks) = open?;
+    let (mut packed, packed_marks, sink) = packed?;
+
+    // CRC-32 of the whole, combined from the parts': cheap enough to do every time for what is new.
+    let mut crc = match start {
+        Some(mark) => mark.crc.clone(),
+        None => {
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(preamble.as_bytes());
+            crc
+        }
+    };
+    let mut trail = Trail { packages: recipe.packages, marks: marks[..known].to_vec() };
+    for ((part, open), packed) in recipe.parts[known..].iter().zip(open_marks).zip(packed_marks) {
+        crc.combine(&crc32fast::Hasher::new_with_initial_len(part.raw_crc, part.raw.len));
+        trail.marks.push(Mark { piece_offset: part.piece.offset, open, packed, crc: crc.clone() });
+    }
+    crc.update(closing.as_bytes());
+
+    open.take(closing.as_bytes());
+    let mut end = recipe.compression.piece(Effort::Quick, closing.as_bytes())?;
+    end.extend(recipe.compression.tail(crc.finalize(), open.len));
+    packed.take(&end);
+    sink.write_all(&end)?;
+    let joined = Joined {
+        checksum: packed.hasher.finish(),
+        open_checksum: open.hasher.finish(),
+        size: packed.len,
+        open_size: open.len,
+    };
+    Ok((joined, trail))
+}
+
+/// Walks the trail of a file that announces `recipe.packages` without writing it anywhere.
+pub fn walk(recipe: Recipe<'_>, pieces: &dyn Pieces) -> io::Result<Trail> {
+    join(recipe, pieces, &[], &mut io::sink()).map(|(_, trail)| trail)
+}
+
+fn open_side(
+    recipe: &Recipe<'_>,
+    pieces: &dyn Pieces,
+    known: usize,
+    start: Option<Side>,
+    preamble: &str,
+) -> io::Result<(Side, Vec<Side>)> {
+    let mut side = start.unwrap_or_else(|| {
+        let mut side = Side::new(recipe.checksum);
+        side.take(preamble.as_bytes());
+        side
+    });
+    let mut marks = Vec::with_capacity(recipe.parts.len() - known);
+    let mut buffer = Vec::new();
+    for part in &recipe.parts[known..] {
+        for block in blocks(part.raw) {
+            buffer.clear();
+            pieces.read(block, &mut buffer)?;
+            side.take(&buffer);
+        }
+        marks.push(side.clone());
+    }
+    Ok((side, marks))
+}
+
+type PackedSide<'s> = (Side, Vec<Side>, &'s mut (dyn Write + Send));
+
+fn packed_side<'s>(
+    recipe: &Recipe<'_>,
+    pieces: &dyn Pieces,
+    known: usize,
+    start: Option<Side>,
+    preamble: &str,
+    sink: &'s mut (dyn Write + Send),
+) -> io::Result<PackedSide<'s>> {
+    let mut head = recipe.compression.head().to_vec();
+    head.extend(recipe.compression.piece(Effort::Quick, preamble.as_bytes())?);
+    sink.write_all(&head)?;
+    let mut side = start.unwrap_or_else(|| {
+        let mut side = Side::new(recipe.checksum);
+        side.take(&head);
+        side
+    });
+    let mut marks = Vec::with_capacity(recipe.parts.len() - known);
+    let mut buffer = Vec::new();
+    for (i, part) in recipe.parts.iter().enumerate() {
+        for block in blocks(part.piece) {
+            buffer.clear();
+            pieces.read(block, &mut buffer)?;
+            sink.write_all(&buffer)?;
+            if i >= known {
+                side.take(&buffer);
+            }
+        }
+        if i >= known {
+            marks.push(side.clone());
+        }
+    }
+    Ok((side, marks, sink))
+}
+
+/// Cuts a span into blocks that stay in the processor's cache between reading and hashing.
+fn blocks(span: super::chunk::Span) -> impl Iterator<Item = super::chunk::Span> {
+    const BLOCK: u64 = 128 << 10;
+    (0..span.len.div_ceil(BLOCK)).map(move |i| super::chunk::Span {
+        offset: span.offset + i * BLOCK,
+        len: BLOCK.min(span.len - i * BLOCK),
+    })
+}
