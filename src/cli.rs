@@ -1,1 +1,179 @@
-//! (to be written)
+//! The command line: what can be asked, and how it ends.
+
+mod config_command;
+mod failure;
+mod index;
+mod load;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+use crate::config::value::{Choice, parse_listen};
+use crate::config::{MetadataProfile, Symlinks};
+use crate::daemon;
+use crate::logging;
+use crate::package::{ChecksumType, Verify};
+
+/// Turns a directory of RPMs into a live yum/dnf repository.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  createrepod serve ./rpm                 serve a directory on http://127.0.0.1:8080/rpm/
+  curl -T hello-1.0-1.noarch.rpm http://127.0.0.1:8080/rpm/
+  createrepod index /srv/rpm              make the metadata once, without a daemon
+  createrepod config check                tell what is wrong with /etc/createrepod/createrepod.toml
+
+Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 refused.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Serve),
+    Index(Index),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Run the daemon: watch, publish, serve, take uploads.
+///
+/// With DIR alone nothing needs to be configured: DIR is made if it is missing, served under its own
+/// name, and takes uploads from this machine only. Without DIR the configuration says what is served.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  createrepod serve ./rpm
+  createrepod serve ./rpm --listen 127.0.0.1:0     let the system choose a port; it is printed
+  createrepod serve --config ./createrepod.toml
+
+Environment: CREATEREPOD_LISTEN, CREATEREPOD_BASE_URL, CREATEREPOD_MAX_UPLOAD, CREATEREPOD_STATE_DIR,
+  CREATEREPOD_LOG (error, warn, info, debug, trace), CREATEREPOD_LOG_FORMAT (text, json).
+Signals: TERM and INT finish what is in flight and stop; USR1 compares every tree with what is known.")]
+struct Serve {
+    /// A directory of RPMs.
+    #[arg(value_name = "DIR", conflicts_with = "config")]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Where to listen, instead of what the configuration says; can be given more than once.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    listen: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration; files of repos.d/ beside it are read too.
+    #[arg(long, value_name = "FILE", env = "CREATEREPOD_CONFIG", default_value = load::DEFAULT_FILE)]
+    config: PathBuf,
+}
+
+/// Make the metadata of a directory once, without a daemon.
+///
+/// What was read before is remembered in DIR/.createrepod, so that a second run reads only what changed.
+/// A package that cannot be read is named with its reason and left out; the others are published.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  createrepod index /srv/rpm
+  createrepod index /srv/rpm --metadata gzip       for clients older than EL 8.4")]
+struct Index {
+    /// A directory of RPMs.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Compression of the metadata: zstd, gzip.
+    #[arg(long, value_name = "KIND", default_value = "zstd", value_parser = choice::<MetadataProfile>)]
+    metadata: MetadataProfile,
+    /// Checksum of packages and metadata: md5, sha1, sha224, sha256, sha384, sha512.
+    #[arg(long, value_name = "KIND", default_value = "sha256", value_parser = choice::<ChecksumType>)]
+    checksum: ChecksumType,
+    /// Changelog entries published of each package; -1 for all.
+    #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true, value_parser = entries)]
+    changelog_limit: ChangelogLimit,
+    /// What is checked before a package is taken: header (its digests and the length), digest (the payload too).
+    #[arg(long, value_name = "HOW", default_value = "digest", value_parser = choice::<Verify>)]
+    verify: Verify,
+    /// Symbolic links to follow: never, inside, anywhere.
+    #[arg(long, value_name = "WHICH", default_value = "inside", value_parser = choice::<Symlinks>)]
+    symlinks: Symlinks,
+}
+
+/// A named type, for clap takes an `Option` for an argument that may be absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ChangelogLimit(Option<usize>);
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Tell all that is wrong with the configuration, without starting.
+    Check(ConfigFile),
+    /// Print every value and where it came from, as TOML.
+    Show(ConfigFile),
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> Result<(), Failure> {
+        let level = match &self.command {
+            Command::Serve(_) => "info",
+            Command::Index(_) | Command::Config(_) => "warn",
+        };
+        logging::start(level, &load::environment).map_err(Failure::usage)?;
+        match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Index(index) => index.run(),
+            Command::Config(command) => command.run(),
+        }
+    }
+}
+
+impl Serve {
+    fn run(self) -> Result<(), Failure> {
+        let (config, hello) = match &self.directory {
+            Some(directory) => (load::directory(directory, &self.listen)?, true),
+            None => (load::files(&self.config.config, &self.listen)?.config, false),
+        };
+        daemon::run(config, hello).map_err(Failure::failed)
+    }
+}
+
+fn choice<C: Choice>(text: &str) -> Result<C, String> {
+    C::parse(text)
+}
+
+fn entries(text: &str) -> Result<ChangelogLimit, String> {
+    let number = text.parse().map_err(|_| "expected a whole number, or -1 for all".to_owned())?;
+    crate::config::file::changelog_limit(number).map(ChangelogLimit)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_directory_and_a_configuration_exclude_each_other() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["createrepod"], words].concat());
+        assert!(parse(&["serve", "x", "--config", "y"]).is_err());
+        assert!(parse(&["serve", "x", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"]).is_ok());
+        assert!(parse(&["serve", "--listen", "localhost"]).is_err());
+        assert!(parse(&["serve"]).is_ok());
+        assert!(parse(&["index"]).is_err());
+        assert!(parse(&["index", "x", "--changelog-limit", "-1", "--metadata", "gzip"]).is_ok());
+        assert!(parse(&["index", "x", "--changelog-limit", "-2"]).is_err());
+        assert!(parse(&["index", "x", "--metadata", "el7"]).is_err());
+    }
+}

@@ -1,1 +1,156 @@
-//! (to be written)
+//! The wiring: opens the repositories, starts the doors, stops them in order.
+
+mod hello;
+mod keeper;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::serve::{self, Site};
+use keeper::Keeper;
+
+/// How long requests in flight may take to end once we were told to stop.
+const GRACEFUL_STOP: Duration = Duration::from_secs(30);
+
+/// Serves until a signal says stop. `greet` prints, for zero configuration, what to copy and paste.
+pub fn run(config: Config, greet: bool) -> anyhow::Result<()> {
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("createrepod")
+        .build()
+        .context("cannot start the threads that serve")?;
+    let outcome = runtime.block_on(serve(config, greet));
+    // Blocking work that hangs (a dead network file system) must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome
+}
+
+async fn serve(config: Config, greet: bool) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
+    let (listeners, addresses) = listen(&config.server.listen).await?;
+    if config.repositories.is_empty() {
+        warn!(
+            "no repository is configured: nothing is served; add a file repos.d/NAME.toml beside the configuration \
+             with the lines [repository.NAME] and path = \"/directory/of/rpms\", and start again"
+        );
+    }
+    let greeting =
+        greet.then(|| config.repositories.first().map(|r| hello::greeting(r, &config.server, &addresses)));
+    let site = Arc::new(Site::default());
+    let keeper = Keeper::start(config.repositories, site.clone()).await?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut doors = tokio::spawn(serve::run(listeners, config.server, site, async {
+        // A dropped sender means stop as well.
+        let _ = stopped.await;
+    }));
+    for address in &addresses {
+        info!(listen = %address, "listening on http://{address}/");
+    }
+    if let Some(text) = greeting.flatten() {
+        // Nobody reading is no reason to stop.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+    keeper.announce();
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop(name) => {
+                    info!("stopping on {name}: finishing what is in flight");
+                    break;
+                }
+                Told::Refresh => keeper.refresh_everything(),
+                Told::Reload => warn!("cannot reload the configuration yet; restart to use a changed one"),
+            },
+            ended = &mut doors => {
+                ended.context("the HTTP server ended by a bug")?;
+                anyhow::bail!("the HTTP server ended by itself");
+            }
+        }
+    }
+    drop(stop);
+    tokio::select! {
+        _ = tokio::time::timeout(GRACEFUL_STOP, &mut doors) => {}
+        () = signals.stop_again() => warn!("told to stop again: breaking off what is in flight"),
+    }
+    doors.abort();
+    keeper.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Binds all of them, or none; gives the real ports.
+async fn listen(wanted: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for address in wanted {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; choose another address with --listen ADDR:PORT or listen in [server]")
+        })?;
+        addresses.push(listener.local_addr().with_context(|| format!("cannot listen on {address}"))?);
+        listeners.push(listener);
+    }
+    Ok((listeners, addresses))
+}
+
+/// A thousand clients and a thousand repositories need more than the usual 1024 open files.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        warn!(error = %error, "cannot raise the limit of open files to {:?}", limit.maximum);
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop(&'static str),
+    Refresh,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Self> {
+        let install = |kind| signal(kind).context("cannot install signal handlers");
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            hangup: install(SignalKind::hangup())?,
+            user1: install(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.user1.recv() => Told::Refresh,
+        }
+    }
+
+    async fn stop_again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

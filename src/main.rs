@@ -1,1 +1,14 @@
-fn main() {}
+//! argv → configuration → logging → createrepod; an error becomes one line and an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use createrepod::cli::Cli;
+
+fn main() -> ExitCode {
+    // clap itself exits with 2 on wrong usage, and with 0 after --help.
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

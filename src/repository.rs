@@ -95,3 +95,49 @@ impl Handle {
         todo!()
     }
 }
+
+impl Handle {
+    /// Takes the repository's lock, opens its catalog (or makes it), and brings what a crash left
+    /// half-done to an end. Blocking. Errors say what to do, for they are shown as they are.
+    pub fn open(_config: RepositoryConfig) -> anyhow::Result<Self> {
+        todo!()
+    }
+
+    /// Takes what the watch saw. Must not block.
+    pub fn seen(&self, _seen: crate::watch::Seen) {
+        todo!()
+    }
+
+    /// Finishes the publication that runs, starts no other, and lets the lock go. Blocking.
+    pub fn close(&self) {
+        todo!()
+    }
+}
+
+/// Hears how far [`index`] is; called from several threads.
+pub trait Progress: Sync {
+    /// This many packages are to be read.
+    fn to_read(&self, packages: u64);
+    /// One more was read, or rejected.
+    fn one_read(&self);
+}
+
+/// What came of [`index`].
+#[derive(Debug, Clone)]
+pub struct Summary {
+    pub packages: u64,
+    /// How many of them were read now; the others were known.
+    pub read: u64,
+    pub rejected: Vec<Rejected>,
+    /// Names that could not be looked at: `(path, reason)`.
+    pub refused: Vec<(String, String)>,
+    /// Whether the metadata had to be made anew.
+    pub changed: bool,
+    /// `<revision>` of repomd.xml.
+    pub revision: u64,
+}
+
+/// Makes the metadata of a tree once. Blocking. Fails when another process holds the repository.
+pub fn index(_config: RepositoryConfig, _progress: &dyn Progress) -> anyhow::Result<Summary> {
+    todo!()
+}

@@ -1,0 +1,113 @@
+//! `index DIR`: the metadata once, without a daemon.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::failure::{Exit, Failure};
+use super::{Index, load};
+use crate::logging::escaped;
+use crate::repository::{self, Progress, Summary};
+
+impl Index {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = load::existing(&self.directory, &[])?;
+        let Some(mut repository) = config.repositories.into_iter().next() else {
+            return Err(Failure::usage("no directory was named"));
+        };
+        repository.metadata = self.metadata;
+        repository.checksum = self.checksum;
+        repository.changelog_limit = self.changelog_limit.0;
+        repository.verify = self.verify;
+        repository.symlinks = self.symlinks;
+        let begun = Instant::now();
+        let bar = Bar::new();
+        let outcome = repository::index(repository, &bar);
+        bar.0.finish_and_clear();
+        let summary = outcome.map_err(|error| {
+            Failure::failed(error.context(format!("cannot index {}", self.directory.display())))
+        })?;
+        report(&summary, begun.elapsed())
+    }
+}
+
+/// The summary goes to standard output, what was left out to standard error. A package that was
+/// rejected is a finding, not a failure.
+fn report(summary: &Summary, took: Duration) -> Result<(), Failure> {
+    let mut findings = String::new();
+    for rejected in &summary.rejected {
+        findings +=
+            &format!("rejected {}: {}\n", escaped(rejected.location.as_str()), escaped(&rejected.reason));
+    }
+    for (path, reason) in &summary.refused {
+        findings += &format!("left out {}: {}\n", escaped(path), escaped(reason));
+    }
+    // Nobody to tell is no failure of the index.
+    let _ = std::io::stderr().write_all(findings.as_bytes());
+    match writeln!(std::io::stdout(), "{}", sentence(summary, took)) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sentence(summary: &Summary, took: Duration) -> String {
+    let Summary { packages, read, rejected, refused, changed, revision } = summary;
+    let left_out = rejected.len() + refused.len();
+    let left_out = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
+    let took = took.as_secs_f64();
+    match changed {
+        true => format!("{packages} packages ({read} read now{left_out}), revision {revision}, {took:.1} s"),
+        false => format!("{packages} packages, nothing changed{left_out}, revision {revision}, {took:.1} s"),
+    }
+}
+
+/// A bar when a terminal is watching, nothing otherwise.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::default_spinner());
+        bar.set_message("looking at the tree");
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn to_read(&self, packages: u64) {
+        self.0.set_length(packages);
+        let template = "{bar:40} {pos}/{len} packages, {per_sec}, {eta} left";
+        // The template is ours; a wrong one leaves the spinner.
+        self.0.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+    }
+
+    fn one_read(&self) {
+        self.0.inc(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_counts_what_was_left_out() {
+        let mut summary =
+            Summary { packages: 5, read: 2, rejected: vec![], refused: vec![], changed: true, revision: 7 };
+        let took = Duration::from_millis(1234);
+        assert_eq!(sentence(&summary, took), "5 packages (2 read now), revision 7, 1.2 s");
+        summary.refused.push(("x".into(), "why".into()));
+        assert_eq!(sentence(&summary, took), "5 packages (2 read now, 1 left out), revision 7, 1.2 s");
+        summary.changed = false;
+        assert_eq!(sentence(&summary, took), "5 packages, nothing changed, 1 left out, revision 7, 1.2 s");
+    }
+}

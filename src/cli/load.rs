@@ -1,0 +1,115 @@
+//! Fetches the configuration's files and surroundings from the machine, for `config::resolve` to judge.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::failure::{Exit, Failure};
+use crate::config::Config;
+use crate::config::problem::{Origin, Problems};
+use crate::config::resolve::{self, Resolved, Source, Surroundings};
+
+/// Where the configuration lies unless told otherwise.
+pub const DEFAULT_FILE: &str = "/etc/createrepod/createrepod.toml";
+
+/// An environment variable; what is not UTF-8 in it is replaced, and then refused by whoever reads it.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The configuration in `main` and in `repos.d` beside it.
+pub fn files(main: &Path, listen: &[SocketAddr]) -> Result<Resolved, Failure> {
+    let mut problems = Problems::default();
+    let main_source = read(main, &mut problems)?;
+    let directory = main.with_file_name("repos.d");
+    let mut names = list(&directory)?;
+    // The order of reading decides which of two clashing repositories is called the second.
+    names.sort();
+    let mut sources = Vec::new();
+    for name in names {
+        sources.extend(read(&name, &mut problems)?);
+    }
+    let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen };
+    match resolve::resolve(main_source.as_ref(), &sources, &surroundings) {
+        Ok(resolved) => Ok(problems.or(resolved)?),
+        Err(more) => {
+            problems.0.extend(more.0);
+            Err(problems.into())
+        }
+    }
+}
+
+/// Zero configuration for `directory`, which is made if it is missing.
+pub fn directory(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
+    std::fs::create_dir_all(directory).map_err(|e| cannot("make the directory", directory, &e))?;
+    existing(directory, listen)
+}
+
+/// Zero configuration for a `directory` that must be there.
+pub fn existing(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
+    let absolute = directory.canonicalize().map_err(|e| cannot("find the directory", directory, &e))?;
+    if !absolute.is_dir() {
+        return Err(Failure::usage(format!("{} is not a directory", directory.display())));
+    }
+    let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen };
+    Ok(resolve::directory(&absolute, &surroundings)?)
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.map_err(|e| cannot("list", directory, &e))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| cannot("list", directory, &e))?.path();
+        // Editors leave .x.toml.swp and x.toml~ behind.
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn read(file: &Path, problems: &mut Problems) -> Result<Option<Source>, Failure> {
+    let bytes = std::fs::read(file).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if file == Path::new(DEFAULT_FILE) => Failure::usage(format!(
+            "there is no {DEFAULT_FILE}; name a directory to serve (createrepod serve DIR), \
+             or another configuration (--config FILE)"
+        )),
+        _ => cannot("read", file, &error),
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(Source { file: file.to_owned(), text })),
+        Err(error) => {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            let origin = Origin::File { file: Arc::new(file.to_owned()), line };
+            problems.add(origin, "expected UTF-8 text");
+            Ok(None)
+        }
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let exit = if error.kind() == ErrorKind::NotFound { Exit::NotFound } else { Exit::Usage };
+    Failure::new(exit, format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// `path` with its symbolic links resolved as far as it exists.
+fn canonical(path: &Path) -> PathBuf {
+    for above in path.ancestors() {
+        if let Ok(resolved) = above.canonicalize() {
+            // What comes below does not exist; only `.` is left out of it.
+            return match path.strip_prefix(above) {
+                Ok(below) if !below.as_os_str().is_empty() => resolved.join(below),
+                _ => resolved,
+            };
+        }
+    }
+    path.to_owned()
+}

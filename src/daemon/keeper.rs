@@ -1,0 +1,156 @@
+//! Keeps every repository open and watched. One that cannot be opened is tried again; the others go on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{error, info};
+
+use crate::config::RepositoryConfig;
+use crate::logging;
+use crate::repository::Handle;
+use crate::serve::{Mount, Site};
+use crate::tree::Dirty;
+use crate::watch::{Watch, WatchRules};
+
+/// Time between two attempts to open what is broken.
+const RETRY: Duration = Duration::from_secs(30);
+
+pub struct Keeper {
+    shared: Arc<Shared>,
+    retries: JoinHandle<()>,
+}
+
+struct Shared {
+    watch: Watch,
+    site: Arc<Site>,
+    /// By name: 1,000 repositories, and the site is shown whole whenever one changes.
+    mounts: Mutex<BTreeMap<String, Mount>>,
+    retry_now: Notify,
+}
+
+impl Keeper {
+    /// Opens all of them and shows them on `site`. Broken ones are logged, shown as such, and tried again.
+    pub async fn start(repositories: Vec<RepositoryConfig>, site: Arc<Site>) -> anyhow::Result<Self> {
+        let watch = Watch::start().context("cannot watch for changes")?;
+        let closed = |config: RepositoryConfig| {
+            let mount = Mount { config: Arc::new(config), door: Err("not opened yet".into()) };
+            (mount.config.name.clone(), mount)
+        };
+        let mounts = Mutex::new(repositories.into_iter().map(closed).collect());
+        let shared = Arc::new(Shared { watch, site, mounts, retry_now: Notify::new() });
+        shared.clone().open_closed().await;
+        let retries = tokio::spawn(shared.clone().keep_trying());
+        Ok(Self { shared, retries })
+    }
+
+    /// Says that all is up, or what is not.
+    pub fn announce(&self) {
+        let (open, broken) = self.shared.counts();
+        match broken {
+            0 => info!(repositories = open, "ready: {open} repositories"),
+            _ => error!(
+                repositories = open,
+                broken,
+                "ready, but {broken} of {} repositories are broken",
+                open + broken
+            ),
+        }
+    }
+
+    /// Compares every tree with what is known of it, and tries the broken ones at once.
+    pub fn refresh_everything(&self) {
+        let handles = self.shared.handles();
+        info!("told to refresh: comparing {} repositories with what is known of them", handles.len());
+        for handle in handles {
+            handle.submit(Dirty::everything());
+        }
+        self.shared.retry_now.notify_one();
+    }
+
+    /// Lets every repository finish what it is doing.
+    pub async fn stop(self) {
+        self.retries.abort();
+        let mut closing = JoinSet::new();
+        for handle in self.shared.handles() {
+            self.shared.watch.remove(&handle.config().path);
+            closing.spawn_blocking(move || handle.close());
+        }
+        closing.join_all().await;
+    }
+}
+
+impl Shared {
+    fn mounts(&self) -> MutexGuard<'_, BTreeMap<String, Mount>> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handles(&self) -> Vec<Handle> {
+        self.mounts().values().filter_map(|mount| mount.door.clone().ok()).collect()
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let mounts = self.mounts();
+        let open = mounts.values().filter(|mount| mount.door.is_ok()).count();
+        (open, mounts.len() - open)
+    }
+
+    async fn keep_trying(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.retry_now.notified() => {}
+            }
+            self.clone().open_closed().await;
+        }
+    }
+
+    /// Tries every repository that is not open, a few at a time, then shows what came of it.
+    async fn open_closed(self: Arc<Self>) {
+        let closed: Vec<_> = self.mounts().values().filter(|m| m.door.is_err()).cloned().collect();
+        if closed.is_empty() {
+            return;
+        }
+        let few = Arc::new(Semaphore::new(8));
+        let mut opening = JoinSet::new();
+        for mount in closed {
+            let (few, this) = (few.clone(), self.clone());
+            opening.spawn(async move {
+                // The semaphore is never closed.
+                let _turn = few.acquire_owned().await;
+                let config = mount.config.clone();
+                let opened = tokio::task::spawn_blocking(move || Handle::open((*config).clone())).await;
+                let opened = opened.unwrap_or_else(|_| Err(anyhow::anyhow!("opening it ended by a bug")));
+                this.came_of(mount, opened);
+            });
+        }
+        opening.join_all().await;
+        let mounts = self.mounts().values().cloned().collect();
+        self.site.replace(mounts);
+    }
+
+    fn came_of(&self, mount: Mount, opened: anyhow::Result<Handle>) {
+        let name = &mount.config.name;
+        let door = match opened {
+            Ok(handle) => {
+                let heard = handle.clone();
+                let rules = WatchRules::from(&*mount.config);
+                self.watch.add(&mount.config.path, rules, Arc::new(move |seen| heard.seen(seen)));
+                info!(repo.name = %name, "opened {name}: {} at {}", mount.config.path.display(), mount.config.url);
+                Ok(handle)
+            }
+            Err(cause) => {
+                let why: Arc<str> = logging::chain(cause.as_ref()).into();
+                // The same trouble every half minute is said once.
+                if mount.door.as_ref().err() != Some(&why) {
+                    error!(repo.name = %name, "cannot serve {name}: {why}; trying again every {} s", RETRY.as_secs());
+                }
+                Err(why)
+            }
+        };
+        self.mounts().insert(name.clone(), Mount { door, ..mount.clone() });
+    }
+}

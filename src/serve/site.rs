@@ -1,0 +1,87 @@
+//! What is served: every repository under its URL, the broken ones too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::config::RepositoryConfig;
+use crate::repository::Handle;
+
+/// The repositories as the doors see them. The daemon replaces it whole; every request reads it once.
+#[derive(Default)]
+pub struct Site {
+    current: RwLock<Arc<Mounts>>,
+}
+
+/// One state of the [`Site`].
+#[derive(Default)]
+pub struct Mounts {
+    /// Sorted by name.
+    all: Vec<Mount>,
+    by_url: HashMap<String, usize>,
+}
+
+/// One repository and its door.
+#[derive(Clone)]
+pub struct Mount {
+    pub config: Arc<RepositoryConfig>,
+    /// Or why it cannot be opened, in one line. It is tried again from time to time.
+    pub door: Result<Handle, Arc<str>>,
+}
+
+impl Site {
+    /// What is served now.
+    pub fn now(&self) -> Arc<Mounts> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves these instead, from the next request on.
+    pub fn replace(&self, mounts: Vec<Mount>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Mounts::new(mounts));
+    }
+}
+
+impl Mounts {
+    pub fn new(mut all: Vec<Mount>) -> Self {
+        all.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+        let by_url = all.iter().enumerate().map(|(i, mount)| (mount.config.url.clone(), i)).collect();
+        Self { all, by_url }
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> &[Mount] {
+        &self.all
+    }
+
+    /// The repository whose URL is the longest prefix of `path` (decoded, absolute), and what is left
+    /// of the path. `/rpm` without its slash is no path in `/rpm/`.
+    pub fn find<'p>(&self, path: &'p str) -> Option<(&Mount, &'p str)> {
+        path.rmatch_indices('/').find_map(|(slash, _)| {
+            let (prefix, rest) = path.split_at(slash + 1);
+            Some((&self.all[*self.by_url.get(prefix)?], rest))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let mount = |name: &str, url: &str| Mount {
+            config: Arc::new(RepositoryConfig { url: url.into(), ..RepositoryConfig::new(name, "/x") }),
+            door: Err("closed".into()),
+        };
+        let mounts = Mounts::new(vec![mount("b", "/el/9/"), mount("a", "/el/"), mount("c", "/rpm/")]);
+        let find = |path| mounts.find(path).map(|(mount, rest)| (mount.config.name.as_str(), rest));
+        assert_eq!(find("/el/9/x.rpm"), Some(("b", "x.rpm")));
+        assert_eq!(find("/el/9/"), Some(("b", "")));
+        assert_eq!(find("/el/9"), Some(("a", "9")));
+        assert_eq!(find("/el/90/a/b"), Some(("a", "90/a/b")));
+        assert_eq!(find("/el"), None);
+        assert_eq!(find("/"), None);
+        assert_eq!(find(""), None);
+        let root = Mounts::new(vec![mount("r", "/")]);
+        assert_eq!(root.find("/a/b").map(|(_, rest)| rest), Some("a/b"));
+    }
+}
