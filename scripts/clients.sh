@@ -1,0 +1,154 @@
+#!/bin/sh
+# Installs the real clients that tests/integration drives, and says what it could not install and why.
+#
+# As root (or with a sudo that asks nothing) on Debian or Fedora it installs what is missing; anywhere
+# else it only reports. The tests skip what is missing, loudly; with CREATEREPOD_REQUIRE_CLIENTS=1 a
+# missing client is a failure, here and in the tests.
+#
+# createrepo_c 1.2 is the reference and comes from PyPI into a private directory, because the
+# distributions ship older ones: $CREATEREPOD_CLIENTS, or ~/.cache/createrepod/clients.
+set -eu
+
+private=${CREATEREPOD_CLIENTS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/createrepod/clients}
+createrepo_c=$private/createrepo_c/createrepo_c/data/bin/createrepo_c
+
+# command | Debian package | Fedora package
+table='
+dnf        dnf               dnf
+zypper     zypper            zypper
+rpm        rpm               rpm
+rpmbuild   rpm               rpm-build
+curl       curl              curl
+xmllint    libxml2-utils     libxml2
+zstd       zstd              zstd
+zck        zchunk            zchunk
+litmus     litmus            litmus
+gpg        gnupg             gnupg2
+python3    python3           python3
+'
+
+say() { printf 'clients: %s\n' "$*"; }
+
+have() {
+	case $1 in
+	createrepo_c) "$createrepo_c" --version 2>/dev/null | grep -q ' 1\.2' ;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+missing() {
+	echo "$table" | while read -r client _; do
+		[ -z "$client" ] || have "$client" || printf '%s\n' "$client"
+	done
+	have createrepo_c || echo createrepo_c
+}
+
+# Package names of the clients on stdin; $1 is the column.
+packages() {
+	while read -r wanted; do
+		case $wanted in
+		createrepo_c) if ! python3 -m pip --version >/dev/null 2>&1; then printf 'python3\npython3-pip\n'; fi ;;
+		*) echo "$table" | while read -r client debian fedora; do
+			if [ "$client" = "$wanted" ]; then
+				if [ "$1" = debian ]; then echo "$debian"; else echo "$fedora"; fi
+			fi
+		done ;;
+		esac
+	done | sort -u
+}
+
+retry() {
+	for wait in 2 5 10 20 0; do
+		if "$@"; then return 0; fi
+		[ "$wait" = 0 ] || { say "failed, trying again in $wait s: $*"; sleep "$wait"; }
+	done
+	return 1
+}
+
+install_debian() {
+	retry $as_root apt-get -q update || return 1
+	# One at a time when the whole lot fails, so that one missing package costs one client.
+	retry $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove install "$@" && return 0
+	for package; do
+		$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove install "$package" || :
+	done
+}
+
+install_fedora() {
+	retry $as_root dnf -y --setopt=install_weak_deps=False install "$@" && return 0
+	for package; do $as_root dnf -y --setopt=install_weak_deps=False install "$package" || :; done
+}
+
+install_createrepo_c() {
+	new=$private/createrepo_c.new.$$
+	mkdir -p "$private"
+	rm -rf "$new"
+	pip="python3 -m pip install --quiet --root-user-action=ignore --no-deps --only-binary=:all: --target $new"
+	# The program in the wheel does not depend on the Python it was packed for, so any wheel will do.
+	if $pip 'createrepo_c>=1.2,<1.3' ||
+		$pip --python-version 3.11 --implementation cp --abi cp311 --platform "manylinux_2_28_$(uname -m)" 'createrepo_c>=1.2,<1.3'; then
+		rm -rf "$private/createrepo_c"
+		mv "$new" "$private/createrepo_c"
+	else
+		rm -rf "$new"
+		return 1
+	fi
+}
+
+wanted=$(missing)
+if [ -z "$wanted" ]; then
+	say "everything is there (createrepo_c 1.2 in $private)"
+	exit 0
+fi
+say "missing: $(echo "$wanted" | paste -sd, - | sed 's/,/, /g')"
+
+as_root=
+system=
+why=
+if [ -r /etc/os-release ]; then
+	# shellcheck source=/dev/null
+	case " $(. /etc/os-release; echo "${ID:-} ${ID_LIKE:-}") " in
+	*' debian '*) system=debian ;;
+	*' fedora '*) system=fedora ;;
+	esac
+fi
+if [ "$(id -u)" != 0 ]; then
+	if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+		as_root='sudo -n'
+	else
+		why="not root, and sudo is missing or asks for a password"
+	fi
+fi
+[ -n "$system" ] || why="this is neither Debian nor Fedora"
+
+names=$(echo "$wanted" | packages "${system:-debian}")
+if [ -n "$names" ]; then
+	if [ -z "$why" ]; then
+		say "installing with ${as_root:+sudo and }$([ $system = debian ] && echo apt-get || echo dnf):" $names
+		# shellcheck disable=SC2086
+		install_$system $names || why="the installation of its package failed (see above)"
+	else
+		say "not installing $(echo $names): $why"
+	fi
+fi
+if ! have createrepo_c; then
+	say "installing createrepo_c 1.2 from PyPI into $private"
+	install_createrepo_c || say "createrepo_c 1.2 could not be installed: python3 with pip, and a wheel for $(uname -m), are needed"
+fi
+
+wanted=$(missing)
+if [ -z "$wanted" ]; then
+	say "everything is there"
+	exit 0
+fi
+echo "$wanted" | while read -r client; do
+	if [ "$client" = createrepo_c ]; then
+		say "SKIPPED: the tests that need createrepo_c 1.2: it could not be installed from PyPI"
+	else
+		say "SKIPPED: the tests that need $client: ${why:-its package could not be installed}"
+	fi
+done
+if [ "${CREATEREPOD_REQUIRE_CLIENTS:-}" = 1 ]; then
+	say "CREATEREPOD_REQUIRE_CLIENTS=1: a missing client is a failure"
+	exit 1
+fi

@@ -1,0 +1,18 @@
+//! The promises of the manual, kept by the real program and read by real clients.
+//!
+//! `make test` installs the clients. One that is missing is skipped with a loud line, or, with
+//! `CREATEREPOD_REQUIRE_CLIENTS=1`, a failure. No test decides on times: each waits for a condition.
+
+mod world;
+
+mod catalog;
+mod clients;
+mod config;
+mod crash;
+mod incremental;
+mod lock;
+mod many;
+mod odd;
+mod read;
+mod upload;
+mod watch;

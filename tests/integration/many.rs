@@ -1,0 +1,53 @@
+//! A thousand small repositories in one daemon are cheap.
+
+use std::fs;
+
+use crate::world::daemon::write_config;
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually};
+
+#[test]
+fn a_thousand_small_repositories_live_in_one_daemon() {
+    const COUNT: usize = 1_000;
+    let tree = Tree::new();
+    let package = Rpm::new("own").build();
+    let mut text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = \"{}\"\n",
+        tree.beside("state").display()
+    );
+    for number in 0..COUNT {
+        let path = tree.beside(format!("trees/r{number:04}"));
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("own.rpm"), &package).unwrap();
+        text += &format!("[repository.r{number:04}]\npath = \"{}\"\nwrite = \"anyone\"\n", path.display());
+    }
+    let daemon = Daemon::serve_config(&write_config(&tree, &text), "/r0000/");
+    let packages = |number: usize, count: usize| {
+        eventually(3 * PATIENCE, format!("r{number:04} shows {count} packages"), || {
+            let metadata = Metadata::fetch(daemon.address(), &format!("/r{number:04}/")).ok()?;
+            (metadata.packages.len() == count).then_some(())
+        });
+    };
+    for number in 0..COUNT {
+        packages(number, 1);
+    }
+    // One file dropped into each of a hundred of them, one upload into each of another hundred.
+    for number in (0..COUNT).step_by(10) {
+        fs::write(tree.beside(format!("trees/r{number:04}/dropped.rpm")), Rpm::new("dropped").build())
+            .unwrap();
+        let path = format!("/r{:04}/put.rpm", number + 1);
+        let answer =
+            crate::world::http::send(daemon.address(), "PUT", &path, &[], Some(&Rpm::new("put").build()));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    for number in (0..COUNT).step_by(10) {
+        packages(number, 2);
+        packages(number + 1, 2);
+        packages(number + 2, 1);
+    }
+    let (memory, files, threads) = (daemon.resident_kib() / 1024, daemon.open_files(), daemon.threads());
+    eprintln!("1,000 repositories: {memory} MiB resident, {files} open files, {threads} threads");
+    assert!(memory < 400, "{memory} MiB");
+    assert!(files < 8 * COUNT, "{files} open files");
+    assert!(threads < 200, "{threads} threads");
+    daemon.stop();
+}

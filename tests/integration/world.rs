@@ -1,0 +1,75 @@
+//! What the tests act on: a tree, packages to put in it, a daemon that watches it, and real clients that read it.
+
+pub mod clients;
+pub mod daemon;
+pub mod http;
+pub mod metadata;
+pub mod rpms;
+pub mod tree;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use daemon::Daemon;
+pub use metadata::Metadata;
+pub use rpms::Rpm;
+pub use tree::Tree;
+
+/// How long a test waits for something that must come. Only a failure takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `look` finds something; panics after `limit`, saying what was waited for.
+pub fn eventually<T>(limit: Duration, what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says on the terminal that something was not tested, past the capture of the test harness.
+pub fn skipped(why: impl Display) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// The folder of shared material (corpora), if it is there: `CREATEREPOD_SHARED`, or beside the project.
+pub fn shared() -> Option<PathBuf> {
+    let place = std::env::var_os("CREATEREPOD_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    place.join("corpus").is_dir().then_some(place)
+}
+
+/// A stream of numbers that is the same in every run: xorshift64*.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() >> 33).unwrap() % bound
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count + 8);
+        while bytes.len() < count {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(count);
+        bytes
+    }
+}

@@ -1,0 +1,214 @@
+//! One thin wrapper for each real client. A client that is missing is skipped loudly, or is a failure
+//! with `CREATEREPOD_REQUIRE_CLIENTS=1`. Each wrapper has directories of its own, so tests can run side by side.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::skipped;
+
+/// The path of a program, or `None` after having said that it is missing.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    require(
+        name,
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file()),
+    )
+}
+
+/// createrepo_c 1.2 and its sisters, where `make clients` put them. Distributions have older ones, which will not do.
+pub fn createrepo_c(name: &str) -> Option<PathBuf> {
+    let private = std::env::var_os("CREATEREPOD_CLIENTS").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+        Some(cache?.join("createrepod/clients"))
+    });
+    let path = private.map(|private| private.join("createrepo_c/createrepo_c/data/bin").join(name));
+    require(&format!("{name} 1.2"), path.filter(|path| path.is_file()))
+}
+
+fn require(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
+    if found.is_none() {
+        let required = std::env::var_os("CREATEREPOD_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
+        assert!(
+            !required,
+            "{name} is missing and CREATEREPOD_REQUIRE_CLIENTS=1 (`make clients` installs it)"
+        );
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        skipped(format!("{test}: {name} is missing (`make clients` installs it)"));
+    }
+    found
+}
+
+/// Runs a command, which must succeed, and returns its standard output.
+pub fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed with {}\n{stdout}\n{stderr}", output.status);
+    stdout.into_owned()
+}
+
+/// dnf 4 or 5, with an installation root, cache and configuration of its own.
+pub struct Dnf {
+    program: PathBuf,
+    home: TempDir,
+}
+
+impl Dnf {
+    pub fn find() -> Option<Self> {
+        let program = find("dnf")?;
+        let home = TempDir::new().unwrap();
+        std::fs::create_dir(home.path().join("root")).unwrap();
+        Some(Self { program, home })
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.home.path().join("root")
+    }
+
+    fn command(&self, url: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .args(["-q", "-y", "--releasever=1", "--setopt=reposdir=/dev/null", "--setopt=varsdir=/dev/null"])
+            .args([
+                "--setopt=install_weak_deps=False",
+                "--setopt=metadata_expire=0",
+                "--nogpgcheck",
+                "--repo=t",
+            ])
+            .args(["--setopt=retries=1", "--setopt=timeout=60"])
+            .arg(format!("--installroot={}", self.root().display()))
+            .arg(format!("--setopt=cachedir={}", self.home.path().join("cache").display()))
+            .arg(format!("--repofrompath=t,{url}"));
+        command
+    }
+
+    /// `name-epoch:version-release.arch` of everything the repository has.
+    pub fn nevras(&self, url: &str) -> BTreeSet<String> {
+        let format = "%{name}-%{epoch}:%{version}-%{release}.%{arch}\n";
+        let text = output(self.command(url).args(["repoquery", "--qf", format]));
+        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    pub fn repoquery(&self, url: &str, arguments: &[&str]) -> String {
+        output(self.command(url).arg("repoquery").args(arguments))
+    }
+
+    /// Downloads every package, whether it could be installed or not; dnf checks their digests.
+    pub fn download_all(&self, url: &str) -> PathBuf {
+        let target = self.home.path().join("downloaded");
+        std::fs::create_dir_all(&target).unwrap();
+        // Debian's dnf lacks the download command (its package conflicts with zypper), but has the library.
+        let mut python = Command::new("/usr/bin/python3");
+        python
+            .args(["-c", DOWNLOAD_ALL, url])
+            .arg(&target)
+            .arg(self.home.path().join("cache-all"))
+            .arg(self.root());
+        if Command::new("/usr/bin/python3")
+            .args(["-c", "import dnf"])
+            .output()
+            .is_ok_and(|found| found.status.success())
+        {
+            output(&mut python);
+        } else {
+            output(self.command(url).arg("download").arg(format!("--destdir={}", target.display())).arg("*"));
+        }
+        target
+    }
+
+    pub fn install(&self, url: &str, package: &str) {
+        output(self.command(url).args(["install", package]));
+    }
+}
+
+const DOWNLOAD_ALL: &str = r"
+import sys, dnf
+url, target, cache, root = sys.argv[1:]
+base = dnf.Base()
+conf = base.conf
+conf.cachedir = cache; conf.installroot = root; conf.reposdir = []; conf.logdir = cache
+conf.substitutions['releasever'] = '1'
+conf.destdir = target
+base.repos.add_new_repo('t', conf, baseurl=[url], retries=1)
+base.fill_sack(load_system_repo=False)
+packages = list(base.sack.query())
+if not packages: sys.exit('the repository is empty')
+base.download_packages(packages)
+";
+
+/// zypper with a root and caches of its own.
+pub struct Zypper {
+    program: PathBuf,
+    home: TempDir,
+}
+
+impl Zypper {
+    pub fn find() -> Option<Self> {
+        let program = find("zypper")?;
+        Some(Self { program, home: TempDir::new().unwrap() })
+    }
+
+    fn command(&self) -> Command {
+        let root = self.home.path().join("root");
+        let mut command = Command::new(&self.program);
+        command
+            .env("LC_ALL", "C.UTF-8")
+            // The lock is per process tree otherwise, not per root.
+            .env("ZYPP_LOCKFILE_ROOT", &root)
+            .arg("--root")
+            .arg(&root)
+            .args(["--quiet", "--non-interactive", "--no-gpg-checks", "--pkg-cache-dir"])
+            .arg(self.home.path().join("packages"));
+        command
+    }
+
+    /// Adds the repository and reads its metadata.
+    pub fn add(&self, url: &str) {
+        output(self.command().args(["addrepo", "--no-gpgcheck", url, "t"]));
+        output(self.command().args(["refresh", "--force", "t"]));
+    }
+
+    /// `name-version-release.arch` of everything the repository has; zypper prints an epoch only when there is one.
+    pub fn nevras(&self) -> BTreeSet<String> {
+        let xml = output(self.command().args(["--xmlout", "search", "-s"]));
+        let attribute = |line: &str, name: &str| {
+            let rest = line.split_once(&format!(" {name}=\"")).map(|(_, rest)| rest)?;
+            Some(rest.split_once('"')?.0.to_owned())
+        };
+        xml.lines()
+            .filter(|line| line.trim_start().starts_with("<solvable "))
+            .map(|line| {
+                let get = |name| attribute(line, name).unwrap_or_else(|| panic!("no {name} in {line}"));
+                format!("{}-{}.{}", get("name"), get("edition"), get("arch"))
+            })
+            .collect()
+    }
+
+    /// Downloads these packages; zypper checks their digests.
+    pub fn download(&self, names: &[&str]) -> PathBuf {
+        output(self.command().arg("download").args(names));
+        self.home.path().join("packages/t")
+    }
+}
+
+/// Every `.rpm` below a directory: base name and content.
+pub fn rpms_below(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut rpms_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rpm") {
+            found.push((
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                std::fs::read(&path).unwrap(),
+            ));
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,372 @@
+//! The daemon under test: the real binary, on a port of its own choosing.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use notify::{Event, EventKind, RecursiveMode, Watcher};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::http::{self, Response};
+use super::{Metadata, PATIENCE, Tree, eventually};
+
+/// The program that the tests are about.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_createrepod"));
+    // Nothing of the machine's own configuration takes part.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CREATEREPOD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running daemon. Dropped, it is killed; its log is shown when the test has failed.
+pub struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    /// Of the repository that the short methods mean: `/rpm/`.
+    url_path: String,
+    files: TempDir,
+}
+
+impl Daemon {
+    /// `createrepod serve TREE --listen 127.0.0.1:0`: no configuration.
+    pub fn serve(tree: &Tree) -> Self {
+        Self::start(
+            &["serve".as_ref(), tree.root().as_ref(), "--listen".as_ref(), "127.0.0.1:0".as_ref()],
+            "/rpm/",
+        )
+    }
+
+    /// `createrepod serve --config FILE`; `url_path` is the URL of the repository that the short methods mean.
+    pub fn serve_config(config: &Path, url_path: &str) -> Self {
+        Self::start(&["serve".as_ref(), "--config".as_ref(), config.as_ref()], url_path)
+    }
+
+    fn start(arguments: &[&std::ffi::OsStr], url_path: &str) -> Self {
+        let files = TempDir::new().unwrap();
+        let mut child = program()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(files.path().join("stdout")).unwrap())
+            .stderr(File::create(files.path().join("stderr")).unwrap())
+            .spawn()
+            .expect("createrepod starts");
+        let ready = wait_until_ready(&mut child, files.path());
+        let address = ready.unwrap_or_else(|why| {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("createrepod did not become ready: {why}\n{}", read_log(files.path()))
+        });
+        Self { child, address, url_path: url_path.to_owned(), files }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `http://127.0.0.1:PORT/rpm/`
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.url_path)
+    }
+
+    /// The URL's path of a location, percent-encoded.
+    pub fn at(&self, location: &str) -> String {
+        self.url_path.clone() + &http::encode(location)
+    }
+
+    pub fn get(&self, location: &str) -> Response {
+        self.request("GET", location, &[], None)
+    }
+
+    pub fn put(&self, location: &str, body: &[u8]) -> Response {
+        self.request("PUT", location, &[], Some(body))
+    }
+
+    /// PUT with `Prefer: wait`: answered when the package is visible.
+    pub fn put_and_wait(&self, location: &str, body: &[u8]) -> Response {
+        self.request("PUT", location, &[("Prefer", "wait=60")], Some(body))
+    }
+
+    pub fn request(
+        &self,
+        method: &str,
+        location: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Response {
+        http::send(self.address, method, &self.at(location), headers, body)
+    }
+
+    /// What is published now, with everything checked.
+    pub fn metadata(&self) -> Metadata {
+        Metadata::fetch(self.address, &self.url_path).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Waits for metadata that the test is content with.
+    pub fn until(&self, what: &str, content: impl FnMut(&Metadata) -> bool) -> Metadata {
+        self.until_within(PATIENCE, what, content)
+    }
+
+    pub fn until_within(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut content: impl FnMut(&Metadata) -> bool,
+    ) -> Metadata {
+        let start = Instant::now();
+        let mut last: Option<Metadata> = None;
+        loop {
+            let repomd = self.get("repodata/repomd.xml");
+            let news = last.as_ref().is_none_or(|last| last.repomd != repomd.body);
+            if repomd.status == 200 && news {
+                let metadata = self.metadata();
+                if content(&metadata) {
+                    return metadata;
+                }
+                last = Some(metadata);
+            }
+            if start.elapsed() > limit {
+                let published = last.map_or("nothing is".into(), |metadata| shorten(metadata.hrefs()));
+                panic!("{what}: not within {limit:?}; published: {published}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until exactly these are published.
+    pub fn until_exactly(&self, hrefs: &[&str]) -> Metadata {
+        let mut hrefs = hrefs.to_vec();
+        hrefs.sort_unstable();
+        self.until(&format!("exactly {hrefs:?} published"), |metadata| metadata.hrefs() == hrefs)
+    }
+
+    /// `/-/status`
+    pub fn status(&self) -> serde_json::Value {
+        let response = http::send(self.address, "GET", "/-/status", &[("Accept", "application/json")], None);
+        assert_eq!(response.status, 200, "/-/status: {}", response.text());
+        serde_json::from_slice(&response.body).expect("/-/status is JSON")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// SIGTERM; the daemon must end by itself and be content.
+    pub fn stop(self) {
+        self.signal(Signal::TERM);
+        self.stop_after_signal();
+    }
+
+    /// Waits for the end of a daemon that was told to stop.
+    pub fn stop_after_signal(mut self) {
+        let status =
+            eventually(PATIENCE, "the daemon stops after SIGTERM", || self.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "the daemon stopped by SIGTERM says {status}\n{}", self.log());
+    }
+
+    /// SIGKILL: what a power cut leaves of a process.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "the daemon had ended before: {status}\n{}", self.log());
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Standard output, then the log.
+    pub fn log(&self) -> String {
+        read_log(self.files.path())
+    }
+
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.files.path().join("stdout")).unwrap()
+    }
+
+    /// Resident memory now, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let from = lines.len().saturating_sub(150);
+            eprintln!(
+                "---- the daemon's output (last {} lines) ----\n{}",
+                lines.len() - from,
+                lines[from..].join("\n")
+            );
+        }
+    }
+}
+
+/// Runs the program to its end.
+pub fn run<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(arguments: I) -> Outcome {
+    let output = program().args(arguments).stdin(Stdio::null()).output().expect("createrepod starts");
+    Outcome {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs the program, which must refuse and end by itself.
+pub fn run_refused<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(arguments: I) -> Outcome {
+    let mut child = program()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("createrepod starts");
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let output = child.wait_with_output().unwrap();
+            panic!("the daemon was not refused:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        status: output.status,
+        stdout: String::new(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Counts how often `repomd.xml` was switched, by watching the directory from outside.
+pub struct Publications {
+    count: Arc<AtomicU64>,
+    _watcher: notify::RecommendedWatcher,
+}
+
+impl Publications {
+    /// `repodata/` must be there.
+    pub fn count_in(tree: &Tree) -> Self {
+        let count = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&count);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let event = event.expect("the watch on repodata/ works");
+            assert!(!event.need_rescan(), "too many events in repodata/ to count");
+            let named = event.paths.last().is_some_and(|path| path.ends_with("repomd.xml"));
+            if named && matches!(event.kind, EventKind::Modify(notify::event::ModifyKind::Name(to)) if to == notify::event::RenameMode::To)
+            {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .unwrap();
+        watcher.watch(&tree.path("repodata"), RecursiveMode::NonRecursive).unwrap();
+        Self { count, _watcher: watcher }
+    }
+
+    pub fn so_far(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+/// The address that the daemon printed, once `/-/health` answers 200.
+fn wait_until_ready(child: &mut Child, files: &Path) -> Result<SocketAddr, String> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Err(format!("it ended with {status}"));
+        }
+        if let Some(address) = printed_address(&files.join("stdout")) {
+            let health = http::try_send(address, "GET", "/-/health", &[], None);
+            if health.is_ok_and(|response| response.status == 200) {
+                return Ok(address);
+            }
+        }
+        if start.elapsed() > 2 * PATIENCE {
+            return Err("no URL was printed, or /-/health does not answer 200".into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn printed_address(stdout: &Path) -> Option<SocketAddr> {
+    let text = fs::read_to_string(stdout).ok()?;
+    let complete = &text[..=text.rfind('\n')?];
+    let rest = &complete[complete.find("http://")? + "http://".len()..];
+    rest[..rest.find(['/', '\n', ' '])?].parse().ok()
+}
+
+fn read_log(files: &Path) -> String {
+    let part = |name: &str| fs::read(files.join(name)).unwrap_or_default();
+    let (stdout, stderr): (Vec<u8>, Vec<u8>) = (part("stdout"), part("stderr"));
+    format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
+}
+
+fn shorten(hrefs: Vec<&str>) -> String {
+    if hrefs.len() <= 40 { format!("{hrefs:?}") } else { format!("{} packages", hrefs.len()) }
+}
+
+/// Keeps the path of a configuration file together with what it says.
+pub fn write_config(tree: &Tree, text: &str) -> PathBuf {
+    tree.write_beside("createrepod.toml", text.as_bytes())
+}
+
+/// The rejected files in what `/-/status` says: name and reason, wherever they stand in it.
+pub fn rejected(status: &serde_json::Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect_rejected(status, &mut found);
+    found
+}
+
+fn collect_rejected(value: &serde_json::Value, found: &mut Vec<(String, String)>) {
+    match value {
+        serde_json::Value::Array(list) => list.iter().for_each(|value| collect_rejected(value, found)),
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                if let (true, Some(list)) = (name == "rejected", value.as_array()) {
+                    found.extend(list.iter().map(|entry| {
+                        let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+                        (text("location"), text("reason"))
+                    }));
+                } else {
+                    collect_rejected(value, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
