@@ -310,7 +310,7 @@ fn wait_until_ready(child: &mut Child, files: &Path) -> Result<SocketAddr, Strin
         if let Some(status) = child.try_wait().unwrap() {
             return Err(format!("it ended with {status}"));
         }
-        if let Some(address) = printed_address(&files.join("stdout")) {
+        if let Some(address) = printed_address(files) {
             let health = http::try_send(address, "GET", "/-/health", &[], None);
             if health.is_ok_and(|response| response.status == 200) {
                 return Ok(address);
@@ -323,11 +323,13 @@ fn wait_until_ready(child: &mut Child, files: &Path) -> Result<SocketAddr, Strin
     }
 }
 
-fn printed_address(stdout: &Path) -> Option<SocketAddr> {
-    let text = fs::read_to_string(stdout).ok()?;
-    let complete = &text[..=text.rfind('\n')?];
-    let rest = &complete[complete.find("http://")? + "http://".len()..];
-    rest[..rest.find(['/', '\n', ' '])?].parse().ok()
+/// The first address in the output: zero configuration prints it, a configured daemon logs it.
+fn printed_address(files: &Path) -> Option<SocketAddr> {
+    ["stdout", "stderr"].iter().find_map(|name| {
+        let text = fs::read_to_string(files.join(name)).ok()?;
+        let complete = &text[..=text.rfind('\n')?];
+        complete.split("http://").skip(1).find_map(|rest| rest[..rest.find(['/', '\n', ' '])?].parse().ok())
+    })
 }
 
 fn read_log(files: &Path) -> String {
