@@ -1,11 +1,24 @@
 //! Reads the tree: looks at what is dirty, and reads packages. Rejects without failing.
 
+mod compare;
+mod link;
+mod read;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{RepositoryConfig, Symlinks};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::config::Symlinks;
 use crate::package::Location;
-use crate::tree::{Differences, Dirty, FileStamp, Found, Rejected, Scanned};
+use crate::tree::{Differences, Dirty, FileStamp};
+
+pub use read::read;
 
 /// What the catalog remembers of the places that are dirty: every known location that is one of
 /// them or lies below one of them, rejected ones too.
@@ -46,32 +59,59 @@ pub enum LookError {
     #[error("{} is not a directory", root.display())]
     RootNotADirectory { root: PathBuf },
     /// The path leads to another directory than before: unmounted, mounted over, or made anew.
-    #[error("{} is no longer the directory it was: something was mounted, unmounted or replaced there", root.display())]
+    #[error(
+        "{} is no longer the directory it was: something was mounted, unmounted or replaced there",
+        root.display()
+    )]
     RootReplaced { root: PathBuf },
-    #[error("cannot read the directory {}", root.display())]
-    Root { root: PathBuf, source: std::io::Error },
+    #[error("cannot read the directory {}{}", root.display(), what_to_do(source))]
+    Root { root: PathBuf, source: io::Error },
+}
+
+impl LookError {
+    fn from_errno(root: &Path, errno: Errno) -> Self {
+        let root = root.to_path_buf();
+        match errno {
+            Errno::NOENT => Self::RootMissing { root },
+            Errno::NOTDIR => Self::RootNotADirectory { root },
+            errno => Self::Root { root, source: errno.into() },
+        }
+    }
+}
+
+fn what_to_do(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; give the daemon's user the right to read and enter it (chmod a+rX, setfacl)"
+        }
+        _ => "",
+    }
 }
 
 /// Says which directory `root` is now.
-pub fn root_id(_root: &Path) -> Result<RootId, LookError> {
-    todo!()
+pub fn root_id(root: &Path) -> Result<RootId, LookError> {
+    let open = || {
+        let fd = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::fs::fstat(&fd)
+    };
+    open().map(|stat| walk::id(&stat)).map_err(|errno| LookError::from_errno(root, errno))
 }
 
 /// Looks at every dirty place and holds it against `known`.
 ///
 /// What cannot be seen (no right to read a directory, an i/o error) is refused with a reason, and
-/// what is known below it stays as it is: an `ENOENT` removes packages, a `chmod` does not.
+/// what is known below it stays as it is: only a name that is certainly not there removes a package.
 pub fn look(
-    _root: &Path,
-    _dirty: &Dirty,
-    _known: &[(Location, FileStamp)],
-    _rules: &LookRules,
+    root: &Path,
+    dirty: &Dirty,
+    known: &[(Location, FileStamp)],
+    rules: &LookRules,
 ) -> Result<Differences, LookError> {
-    todo!()
-}
-
-/// Reads one package: digest, header, fragments. Its stamp is the one before the first byte was
-/// read; a file that changed while it was read is rejected as unfinished. Blocking, one thread.
-pub fn read(_config: &RepositoryConfig, _found: &Found) -> Result<Scanned, Rejected> {
-    todo!()
+    let eye = walk::Eye::open(root, rules)?;
+    let sighted = if dirty.everything { eye.everything() } else { eye.places(dirty) };
+    // A tree that was removed, or whose mount went away, while it was walked looks empty.
+    if root_id(root)? != eye.root_id() {
+        return Err(LookError::RootReplaced { root: root.to_path_buf() });
+    }
+    Ok(compare::compare(dirty, sighted, known, rules))
 }

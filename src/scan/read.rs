@@ -1,0 +1,187 @@
+//! Reads one package from the tree.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::fs::{Advice, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::link::{self, Leads};
+use super::walk::stamp;
+use crate::config::{RepositoryConfig, Symlinks};
+use crate::package::Location;
+use crate::package::intake::{BadPackage, Intake, Taken};
+use crate::repodata::{Entry, Fragments};
+use crate::tree::{FileStamp, Found, Rejected, Scanned};
+
+/// Bytes read in one go.
+const BLOCK: usize = 512 * 1024;
+
+/// Files from this size on profit from a longer read-ahead.
+const BIG: u64 = 1024 * 1024;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Reads one package: digest, header, fragments. Its stamp is the one before the first byte was
+/// read; a file that changed while it was read is rejected as unfinished. Blocking, one thread.
+pub fn read(config: &RepositoryConfig, found: &Found) -> Result<Scanned, Rejected> {
+    let mut stamp = found.stamp;
+    let outcome = catch_unwind(AssertUnwindSafe(|| read_file(config, &found.location, &mut stamp)))
+        .unwrap_or_else(|panic| Err(Bad::OurBug(message(&*panic))));
+    outcome.map_err(|bad| Rejected { location: found.location.clone(), stamp, reason: bad.to_string() })
+}
+
+/// Why a file is not taken. Displays as one line.
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error("it vanished before it could be read")]
+    Vanished,
+    #[error("cannot read it: {0}; give the daemon's user the right to read it (chmod a+r, setfacl)")]
+    Forbidden(io::Error),
+    #[error("cannot read it: {0}")]
+    Unreadable(io::Error),
+    #[error("it is not a regular file")]
+    NotAFile,
+    #[error("it changed while it was read; it is looked at again once it is complete")]
+    Unfinished,
+    #[error("{}", link::LEAVES)]
+    Leaves,
+    #[error("it is reached through a symbolic link, which symlinks = \"never\" forbids")]
+    Linked,
+    #[error(transparent)]
+    Package(#[from] BadPackage),
+    #[error(
+        "createrepod failed on it ({0}); that is a bug in createrepod: please report it, with the package"
+    )]
+    OurBug(String),
+}
+
+impl From<io::Error> for Bad {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Vanished,
+            io::ErrorKind::PermissionDenied => Self::Forbidden(error),
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
+impl From<Errno> for Bad {
+    fn from(errno: Errno) -> Self {
+        io::Error::from(errno).into()
+    }
+}
+
+fn read_file(
+    config: &RepositoryConfig,
+    location: &Location,
+    stamp_out: &mut FileStamp,
+) -> Result<Scanned, Bad> {
+    let file = open(config, location)?;
+    let before = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
+        return Err(Bad::NotAFile);
+    }
+    let before = stamp(&before);
+    *stamp_out = before;
+    if before.size >= BIG {
+        // Only advice: file systems without read-ahead refuse it.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+    }
+    let taken = feed(config, &file, before.size);
+    // What a half-written file looks like says nothing about the package.
+    if !stamp(&rustix::fs::fstat(&file)?).same_content_likely(&before) {
+        return Err(Bad::Unfinished);
+    }
+    let taken = taken?;
+    let package = taken.package()?;
+    let entry = Entry {
+        pkgid: &taken.pkgid,
+        location,
+        file_time: before.mtime(),
+        size: taken.size,
+        header_range: taken.header_range,
+    };
+    let fragments = Fragments::render(&package, &entry, &config.render_options());
+    let nevra = package.nevra();
+    drop(package);
+    Ok(Scanned { location: location.clone(), stamp: before, pkgid: taken.pkgid, nevra, fragments })
+}
+
+/// Opens the file and makes sure that it lies where `symlinks` allows.
+fn open(config: &RepositoryConfig, location: &Location) -> Result<File, Bad> {
+    let path = location.under(&config.path);
+    // NONBLOCK: a pipe put in the file's place must not hold us up.
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if config.symlinks == Symlinks::Never {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return Err(Bad::Linked),
+        Err(errno) => return Err(errno.into()),
+    };
+    if config.symlinks == Symlinks::Anywhere {
+        return Ok(file);
+    }
+    let root = std::fs::canonicalize(&config.path)?;
+    let real = link::real_path(&file, &path)?;
+    match config.symlinks {
+        Symlinks::Never if real != location.under(&root) => Err(moved(&file, Bad::Linked)),
+        _ if link::leads(config.symlinks, &root, &real) == Leads::Outside => Err(moved(&file, Bad::Leaves)),
+        _ => Ok(file),
+    }
+}
+
+/// An open file that was removed or renamed in the meantime is not where it was, either.
+fn moved(file: &File, otherwise: Bad) -> Bad {
+    match rustix::fs::fstat(file) {
+        Ok(stat) if stat.st_nlink == 0 => Bad::Vanished,
+        _ => otherwise,
+    }
+}
+
+fn feed(config: &RepositoryConfig, file: &File, size: u64) -> Result<Taken, Bad> {
+    let mut intake = Intake::new(config.checksum, config.verify);
+    let mut buffer = BUFFER.take();
+    buffer.resize(BLOCK, 0);
+    let fed = feed_from(&mut intake, file, size, &mut buffer);
+    BUFFER.set(buffer);
+    fed?;
+    Ok(intake.finish()?)
+}
+
+fn feed_from(intake: &mut Intake, mut file: &File, size: u64, buffer: &mut [u8]) -> Result<(), Bad> {
+    let mut total = 0;
+    loop {
+        match file.read(buffer) {
+            Ok(0) if total == size => return Ok(()),
+            // Cut short since it was stat'ed; its times may be too coarse to show it.
+            Ok(0) => return Err(Bad::Unfinished),
+            Ok(n) => {
+                total += n as u64;
+                // Whoever appends faster than we read must not keep us here.
+                if total > size {
+                    return Err(Bad::Unfinished);
+                }
+                intake.feed(&buffer[..n])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}

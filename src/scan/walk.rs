@@ -1,0 +1,414 @@
+//! Sees what lies in the tree: whole directories in parallel, or single places.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use super::link::{self, Leads};
+use super::{LookError, LookRules, RootId};
+use crate::config::Symlinks;
+use crate::package::Location;
+use crate::tree::{Dirty, FileStamp, Found};
+
+/// Directories entered below links in one look. Links that branch at every level name exponentially
+/// many paths without ever forming a loop.
+const MOST_LINKED: u32 = 100_000;
+const TOO_MANY_LINKED: &str = "symbolic links lead to more than 100000 directories; \
+     remove links that point at directories full of links";
+
+/// Entries of one directory that one thread looks at.
+const AT_ONCE: usize = 1024;
+
+/// What a look saw.
+#[derive(Debug, Default)]
+pub(super) struct Sighted {
+    /// Unsorted; a place asked for twice may be here twice.
+    pub files: Vec<Found>,
+    /// Paths at and below which nothing could be seen; the empty text is the root.
+    pub unseen: Vec<String>,
+    /// `(path, reason)`
+    pub refused: Vec<(String, String)>,
+}
+
+impl Sighted {
+    fn refuse(&mut self, path: &str, why: impl Into<String>) {
+        self.refused.push((path.into(), why.into()));
+    }
+
+    fn unseen(&mut self, path: &str, errno: Errno) {
+        self.unseen.push(path.into());
+        let error = std::io::Error::from(errno);
+        let then = super::what_to_do(&error);
+        self.refuse(path, format!("cannot look at it: {error}{then}; what was known of it stays as it is"));
+    }
+
+    fn file(&mut self, path: &str, stamp: FileStamp) {
+        match Location::parse(path) {
+            Ok(location) => self.files.push(Found { location, stamp }),
+            Err(error) => self.refuse(path, error.to_string()),
+        }
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.files.append(&mut other.files);
+        self.unseen.append(&mut other.unseen);
+        self.refused.append(&mut other.refused);
+    }
+}
+
+/// A directory that is being walked.
+struct Directory {
+    /// Relative to the root, which is the empty text.
+    path: String,
+    id: RootId,
+    /// Whether a link leads here.
+    linked: bool,
+    parent: Option<Arc<Directory>>,
+}
+
+impl Directory {
+    fn child(&self, name: &str) -> String {
+        if self.path.is_empty() { name.into() } else { format!("{}/{name}", self.path) }
+    }
+
+    /// Whether `id` is this directory or one of those that lead here: then entering it is a loop.
+    fn is_below(&self, id: RootId) -> bool {
+        std::iter::successors(Some(self), |directory| directory.parent.as_deref()).any(|d| d.id == id)
+    }
+}
+
+/// What is at a place.
+enum Thing {
+    File(FileStamp),
+    Directory {
+        id: RootId,
+        linked: bool,
+    },
+    /// Nothing that could be a package or hold one.
+    Nothing,
+    Refused(&'static str),
+    Unseen(Errno),
+}
+
+/// The tree under one look.
+pub(super) struct Eye<'a> {
+    root: &'a Path,
+    fd: OwnedFd,
+    id: RootId,
+    /// Free of links.
+    real: PathBuf,
+    symlinks: Symlinks,
+    linked: AtomicU32,
+    sighted: Mutex<Sighted>,
+}
+
+impl<'a> Eye<'a> {
+    pub fn open(root: &'a Path, rules: &LookRules) -> Result<Self, LookError> {
+        let failed = |errno| LookError::from_errno(root, errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(failed)?;
+        let id = id(&rustix::fs::fstat(&fd).map_err(failed)?);
+        if rules.root.is_some_and(|expected| expected != id) {
+            return Err(LookError::RootReplaced { root: root.to_path_buf() });
+        }
+        let real = link::real_path(&fd, root).map_err(failed)?;
+        let (linked, sighted) = (AtomicU32::new(0), Mutex::default());
+        Ok(Self { root, fd, id, real, symlinks: rules.symlinks, linked, sighted })
+    }
+
+    pub fn root_id(&self) -> RootId {
+        self.id
+    }
+
+    /// Walks the whole tree.
+    pub fn everything(&self) -> Sighted {
+        rayon::scope(|scope| self.walk(scope, String::new(), None, None));
+        self.take()
+    }
+
+    /// Looks at single places; walks those that are directories.
+    pub fn places(&self, dirty: &Dirty) -> Sighted {
+        let mut entered = HashMap::new();
+        let mut walked = HashSet::new();
+        let mut sighted = Sighted::default();
+        for place in dirty.settled.union(&dirty.unsure).filter(|place| !place.is_reserved()) {
+            let path = place.as_str();
+            // The set is sorted: a directory comes before what is in it.
+            if parents(path).any(|parent| walked.contains(parent)) {
+                continue;
+            }
+            let Some(parent) = self.enter_parents(path, &mut entered, &mut sighted) else { continue };
+            match self.thing(self.fd.as_fd(), path, &parent, path) {
+                Thing::File(stamp) if place.names_a_package() => sighted.file(path, stamp),
+                Thing::File(_) | Thing::Nothing => {}
+                Thing::Directory { id, linked } => {
+                    walked.insert(path);
+                    let expected = linked.then_some(id);
+                    rayon::scope(|scope| self.walk(scope, path.into(), Some(parent), expected));
+                }
+                Thing::Refused(why) => sighted.refuse(path, why),
+                Thing::Unseen(errno) => sighted.unseen(path, errno),
+            }
+        }
+        sighted.append(self.take());
+        sighted
+    }
+
+    fn take(&self) -> Sighted {
+        std::mem::take(&mut *self.sighted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, sighted: Sighted) {
+        self.sighted.lock().unwrap_or_else(PoisonError::into_inner).append(sighted);
+    }
+
+    /// The directory `path` lies in, if a walk from the root would reach it.
+    fn enter_parents<'p>(
+        &self,
+        path: &'p str,
+        entered: &mut HashMap<&'p str, Option<Arc<Directory>>>,
+        sighted: &mut Sighted,
+    ) -> Option<Arc<Directory>> {
+        let top =
+            || Some(Arc::new(Directory { path: String::new(), id: self.id, linked: false, parent: None }));
+        let mut directory = entered.entry("").or_insert_with(top).clone()?;
+        for path in parents(path) {
+            let next = entered.entry(path).or_insert_with(|| {
+                match self.thing(self.fd.as_fd(), path, &directory, path) {
+                    Thing::Directory { id, linked } => {
+                        let linked = linked || directory.linked;
+                        Some(Arc::new(Directory {
+                            path: path.into(),
+                            id,
+                            linked,
+                            parent: Some(directory.clone()),
+                        }))
+                    }
+                    Thing::File(_) | Thing::Nothing => None,
+                    Thing::Refused(why) => {
+                        sighted.refuse(path, why);
+                        None
+                    }
+                    Thing::Unseen(errno) => {
+                        sighted.unseen(path, errno);
+                        None
+                    }
+                }
+            });
+            directory = next.clone()?;
+        }
+        Some(directory)
+    }
+
+    /// Walks the directory at `path`. `expected` is what the link at `path` was seen to lead to.
+    fn walk<'s>(
+        &'s self,
+        scope: &rayon::Scope<'s>,
+        path: String,
+        parent: Option<Arc<Directory>>,
+        expected: Option<RootId>,
+    ) {
+        let linked = expected.is_some() || parent.as_ref().is_some_and(|parent| parent.linked);
+        let mut sighted = Sighted::default();
+        if linked {
+            let before = self.linked.fetch_add(1, Ordering::Relaxed);
+            if before == MOST_LINKED {
+                sighted.refuse(&path, TOO_MANY_LINKED);
+            }
+            if before >= MOST_LINKED {
+                // Which paths were first is chance: nothing may come and go with it.
+                sighted.unseen.push(path);
+                return self.add(sighted);
+            }
+        }
+        let (id, entries) = match self.entries(&path, expected.is_some()) {
+            Ok(read) => read,
+            // Removed, or replaced by something else, since it was seen.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return,
+            Err(errno) => {
+                sighted.unseen(&path, errno);
+                return self.add(sighted);
+            }
+        };
+        if expected.is_some_and(|expected| expected != id) {
+            return;
+        }
+        let directory = Arc::new(Directory { path, id, linked, parent });
+        if let Some(errno) = entries.broken_off {
+            sighted.unseen(&directory.path, errno);
+            self.add(sighted);
+        }
+        let entries = Arc::new(entries);
+        for start in (AT_ONCE..entries.names.len()).step_by(AT_ONCE) {
+            let (directory, entries) = (directory.clone(), entries.clone());
+            scope.spawn(move |scope| self.look_at(scope, &directory, &entries, start));
+        }
+        self.look_at(scope, &directory, &entries, 0);
+    }
+
+    /// Looks at the entries from `start` on, as many as are taken in one go.
+    fn look_at<'s>(
+        &'s self,
+        scope: &rayon::Scope<'s>,
+        directory: &Arc<Directory>,
+        entries: &Entries,
+        start: usize,
+    ) {
+        let mut sighted = Sighted::default();
+        for (name, kind) in entries.names.iter().skip(start).take(AT_ONCE) {
+            if let Some((path, expected)) = self.entry(&entries.fd, directory, name, *kind, &mut sighted) {
+                let parent = Some(directory.clone());
+                scope.spawn(move |scope| self.walk(scope, path, parent, expected));
+            }
+        }
+        self.add(sighted);
+    }
+
+    /// Reads the names of one directory that are not left out.
+    fn entries(&self, path: &str, is_link: bool) -> Result<(RootId, Entries), Errno> {
+        let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if !is_link {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let fd =
+            rustix::fs::openat(&self.fd, if path.is_empty() { "." } else { path }, flags, Mode::empty())?;
+        let id = id(&rustix::fs::fstat(&fd)?);
+        let mut names = Vec::new();
+        let mut broken_off = None;
+        for entry in Dir::read_from(&fd)? {
+            match entry {
+                Ok(entry) => {
+                    let (name, kind) = (entry.file_name(), entry.file_type());
+                    if may_matter(path, name.to_bytes(), kind) {
+                        names.push((name.to_owned(), kind));
+                    }
+                }
+                Err(Errno::NOENT) => break,
+                Err(errno) => {
+                    broken_off = Some(errno);
+                    break;
+                }
+            }
+        }
+        Ok((id, Entries { fd, names, broken_off }))
+    }
+
+    /// Looks at one entry; returns the path of a directory to walk, and what it is when it is a link.
+    fn entry(
+        &self,
+        fd: &OwnedFd,
+        directory: &Directory,
+        name: &CStr,
+        kind: FileType,
+        sighted: &mut Sighted,
+    ) -> Option<(String, Option<RootId>)> {
+        let Ok(text) = name.to_str() else {
+            let path = directory.child(&name.to_string_lossy());
+            if kind == FileType::Directory || name.to_bytes().ends_with(b".rpm") {
+                sighted.refuse(&path, "its name is not UTF-8, which metadata cannot express; rename it");
+            }
+            return None;
+        };
+        let path = directory.child(text);
+        if kind == FileType::Directory {
+            return Some((path, None));
+        }
+        match self.thing(fd.as_fd(), name, directory, &path) {
+            Thing::File(stamp) if text.ends_with(".rpm") => sighted.file(&path, stamp),
+            Thing::File(_) | Thing::Nothing => {}
+            Thing::Directory { id, linked } => return Some((path, linked.then_some(id))),
+            Thing::Refused(why) => sighted.refuse(&path, why),
+            Thing::Unseen(errno) => sighted.unseen(&path, errno),
+        }
+        None
+    }
+
+    /// What `name` in the open directory `at` is. `path` is the same place, seen from the root.
+    fn thing(&self, at: BorrowedFd<'_>, name: impl Arg + Copy, parent: &Directory, path: &str) -> Thing {
+        let stat = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Thing::Nothing,
+            Err(errno) => return Thing::Unseen(errno),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Thing::File(stamp(&stat)),
+            FileType::Directory => Thing::Directory { id: id(&stat), linked: false },
+            FileType::Symlink if self.symlinks != Symlinks::Never => self.target(at, name, parent, path),
+            _ => Thing::Nothing,
+        }
+    }
+
+    /// What the link `name` leads to.
+    fn target(&self, at: BorrowedFd<'_>, name: impl Arg, parent: &Directory, path: &str) -> Thing {
+        let target = match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(target) => target,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Thing::Nothing,
+            Err(errno) => return Thing::Unseen(errno),
+        };
+        let stat = match rustix::fs::fstat(&target) {
+            Ok(stat) => stat,
+            Err(errno) => return Thing::Unseen(errno),
+        };
+        let thing = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if path.ends_with(".rpm") => Thing::File(stamp(&stat)),
+            FileType::Directory if !parent.is_below(id(&stat)) => {
+                Thing::Directory { id: id(&stat), linked: true }
+            }
+            _ => return Thing::Nothing,
+        };
+        match link::real_path(&target, &self.root.join(path)) {
+            Ok(real) => match link::leads(self.symlinks, &self.real, &real) {
+                Leads::Followed => thing,
+                Leads::Nowhere => Thing::Nothing,
+                Leads::Outside => Thing::Refused(link::LEAVES),
+            },
+            Err(errno) => Thing::Unseen(errno),
+        }
+    }
+}
+
+struct Entries {
+    fd: OwnedFd,
+    names: Vec<(CString, FileType)>,
+    /// Why not all names could be read.
+    broken_off: Option<Errno>,
+}
+
+/// Whether a name in the directory at `path` is not hidden, not `repodata/` at the top, and may be
+/// a package, a directory, or a link to one.
+fn may_matter(path: &str, name: &[u8], kind: FileType) -> bool {
+    if name.starts_with(b".") || path.is_empty() && name == b"repodata" {
+        return false;
+    }
+    match kind {
+        FileType::RegularFile => name.ends_with(b".rpm"),
+        FileType::Directory | FileType::Symlink | FileType::Unknown => true,
+        _ => false,
+    }
+}
+
+/// `a` and `a/b` of `a/b/c`.
+pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
+}
+
+pub(super) fn id(stat: &Stat) -> RootId {
+    RootId { device: stat.st_dev as u64, inode: stat.st_ino as u64 }
+}
+
+pub(super) fn stamp(stat: &Stat) -> FileStamp {
+    let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+    FileStamp {
+        inode: stat.st_ino as u64,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }
+}
