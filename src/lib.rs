@@ -37,3 +37,6 @@ pub mod serve;
 pub mod cli;
 pub mod daemon;
 pub mod logging;
+
+#[cfg(test)]
+mod layers;
