@@ -61,11 +61,11 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
-        entries => entries.map_err(|e| cannot("list", directory, &e))?,
+        entries => entries.map_err(|e| unlisted(directory, &e))?,
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|e| cannot("list", directory, &e))?.path();
+        let path = entry.map_err(|e| unlisted(directory, &e))?.path();
         // Editors leave .x.toml.swp and x.toml~ behind.
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
@@ -81,7 +81,7 @@ fn read(file: &Path, problems: &mut Problems) -> Result<Option<Source>, Failure>
             "there is no {DEFAULT_FILE}; name a directory to serve (createrepod serve DIR), \
              or another configuration (--config FILE)"
         )),
-        _ => cannot("read", file, &error),
+        _ => Failure::usage(format!("cannot read the configuration {}: {error}", file.display())),
     })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(Source { file: file.to_owned(), text })),
@@ -93,6 +93,10 @@ fn read(file: &Path, problems: &mut Problems) -> Result<Option<Source>, Failure>
             Ok(None)
         }
     }
+}
+
+fn unlisted(directory: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot list the configuration directory {}: {error}", directory.display()))
 }
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {

@@ -3,6 +3,9 @@
 //! `make test` installs the clients. One that is missing is skipped with a loud line, or, with
 //! `CREATEREPOD_REQUIRE_CLIENTS=1`, a failure. No test decides on times: each waits for a condition.
 
+// A test that unwraps in vain has failed, and says where.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod world;
 
 mod catalog;
