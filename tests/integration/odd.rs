@@ -28,7 +28,10 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() {
             collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rpm") {
+        } else if path.extension().is_some_and(|extension| extension == "rpm")
+            // The project's selection is a part of the corpus.
+            && !found.iter().any(|known| known.file_name() == path.file_name())
+        {
             found.push(path);
         }
     }
@@ -50,9 +53,13 @@ fn each_odd_file_is_published_or_rejected_with_a_reason() {
         tree.write(&location, &fs::read(file).unwrap());
         dropped.insert(location);
     }
+    let large = (0..20_000)
+        .fold(Rpm::new("large"), |rpm, number| rpm.file(format!("/usr/share/large/{}/{number}", number % 7)));
     let last = Rpm::new("last");
-    tree.add(&last);
-    dropped.insert(last.file_name());
+    for rpm in [large, last] {
+        tree.add(&rpm);
+        dropped.insert(rpm.file_name());
+    }
     let metadata = daemon.until("each is accounted for", |metadata| {
         let status = daemon.status();
         metadata.packages.len() + rejected(&status).len() >= dropped.len()
