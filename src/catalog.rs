@@ -17,7 +17,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 pub use chunks::{Chunk, Key};
 pub use pieces::PieceFile;
@@ -214,6 +214,32 @@ impl Catalog {
     /// Stamps of every known location, published or rejected, that is one of `places` or lies below one.
     pub fn stamps(&self, places: &Dirty) -> Result<Vec<(Location, FileStamp)>, CatalogError> {
         reader::stamps(&self.db, places)
+    }
+
+    /// The pkgid of the package at this location.
+    pub fn pkgid(&self, location: &Location) -> Result<Option<Vec<u8>>, CatalogError> {
+        let mut statement = self.db.prepare_cached("SELECT pkgid FROM package WHERE location = ?")?;
+        Ok(statement.query_row([location.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    /// Renews stamps of files whose bytes were found unchanged, and whose size and mtime are as they were.
+    pub fn restamp(&mut self, files: &[(Location, FileStamp)]) -> Result<(), CatalogError> {
+        let tx = self.db.transaction()?;
+        for (location, stamp) in files {
+            tx.prepare_cached("UPDATE package SET inode = ?, ctime_ns = ? WHERE location = ?")?
+                .execute(rusqlite::params![stamp.inode.cast_signed(), stamp.ctime_ns, location.as_str()])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Makes the next look at this location find a difference, whatever the file's stamp.
+    pub fn distrust(&self, location: &Location) -> Result<(), CatalogError> {
+        for table in ["package", "rejected"] {
+            // No file has this size. The mtime stays: it is the package's place in the order.
+            self.db
+                .execute(&format!("UPDATE {table} SET size = -1 WHERE location = ?"), [location.as_str()])?;
+        }
+        Ok(())
     }
 
     /// SHA-256 (hexadecimal) of the repomd.xml that shows what is listed; `None` while a publication is due.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::package::{ChecksumType, Verify};
-use crate::repodata::RenderOptions;
+use crate::repodata::{Compression, RenderOptions};
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +143,15 @@ pub enum Overwrite {
 pub enum MetadataProfile {
     Zstd,
     Gzip,
+}
+
+impl MetadataProfile {
+    pub fn compression(self) -> Compression {
+        match self {
+            Self::Zstd => Compression::Zstd,
+            Self::Gzip => Compression::Gzip,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,206 @@
-//! (to be written)
+//! Makes a publication visible: written and synced first, switched in one step, retired later.
+//!
+//! | after this step | on disk | a restart |
+//! |---|---|---|
+//! | files staged and synced | temporary files in `.createrepod/incoming` | removes them |
+//! | names noted (by the caller, in the catalog) | the same | the same |
+//! | files renamed into `repodata/` | new files beside the old ones; the old repomd.xml names the old ones | publishes again; the same names come out |
+//! | directory synced | the same, safe from a power cut | the same |
+//! | repomd.xml renamed | the new publication | finds repomd.xml to be what it would write, or publishes again |
+//! | directory synced | the same, safe from a power cut | nothing to do |
+//! | old files marked as superseded | the same | files that repomd.xml does not name are marked then |
+//! | old files removed after their grace | the current publication and younger ones | nothing to do |
+
+pub mod retire;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::repodata::{FormatError, Repomd};
+
+/// Where a repository's metadata goes.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `<path>/repodata`
+    pub repodata: PathBuf,
+    /// On the same file system, seen by nobody: `<path>/.createrepod/incoming`
+    pub incoming: PathBuf,
+    pub umask: u32,
+}
+
+/// A metadata file that is written but not visible. Dropped, it is gone.
+pub struct Staged {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+}
+
+impl PublishError {
+    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+}
+
+impl Place {
+    /// Makes both directories where they are missing.
+    pub fn prepare(&self) -> Result<(), PublishError> {
+        let make = |path: &Path, mode: u32| {
+            fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(PublishError::write(path))
+        };
+        make(&self.incoming, 0o700)?;
+        make(&self.repodata, 0o777 & !self.umask)
+    }
+
+    /// Starts a file; `name` tells it from others being staged for this repository.
+    pub fn stage(&self, name: &str) -> Result<Staged, PublishError> {
+        let path = self.incoming.join(format!("metadata-{name}"));
+        let mode = 0o666 & !self.umask;
+        let open = || {
+            let file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path)?;
+            // The process's own umask must not take away what the configuration grants.
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            Ok(file)
+        };
+        let file = open().map_err(PublishError::write(&path))?;
+        Ok(Staged { path, file: Some(BufWriter::with_capacity(256 << 10, file)) })
+    }
+
+    /// What is published now, by anybody: the bytes of repomd.xml, or `None` where there is none.
+    pub fn current(&self) -> Result<Option<Vec<u8>>, PublishError> {
+        let path = self.repodata.join("repomd.xml");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
+            Err(source) => Err(PublishError::Read { path, source }),
+        }
+    }
+
+    /// Whether every file that `repomd` names lies in `repodata/` with the size it says.
+    pub fn is_whole(&self, repomd: &Repomd) -> bool {
+        repomd.records.iter().all(|record| {
+            let name = record.href.strip_prefix("repodata/").filter(|name| !name.contains('/'));
+            let found = name.and_then(|name| fs::metadata(self.repodata.join(name)).ok());
+            found.is_some_and(|meta| meta.is_file() && record.size.is_none_or(|size| size == meta.len()))
+        })
+    }
+
+    /// Shows a publication: `files` first, under the names given, then `repomd`, in one atomic step.
+    ///
+    /// All staged files must have been synced. What was there before stays fetchable.
+    pub fn switch(&self, files: Vec<(Staged, String)>, repomd: Staged) -> Result<(), PublishError> {
+        for (staged, name) in files {
+            staged.rename_to(&self.repodata.join(name))?;
+        }
+        self.sync_directory()?;
+        // repomd.xml goes last: a client that has it must find every file it names.
+        repomd.rename_to(&self.repodata.join("repomd.xml"))?;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> Result<(), PublishError> {
+        File::open(&self.repodata).and_then(|dir| dir.sync_all()).map_err(PublishError::write(&self.repodata))
+    }
+}
+
+impl Staged {
+    /// Ends the file and waits until the disk has it.
+    pub fn sync(&mut self) -> Result<(), PublishError> {
+        let Some(mut writer) = self.file.take() else { return Ok(()) };
+        let done = writer.flush().and_then(|()| writer.get_ref().sync_all());
+        done.map_err(PublishError::write(&self.path))
+    }
+
+    fn rename_to(mut self, target: &Path) -> Result<(), PublishError> {
+        self.sync()?;
+        fs::rename(&self.path, target).map_err(PublishError::write(target))?;
+        // Nothing is left to clean up.
+        self.path.clear();
+        Ok(())
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(writer) => writer.write(bytes),
+            None => Err(io::Error::other("written after it was synced")),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            // The next publication truncates what could not be removed.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Reads a repomd.xml's bytes.
+pub fn parse(bytes: &[u8]) -> Result<Repomd, FormatError> {
+    Repomd::read(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(dir: &tempfile::TempDir) -> Place {
+        let place = Place {
+            repodata: dir.path().join("repodata"),
+            incoming: dir.path().join(".createrepod/incoming"),
+            umask: 0o022,
+        };
+        place.prepare().unwrap();
+        place
+    }
+
+    fn staged(place: &Place, name: &str, text: &[u8]) -> Staged {
+        let mut staged = place.stage(name).unwrap();
+        staged.write_all(text).unwrap();
+        staged.sync().unwrap();
+        staged
+    }
+
+    #[test]
+    fn nothing_is_visible_before_the_switch_and_everything_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir);
+        let file = staged(&place, "primary", b"packages");
+        let repomd = staged(&place, "repomd", b"<repomd/>");
+        assert_eq!(fs::read_dir(&place.repodata).unwrap().count(), 0);
+        assert_eq!(place.current().unwrap(), None);
+
+        place.switch(vec![(file, "x-primary.xml".into())], repomd).unwrap();
+        assert_eq!(place.current().unwrap().unwrap(), b"<repomd/>");
+        assert_eq!(fs::read(place.repodata.join("x-primary.xml")).unwrap(), b"packages");
+        let mode = fs::metadata(place.repodata.join("repomd.xml")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(fs::read_dir(&place.incoming).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_dropped_before_the_switch_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir);
+        drop(staged(&place, "primary", b"packages"));
+        assert_eq!(fs::read_dir(&place.incoming).unwrap().count(), 0);
+    }
+}

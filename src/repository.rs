@@ -1,13 +1,34 @@
 //! A repository: a tree, its catalog, its settings; and the worker that keeps its metadata true.
 
+mod idle;
+mod inbox;
+mod index;
+mod lock;
+mod press;
+mod publication;
 pub mod receive;
+mod recover;
+mod refresh;
+mod worker;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
+
+use crate::catalog::{self, Catalog, CatalogError, Reader};
 use crate::config::RepositoryConfig;
 use crate::package::{Location, Nevra, PkgId};
+use crate::publish::{Place, PublishError};
+use crate::repodata::join::Trail;
+use crate::scan::{LookError, RootId};
 use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
+use crate::watch::{Means, Seen};
+
+use inbox::Inbox;
+
+pub use index::{Progress, Summary, index};
 
 /// The door to one repository, cheap to clone. Everything that changes goes through its one worker.
 #[derive(Clone)]
@@ -17,12 +38,21 @@ pub struct Handle {
 
 struct Shared {
     config: RepositoryConfig,
+    /// What is asked of the worker.
+    inbox: Inbox,
+    /// Held by the worker while it works.
+    repository: Mutex<Repository>,
+    progress: watch::Sender<Progressed>,
+    reader: Mutex<Option<Reader>>,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
 }
 
+/// Where the time comes from; tests and SOURCE_DATE_EPOCH use the same door.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 /// A place in the queue of changes: the change is visible once a publication has passed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Ticket(pub u64);
 
 /// What is published now.
@@ -34,7 +64,19 @@ pub struct Published {
     pub repomd: bytes::Bytes,
     pub packages: u64,
     /// When it was published.
-    pub at: std::time::SystemTime,
+    pub at: SystemTime,
+}
+
+/// How far the worker is; doors wait on it.
+#[derive(Debug, Clone, Default)]
+struct Progressed {
+    /// Every change up to this one is in what is published.
+    passed: Ticket,
+    published: Option<Arc<Published>>,
+    trouble: Option<String>,
+    /// Places whose names cannot be published, with reasons.
+    refused: Vec<(String, String)>,
+    watching: Option<Means>,
 }
 
 /// A package the repository knows of, visible or about to be.
@@ -45,99 +87,214 @@ pub struct Known {
     pub pkgid: PkgId,
 }
 
+impl From<catalog::reader::Listed> for Known {
+    fn from(listed: catalog::reader::Listed) -> Self {
+        Self { location: listed.location, stamp: listed.stamp, pkgid: listed.pkgid }
+    }
+}
+
 /// For /-/health, /-/status and the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// `None` until the first publication is there or confirmed.
-    pub published: Option<Published>,
+    pub published: Option<Arc<Published>>,
     /// Why nothing can be published now; `None` when all is well.
     pub trouble: Option<String>,
     pub rejected: Vec<Rejected>,
+    /// Places whose names cannot be published: `(path, reason)`.
+    pub refused: Vec<(String, String)>,
+    /// How the tree is watched; `None` while nobody watches it.
+    pub watching: Option<Means>,
     /// Changes that wait for the next publication.
     pub pending: u64,
 }
 
+/// Why a repository cannot be opened or kept up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    #[error("cannot make {}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{} is served by another createrepod already ({holder}); stop that one first", path.display())]
+    Locked { path: PathBuf, holder: String },
+    #[error("cannot lock {}", path.display())]
+    Lock { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Look(#[from] LookError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("cannot put the metadata of {name} together")]
+    Join { name: String, source: std::io::Error },
+    #[error(
+        "something else keeps replacing {}: it was restored three times in ten minutes; \
+         stop createrepo_c or whatever writes there, then restart", path.display()
+    )]
+    Contested { path: PathBuf },
+    #[error("the worker of {name} broke down; this is a bug, please report it")]
+    Panicked { name: String },
+}
+
+/// The tree, its catalog, and what is known of the last publication: what the worker owns.
+struct Repository {
+    config: RepositoryConfig,
+    clock: Clock,
+    place: Place,
+    /// Held as long as this lives: no second daemon may write here.
+    lock: lock::TreeLock,
+    root: RootId,
+    /// Closed while nothing happens; see [`Repository::catalog`].
+    catalog: Option<Catalog>,
+    /// Checksum states of the current metadata files and, once prepared, of the next ones; by kind.
+    trails: [Vec<Trail>; 3],
+    published: Option<Arc<Published>>,
+    /// When a repomd.xml that was not ours was replaced, lately.
+    restored: Vec<std::time::Instant>,
+    /// Until another change: why publication has stopped.
+    contested: bool,
+}
+
+impl Repository {
+    /// The catalog, opened again if it was put to rest.
+    fn catalog(&mut self) -> Result<&mut Catalog, CatalogError> {
+        let catalog = match self.catalog.take() {
+            Some(catalog) => catalog,
+            None => {
+                Catalog::open(&self.config.state_dir, &self.config.path, &recover::settings(&self.config))?
+            }
+        };
+        Ok(self.catalog.insert(catalog))
+    }
+
+    /// Seconds since the epoch.
+    fn now(&self) -> u64 {
+        (self.clock)().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_secs())
+    }
+}
+
 impl Handle {
+    /// Locks the tree, opens its catalog, and confirms what is published. Blocking. The first look
+    /// at the tree is the caller's to ask for, by [`Handle::submit`].
+    pub fn open(config: RepositoryConfig) -> anyhow::Result<Self> {
+        Ok(Self::open_at(config, Arc::new(SystemTime::now))?)
+    }
+
+    /// The same with another clock than the machine's.
+    pub fn open_at(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
+        let repository = Repository::open(config.clone(), clock)?;
+        let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
+        let shared = Shared {
+            receiving: receive::Reservations::default(),
+            inbox: Inbox::default(),
+            repository: Mutex::new(repository),
+            progress: watch::Sender::new(progress),
+            reader: Mutex::new(None),
+            config,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Takes what the watch saw. Does not block.
+    pub fn seen(&self, seen: Seen) {
+        match seen {
+            Seen::Dirty(dirty) => _ = self.submit(dirty),
+            Seen::Metadata => self.start_worker(self.shared.inbox.check_metadata()),
+            Seen::Watching(means) => {
+                self.shared.progress.send_modify(|progress| progress.watching = Some(means));
+            }
+        }
+    }
+
     pub fn config(&self) -> &RepositoryConfig {
         &self.shared.config
     }
 
     /// Asks for a look at these places; returns at once.
-    pub fn submit(&self, _dirty: Dirty) -> Ticket {
-        todo!()
+    pub fn submit(&self, dirty: Dirty) -> Ticket {
+        let (ticket, start) = self.shared.inbox.submit(dirty);
+        self.start_worker(start);
+        ticket
     }
 
     /// Hands over a package that was read on its way in and is in the tree already.
-    pub fn arrived(&self, _scanned: Scanned) -> Ticket {
-        todo!()
+    pub fn arrived(&self, scanned: Scanned) -> Ticket {
+        let (ticket, start) = self.shared.inbox.arrived(scanned);
+        self.start_worker(start);
+        ticket
+    }
+
+    fn start_worker(&self, start: bool) {
+        if start {
+            worker::start(Arc::clone(&self.shared));
+        }
     }
 
     /// The packages of this NEVRA: the catalog's, and those that arrived and wait for publication. Blocking.
-    pub fn find_nevra(&self, _nevra: &Nevra) -> anyhow::Result<Vec<Known>> {
-        todo!()
+    pub fn find_nevra(&self, nevra: &Nevra) -> anyhow::Result<Vec<Known>> {
+        // Waiting ones first: one that is published between the two questions is then found twice, not missed.
+        let mut found = self.shared.inbox.waiting_of(nevra);
+        let listed = self.with_reader(|reader| reader.packages_of(nevra))?;
+        for listed in listed.into_iter().map(Known::from) {
+            if !found.iter().any(|known| known.location == listed.location) {
+                found.push(listed);
+            }
+        }
+        Ok(found)
     }
 
     /// What is known of this location. Blocking.
-    pub fn find_location(&self, _location: &Location) -> anyhow::Result<Option<Known>> {
-        todo!()
+    pub fn find_location(&self, location: &Location) -> anyhow::Result<Option<Known>> {
+        match self.shared.inbox.waiting_at(location) {
+            Some(known) => Ok(Some(known)),
+            None => Ok(self.with_reader(|reader| reader.package(location))?.map(Known::from)),
+        }
+    }
+
+    fn with_reader<T>(&self, ask: impl Fn(&Reader) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        let mut reader = lock(&self.shared.reader);
+        let reader = match &*reader {
+            Some(reader) => reader,
+            None => reader.insert(Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?),
+        };
+        ask(reader)
     }
 
     pub fn published(&self) -> Option<Arc<Published>> {
-        todo!()
+        self.shared.progress.borrow().published.clone()
     }
 
     /// Waits until a publication has passed `ticket`; `None` when `limit` ran out first.
-    pub async fn wait(&self, _ticket: Ticket, _limit: Duration) -> Option<Arc<Published>> {
-        todo!()
+    pub async fn wait(&self, ticket: Ticket, limit: Duration) -> Option<Arc<Published>> {
+        let mut progress = self.shared.progress.subscribe();
+        let passed = tokio::time::timeout(limit, progress.wait_for(|p| p.passed >= ticket)).await;
+        let progress = passed.ok()?.ok()?;
+        progress.published.clone()
     }
 
+    /// Blocking: asks the catalog for what was rejected.
     pub fn status(&self) -> Status {
-        todo!()
-    }
-}
-
-impl Handle {
-    /// Takes the repository's lock, opens its catalog (or makes it), and brings what a crash left
-    /// half-done to an end. Blocking. Errors say what to do, for they are shown as they are.
-    pub fn open(_config: RepositoryConfig) -> anyhow::Result<Self> {
-        todo!()
-    }
-
-    /// Takes what the watch saw. Must not block.
-    pub fn seen(&self, _seen: crate::watch::Seen) {
-        todo!()
+        let progress = self.shared.progress.borrow().clone();
+        let rejected = self.with_reader(Reader::rejected);
+        Status {
+            published: progress.published,
+            trouble: progress.trouble.or_else(|| rejected.as_ref().err().map(ToString::to_string)),
+            rejected: rejected.unwrap_or_default(),
+            refused: progress.refused,
+            watching: progress.watching,
+            pending: self.shared.inbox.pending(),
+        }
     }
 
-    /// Finishes the publication that runs, starts no other, and lets the lock go. Blocking.
+    /// Lets the worker finish what it was given, and closes the catalog. Blocking.
     pub fn close(&self) {
-        todo!()
+        self.shared.inbox.close();
+        let mut repository = lock(&self.shared.repository);
+        repository.rest();
+        *lock(&self.shared.reader) = None;
     }
 }
 
-/// Hears how far [`index`] is; called from several threads.
-pub trait Progress: Sync {
-    /// This many packages are to be read.
-    fn to_read(&self, packages: u64);
-    /// One more was read, or rejected.
-    fn one_read(&self);
-}
-
-/// What came of [`index`].
-#[derive(Debug, Clone)]
-pub struct Summary {
-    pub packages: u64,
-    /// How many of them were read now; the others were known.
-    pub read: u64,
-    pub rejected: Vec<Rejected>,
-    /// Names that could not be looked at: `(path, reason)`.
-    pub refused: Vec<(String, String)>,
-    /// Whether the metadata had to be made anew.
-    pub changed: bool,
-    /// `<revision>` of repomd.xml.
-    pub revision: u64,
-}
-
-/// Makes the metadata of a tree once. Blocking. Fails when another process holds the repository.
-pub fn index(_config: RepositoryConfig, _progress: &dyn Progress) -> anyhow::Result<Summary> {
-    todo!()
+/// A lock whose holder panicked is taken over: what it guards is checked or rebuilt by its next user.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

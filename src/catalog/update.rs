@@ -13,7 +13,7 @@ use super::recut::{Item, Recut, Slot, Text};
 use super::{CatalogError, Listing};
 use crate::package::Location;
 use crate::repodata::{Compression, Effort, Part, Pieces};
-use crate::tree::{FileStamp, Rejected, Scanned};
+use crate::tree::{Rejected, Scanned};
 
 /// A change in progress. Dropped without [`Update::commit`] it never happened.
 ///
@@ -116,16 +116,6 @@ impl<'c> Update<'c> {
                 rejected.reason
             ],
         )?;
-        Ok(())
-    }
-
-    /// Renews the stamp of a package whose bytes were found unchanged (same size and mtime).
-    pub fn restamp(&mut self, location: &Location, stamp: &FileStamp) -> Result<(), CatalogError> {
-        for table in ["package", "rejected"] {
-            self.tx
-                .prepare_cached(&format!("UPDATE {table} SET inode = ?, ctime_ns = ? WHERE location = ?"))?
-                .execute(params![stamp.inode.cast_signed(), stamp.ctime_ns, location.as_str()])?;
-        }
         Ok(())
     }
 

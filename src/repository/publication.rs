@@ -1,0 +1,178 @@
+//! From a listing to what clients see; and the end of what they no longer need.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::press::{self, Made};
+use super::recover::sha256;
+use super::{Published, Repository, RepositoryError};
+use crate::catalog::Listing;
+use crate::publish::retire::{self, Old};
+use crate::publish::{self, PublishError};
+use crate::repodata::join::Trail;
+use crate::repodata::{Record, Repomd};
+
+impl Repository {
+    /// Publishes `listing`, unless what is published shows exactly that already.
+    pub fn publish(&mut self, listing: &Listing) -> Result<(), RepositoryError> {
+        let started = std::time::Instant::now();
+        self.place.prepare()?;
+        let current = self.place.current()?;
+        let shown = current.as_deref().and_then(|bytes| publish::parse(bytes).ok());
+        let made = press::make(self, listing)?;
+        let now = self.not_before(shown.as_ref());
+        let records: Vec<Record> = made.iter().map(|made| self.record(made, shown.as_ref(), now)).collect();
+        let packages = listing.packages();
+
+        if let (Some(bytes), Some(shown)) = (&current, &shown)
+            && shown.records.len() == records.len()
+            && shown.records.iter().zip(&records).all(|(a, b)| a.same_file(b))
+            && self.place.is_whole(shown)
+        {
+            // The catalog was lost, or a change was taken back: nobody needs to fetch anything.
+            self.note_published(bytes.clone(), shown.revision_number(), packages)?;
+            self.keep_trails(made);
+            return Ok(());
+        }
+
+        let repomd = Repomd { revision: now.to_string(), records };
+        let mut bytes = Vec::new();
+        let mut staged = self.place.stage("repomd")?;
+        let write = repomd.write(&mut bytes).and_then(|()| staged.write_all(&bytes));
+        write.map_err(|source| press::failed(&self.config, source))?;
+        staged.sync()?;
+
+        let names: Vec<(String, u64)> = made.iter().map(|m| (m.file_name(), m.joined.size)).collect();
+        let catalog = self.catalog()?;
+        catalog.note_metadata_files(&names)?;
+        catalog.set_published(None)?;
+        let mut files = Vec::new();
+        let mut trails = Vec::new();
+        for (made, (name, _)) in made.into_iter().zip(&names) {
+            files.push((made.staged, name.clone()));
+            trails.push(made.trail);
+        }
+        self.place.switch(files, staged)?;
+
+        let current: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+        self.catalog()?.supersede_metadata_files(&current, now)?;
+        self.note_published(bytes, now, packages)?;
+        self.set_trails(trails);
+        let name = &self.config.name;
+        info!(repo.name = %name, packages, revision = now, duration_ms = started.elapsed().as_millis() as u64,
+              "published {name} with {packages} packages");
+        Ok(())
+    }
+
+    fn record(&self, made: &Made, shown: Option<&Repomd>, now: u64) -> Record {
+        let record = Record {
+            kind: made.kind.as_str().to_owned(),
+            checksum: made.joined.checksum.clone(),
+            open_checksum: Some(made.joined.open_checksum.clone()),
+            href: format!("repodata/{}", made.file_name()),
+            timestamp: now,
+            size: Some(made.joined.size),
+            open_size: Some(made.joined.open_size),
+        };
+        match shown.and_then(|shown| shown.record(&record.kind)) {
+            Some(old) if old.same_file(&record) => old.clone(),
+            _ => record,
+        }
+    }
+
+    /// The time of this publication: never before what clients have seen, whatever the clock does.
+    fn not_before(&self, shown: Option<&Repomd>) -> u64 {
+        let seen = shown
+            .into_iter()
+            .flat_map(|repomd| repomd.records.iter().map(|r| r.timestamp).chain([repomd.revision_number()]));
+        // A repomd.xml from the far future, or with a revision that is no time, must not take us there.
+        let horizon = self.now() + Duration::from_secs(366 * 24 * 3600).as_secs();
+        seen.filter(|&time| time < horizon).fold(self.now(), u64::max)
+    }
+
+    fn note_published(
+        &mut self,
+        repomd: Vec<u8>,
+        revision: u64,
+        packages: u64,
+    ) -> Result<(), RepositoryError> {
+        let sum = sha256(&repomd);
+        self.catalog()?.set_published(Some(&sum))?;
+        let at = (self.clock)();
+        self.published = Some(Arc::new(Published { revision, repomd: repomd.into(), packages, at }));
+        Ok(())
+    }
+
+    fn keep_trails(&mut self, made: Vec<Made>) {
+        self.set_trails(made.into_iter().map(|made| made.trail).collect());
+    }
+
+    fn set_trails(&mut self, trails: Vec<Trail>) {
+        for (kept, trail) in self.trails.iter_mut().zip(trails) {
+            *kept = vec![trail];
+        }
+    }
+
+    /// Removes superseded files whose grace has ended.
+    pub(super) fn retire(&mut self) -> Result<(), RepositoryError> {
+        let now = self.now();
+        let (grace, space) = (self.config.grace, self.config.grace_space);
+        let repodata = self.place.repodata.clone();
+        let name = self.config.name.clone();
+        let catalog = self.catalog()?;
+        let old: Vec<Old> = catalog
+            .metadata_files()?
+            .into_iter()
+            .filter_map(|f| Some(Old { name: f.name, size: f.size, superseded_at: f.superseded_at? }))
+            .collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| PublishError::Read { path: repodata.clone(), source };
+        let room = retire::room(&repodata, space).map_err(failed)?;
+        let plan = retire::plan(&old, now, grace, room);
+        if plan.early > 0 {
+            warn!(repo.name = %name, files = plan.early,
+                  "superseded metadata of {name} takes more than grace_space; {} files go before their grace has ended", plan.early);
+        }
+        for file in &plan.remove {
+            match retire::remove(&repodata, file) {
+                Ok(()) => catalog.forget_metadata_file(file)?,
+                Err(error) => warn!("cannot remove {}: {error}", repodata.join(file).display()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds repomd.xml against what was published; one that is not ours is replaced, twice.
+    pub(super) fn heal_metadata(&mut self) -> Result<(), RepositoryError> {
+        let Some(published) = self.published.clone() else { return Ok(()) };
+        let current = self.place.current()?;
+        if current.as_deref() == Some(&*published.repomd) {
+            return Ok(());
+        }
+        let path = self.place.repodata.join("repomd.xml");
+        let now = std::time::Instant::now();
+        self.restored.retain(|at| now.duration_since(*at) < Duration::from_secs(600));
+        if self.restored.len() >= 2 {
+            self.contested = true;
+            return Err(RepositoryError::Contested { path });
+        }
+        self.restored.push(now);
+        warn!(repo.name = %self.config.name, "{} is not ours any more; it is published again", path.display());
+        self.catalog()?.set_published(None)?;
+        let listing = self.catalog()?.listing()?;
+        self.publish(&listing)
+    }
+
+    /// What keeps this repository from publishing until somebody acts.
+    pub(super) fn refuse_contested(&self) -> Result<(), RepositoryError> {
+        match self.contested {
+            true => Err(RepositoryError::Contested { path: self.place.repodata.join("repomd.xml") }),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! At start: take the lock, open the catalog, and see whether what is published is ours and whole.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use super::{Clock, Published, Repository, RepositoryError, lock::TreeLock};
+use crate::catalog::{Catalog, Settings};
+use crate::config::RepositoryConfig;
+use crate::package::{Checksum, ChecksumType};
+use crate::publish::{self, Place};
+use crate::scan::root_id;
+
+/// What the configuration means for the catalog.
+pub fn settings(config: &RepositoryConfig) -> Settings {
+    Settings {
+        compression: config.metadata.compression(),
+        checksum: config.checksum,
+        verify: config.verify,
+        render: config.render_options(),
+    }
+}
+
+impl Repository {
+    /// Opens a repository whose tree exists.
+    pub fn open(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
+        let root = root_id(&config.path)?;
+        let lock = TreeLock::take(&config.private_dir())?;
+        let place = Place {
+            repodata: config.repodata_dir(),
+            incoming: config.private_dir().join("incoming"),
+            umask: config.umask,
+        };
+        remove_leftovers(&place);
+        let catalog = Catalog::open(&config.state_dir, &config.path, &settings(&config))?;
+        let mut repository = Self {
+            config,
+            clock,
+            place,
+            lock,
+            root,
+            catalog: Some(catalog),
+            trails: Default::default(),
+            published: None,
+            restored: Vec::new(),
+            contested: false,
+        };
+        repository.confirm()?;
+        Ok(repository)
+    }
+
+    /// Recognises what is published as ours and whole; otherwise a publication is due.
+    fn confirm(&mut self) -> Result<(), RepositoryError> {
+        let name = self.config.name.clone();
+        let current = self.place.current()?;
+        let place = self.place.clone();
+        let catalog = self.catalog()?;
+        let Some(remembered) = catalog.published()? else { return Ok(()) };
+        let ours = current.filter(|bytes| sha256(bytes) == remembered);
+        let parsed = ours
+            .as_ref()
+            .and_then(|bytes| publish::parse(bytes).ok())
+            .filter(|repomd| place.is_whole(repomd));
+        let (Some(bytes), Some(repomd)) = (ours, parsed) else {
+            warn!(repo.name = %name, "repodata/ of {name} is not what was published last; it will be published again");
+            return Ok(catalog.set_published(None)?);
+        };
+        let packages = catalog.listing()?.packages();
+        let at = fs::metadata(place.repodata.join("repomd.xml")).and_then(|m| m.modified());
+        info!(repo.name = %name, packages, "{name} is published with {packages} packages");
+        self.published = Some(Arc::new(Published {
+            revision: repomd.revision_number(),
+            repomd: bytes.into(),
+            packages,
+            at: at.unwrap_or(SystemTime::UNIX_EPOCH),
+        }));
+        Ok(())
+    }
+
+    /// Closes the catalog until there is something to do; the publication stays.
+    pub fn rest(&mut self) {
+        if let Some(Err(error)) = self.catalog.take().map(Catalog::close) {
+            warn!(repo.name = %self.config.name, "cannot close the catalog of {}: {error}", self.config.name);
+        }
+    }
+}
+
+/// Removes what a killed process had staged.
+fn remove_leftovers(place: &Place) {
+    for entry in fs::read_dir(&place.incoming).into_iter().flatten().flatten() {
+        if let Err(error) = fs::remove_file(entry.path()) {
+            warn!("cannot remove the leftover {}: {error}", entry.path().display());
+        }
+    }
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    Checksum::of(ChecksumType::Sha256, bytes).to_hex()
+}

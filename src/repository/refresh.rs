@@ -1,0 +1,295 @@
+//! From what is dirty to what is published: the one story, in order.
+
+use std::collections::BTreeSet;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, SystemTime};
+
+use rayon::prelude::*;
+use tracing::{debug, warn};
+
+use super::inbox::Batch;
+use super::{Progress, Repository, RepositoryError, lock};
+use crate::catalog::{Job, Key, Listing};
+use crate::config::RepositoryConfig;
+use crate::package::Location;
+use crate::scan;
+use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
+
+/// Packages read before their chunks are handed on. Bounds memory, not the result.
+const READ_AT_ONCE: usize = 256;
+/// Bytes of fragments that may wait to be compressed.
+const BACKLOG: usize = 48 << 20;
+/// A file whose mtime is this close to the moment it was read is looked at once more.
+const TOO_YOUNG: Duration = Duration::from_secs(2);
+
+/// What a refresh leaves to do.
+#[derive(Default)]
+pub struct Remains {
+    /// How many packages were read.
+    pub read: u64,
+    /// To be looked at again once `settle` has passed.
+    pub unsettled: Vec<Location>,
+    /// To be looked at again soon: the clock was too coarse to tell whether they changed again.
+    pub young: Vec<Location>,
+    /// To be read again when there is time: all but ctime and inode is as it was.
+    pub recheck: Vec<Found>,
+    /// Names that cannot be published; told anew after every look at everything.
+    pub refused: Option<Vec<(String, String)>>,
+}
+
+impl Repository {
+    /// Takes up everything in `batch`. On failure nothing is lost: the same batch can be tried again
+    /// with its arrivals as dirty places.
+    pub fn refresh(
+        &mut self,
+        batch: Batch,
+        progress: &dyn Progress,
+    ) -> Result<Remains, RepositoryError> {
+        self.accept_root()?;
+        let Batch { mut dirty, arrived, .. } = batch;
+        let arrived = self.still_there(arrived, &mut dirty);
+        let mut known = self.catalog()?.stamps(&dirty)?;
+        // What arrived was read on its way in and need not be found here.
+        let stamps: Vec<_> = arrived.iter().map(|s| (s.location.clone(), s.stamp)).collect();
+        known.retain(|(location, _)| stamps.iter().all(|(l, _)| l != location));
+        known.extend(stamps);
+        known.sort_by(|a, b| a.0.cmp(&b.0));
+
+        let rules = scan::LookRules {
+            symlinks: self.config.symlinks,
+            settle: Some(self.config.settle),
+            now_ns: nanoseconds((self.clock)()),
+            root: Some(self.root),
+        };
+        let found = scan::look(&self.config.path, &dirty, &known, &rules)?;
+        for (path, reason) in &found.refused {
+            warn!(repo.name = %self.config.name, "{} leaves out {path:?}: {reason}", self.config.name);
+        }
+        let mut remains = Remains {
+            unsettled: found.unsettled.into_iter().map(|f| f.location).collect(),
+            recheck: found.recheck,
+            refused: dirty.everything.then_some(found.refused),
+            young: Vec::new(),
+            read: 0,
+        };
+        if self.is_due(&found.read, &arrived, &found.gone)? {
+            let listing = self.take_in(found.read, arrived, &found.gone, &mut remains, progress)?;
+            self.publish(&listing)?;
+        }
+        self.retire()?;
+        Ok(remains)
+    }
+
+    /// Takes every package of the tree there is, whatever its age; for a one-shot run.
+    pub fn refresh_all(&mut self, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
+        let known = self.catalog()?.stamps(&Dirty::everything())?;
+        let rules = scan::LookRules {
+            symlinks: self.config.symlinks,
+            settle: None,
+            now_ns: nanoseconds((self.clock)()),
+            root: Some(self.root),
+        };
+        let found = scan::look(&self.config.path, &Dirty::everything(), &known, &rules)?;
+        // There is no later in which to look at these again.
+        let mut read = found.read;
+        read.extend(found.recheck);
+        let mut remains = Remains { refused: Some(found.refused), ..Remains::default() };
+        if self.is_due(&read, &[], &found.gone)? {
+            let listing = self.take_in(read, Vec::new(), &found.gone, &mut remains, progress)?;
+            self.publish(&listing)?;
+        }
+        self.retire()?;
+        Ok(remains)
+    }
+
+    /// Whether there is anything to do at all.
+    fn is_due(
+        &mut self,
+        read: &[Found],
+        arrived: &[Scanned],
+        gone: &[Location],
+    ) -> Result<bool, RepositoryError> {
+        let nothing_new = read.is_empty() && arrived.is_empty() && gone.is_empty();
+        let catalog = self.catalog()?;
+        Ok(!nothing_new || catalog.must_remake() || catalog.published()?.is_none())
+    }
+
+    /// Arrivals whose file is still the one that was committed; the others are dirty like any file.
+    fn still_there(&self, arrived: Vec<Scanned>, dirty: &mut Dirty) -> Vec<Scanned> {
+        let mut seen = BTreeSet::new();
+        let mut kept = Vec::with_capacity(arrived.len());
+        // The last arrival at a place is what lies there now.
+        for scanned in arrived.into_iter().rev() {
+            if !seen.insert(scanned.location.clone()) {
+                continue;
+            }
+            if scan::stamp(&self.config.path, &scanned.location)
+                .is_ok_and(|stamp| stamp == Some(scanned.stamp))
+            {
+                kept.push(scanned);
+            } else {
+                dirty.settled.insert(scanned.location);
+            }
+        }
+        kept
+    }
+
+    /// Reads what is new, and makes the chunks that change; everything in order of publication.
+    fn take_in(
+        &mut self,
+        read: Vec<Found>,
+        arrived: Vec<Scanned>,
+        gone: &[Location],
+        remains: &mut Remains,
+        progress: &dyn Progress,
+    ) -> Result<Listing, RepositoryError> {
+        let config = self.config.clone();
+        let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
+        progress.to_read(read.len() as u64);
+        remains.read = read.len() as u64;
+        let mut update = self.catalog()?.update()?;
+        for location in
+            gone.iter().chain(read.iter().map(|f| &f.location)).chain(arrived.iter().map(|s| &s.location))
+        {
+            update.forget(location)?;
+        }
+        let mut work: Vec<Work> =
+            read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
+        work.sort_by_cached_key(Work::key);
+
+        let backlog = Backlog::default();
+        let mut work = work.into_iter();
+        rayon::in_place_scope(|scope| {
+            let run = |jobs: Vec<Job>| {
+                for job in jobs {
+                    let weight = job.weight();
+                    backlog.add(weight);
+                    let backlog = &backlog;
+                    scope.spawn(move |_| {
+                        job.run();
+                        backlog.remove(weight);
+                    });
+                }
+            };
+            loop {
+                let batch: Vec<Work> = work.by_ref().take(READ_AT_ONCE).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                let outcomes: Vec<_> = batch.into_par_iter().map(|work| work.read(&config, progress)).collect();
+                let mut packages = Vec::with_capacity(outcomes.len());
+                for outcome in outcomes {
+                    match outcome {
+                        Outcome::Package(package) => {
+                            if package.stamp.mtime_ns >= young {
+                                remains.young.push(package.location.clone());
+                            }
+                            packages.push(package);
+                        }
+                        // Between the look and the reading it became another file: its place in the order is another.
+                        Outcome::Moved(location) => remains.young.push(location),
+                        Outcome::Bad(rejected) => {
+                            warn!(repo.name = %config.name, location = %rejected.location,
+                                  "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
+                            update.reject(&rejected)?;
+                        }
+                    }
+                }
+                run(update.put(packages)?);
+                backlog.wait_below(BACKLOG);
+            }
+            run(update.finish()?);
+            Ok::<_, RepositoryError>(())
+        })?;
+        let listing = update.commit()?;
+        debug!(repo.name = %config.name, chunks = listing.chunks.len(), "catalog of {} changed", config.name);
+        Ok(listing)
+    }
+
+    /// Refuses a root that is another directory than before, unless it was made anew in its place.
+    fn accept_root(&mut self) -> Result<(), RepositoryError> {
+        let root = scan::root_id(&self.config.path)?;
+        if root != self.root && root.device == self.root.device {
+            warn!(repo.name = %self.config.name, "{} was made anew; starting over there", self.config.path.display());
+            self.lock = super::lock::TreeLock::take(&self.config.private_dir())?;
+            self.root = root;
+            self.trails = Default::default();
+            self.catalog()?.set_published(None)?;
+        }
+        Ok(())
+    }
+}
+
+/// One package on its way into the catalog.
+enum Work {
+    Read(Found),
+    Ready(Scanned),
+}
+
+enum Outcome {
+    Package(Scanned),
+    Moved(Location),
+    Bad(Rejected),
+}
+
+impl Work {
+    fn key(&self) -> Key {
+        let (stamp, location): (&FileStamp, &Location) = match self {
+            Self::Read(found) => (&found.stamp, &found.location),
+            Self::Ready(scanned) => (&scanned.stamp, &scanned.location),
+        };
+        Key { mtime: stamp.mtime(), location: location.clone() }
+    }
+
+    fn read(self, config: &RepositoryConfig, progress: &dyn Progress) -> Outcome {
+        match self {
+            Self::Ready(scanned) => Outcome::Package(scanned),
+            Self::Read(found) => {
+                let outcome = match scan::read(config, &found) {
+                    Ok(scanned) if scanned.stamp.mtime() == found.stamp.mtime() => Outcome::Package(scanned),
+                    Ok(scanned) => Outcome::Moved(scanned.location),
+                    Err(rejected) => Outcome::Bad(rejected),
+                };
+                progress.one_read();
+                outcome
+            }
+        }
+    }
+}
+
+/// Bytes of fragments that wait to be compressed.
+#[derive(Default)]
+struct Backlog {
+    bytes: Mutex<usize>,
+    less: Condvar,
+}
+
+impl Backlog {
+    fn add(&self, bytes: usize) {
+        *lock(&self.bytes) += bytes;
+    }
+
+    fn remove(&self, bytes: usize) {
+        *lock(&self.bytes) -= bytes;
+        self.less.notify_one();
+    }
+
+    fn wait_below(&self, limit: usize) {
+        let mut bytes = lock(&self.bytes);
+        while *bytes > limit {
+            bytes = self.less.wait(bytes).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Makes arrivals that could not be taken up into dirty places, so that they are not lost.
+pub fn as_dirty(batch: &Batch) -> Dirty {
+    let mut dirty = batch.dirty.clone();
+    dirty.settled.extend(batch.arrived.iter().map(|scanned| scanned.location.clone()));
+    dirty
+}
