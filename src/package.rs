@@ -1,14 +1,20 @@
 //! What one RPM says about itself.
 
 pub mod checksum;
+mod cost;
+mod digests;
 pub mod header;
 pub mod intake;
 pub mod location;
 pub mod nevra;
+mod read;
+mod tags;
+mod text;
 
 use std::borrow::Cow;
 
 pub use checksum::{Checksum, ChecksumType, Hasher, PkgId};
+pub use intake::{BadPackage, Intake, Taken};
 pub use location::{Location, LocationError};
 pub use nevra::{Evr, Nevra};
 

@@ -115,3 +115,19 @@ pub fn look(
     }
     Ok(compare::compare(dirty, sighted, known, rules))
 }
+
+/// The stamp of a package file now; `None` where there is no such file.
+pub fn stamp(root: &Path, location: &Location) -> io::Result<Option<FileStamp>> {
+    use std::os::unix::fs::MetadataExt;
+    match std::fs::metadata(location.under(root)) {
+        Ok(meta) if meta.is_file() => Ok(Some(FileStamp {
+            inode: meta.ino(),
+            size: meta.len(),
+            mtime_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
+            ctime_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
+        })),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,12 +1,59 @@
 //! Takes a package's bytes as they stream by: checksum, header and digests in one pass.
 
-use super::{ChecksumType, HeaderRange, Package, PkgId, Verify};
+use std::ops::Range;
+
+use super::digests::{self, PayloadCheck};
+use super::header::{self, Header, Index, PREAMBLE, Section};
+use super::{ChecksumType, Hasher, HeaderRange, Package, PkgId, Verify, read};
+
+const LEAD: usize = 96;
+const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
+/// Least the buffer grows by, so that small blocks do not move it again and again.
+const GROWTH: usize = 16 << 10;
 
 /// Reads one package from a stream of blocks: scan feeds it from a file, an upload from the network.
 ///
 /// Keeps the lead and the two headers in memory (within the bounds of product.md rule 7), hashes the
 /// rest as it passes.
-pub struct Intake {}
+pub struct Intake {
+    verify: Verify,
+    pkgid: Hasher,
+    /// Bytes seen.
+    size: u64,
+    /// Lead and headers as far as they came.
+    head: Vec<u8>,
+    stage: Stage,
+    /// The length of `head` with which the stage is complete.
+    goal: usize,
+    signature: Option<Part>,
+    main: Option<Part>,
+    payload: Option<PayloadCheck>,
+    failed: Option<BadPackage>,
+}
+
+/// What is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Magic,
+    Lead,
+    SignaturePreamble,
+    Signature,
+    MainPreamble,
+    Main,
+    Payload,
+}
+
+/// One of the two headers: where it lies in `head`, and its index.
+struct Part {
+    at: Range<usize>,
+    index: Index,
+}
+
+impl Part {
+    fn header<'h>(&'h self, head: &'h [u8]) -> Header<'h> {
+        self.index.header(&head[self.at.clone()])
+    }
+}
 
 /// A whole package, read and checked.
 pub struct Taken {
@@ -14,30 +61,221 @@ pub struct Taken {
     /// Length of the file in bytes.
     pub size: u64,
     pub header_range: HeaderRange,
+    head: Vec<u8>,
+    signature: Part,
+    main: Part,
 }
 
 impl Intake {
-    pub fn new(_pkgid: ChecksumType, _verify: Verify) -> Self {
-        todo!()
+    pub fn new(pkgid: ChecksumType, verify: Verify) -> Self {
+        Self {
+            verify,
+            pkgid: Hasher::new(pkgid),
+            size: 0,
+            head: Vec::new(),
+            stage: Stage::Magic,
+            goal: LEAD_MAGIC.len(),
+            signature: None,
+            main: None,
+            payload: None,
+            failed: None,
+        }
     }
 
     /// Takes the next block. The error is final: the package is bad whatever follows, and the
     /// reader may stop.
-    pub fn feed(&mut self, _block: &[u8]) -> Result<(), BadPackage> {
-        todo!()
+    pub fn feed(&mut self, block: &[u8]) -> Result<(), BadPackage> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        self.pkgid.update(block);
+        self.size += block.len() as u64;
+        let fed = self.collect(block);
+        self.failed = fed.as_ref().err().cloned();
+        fed
+    }
+
+    /// Keeps what belongs to lead and headers, and passes the rest on.
+    fn collect(&mut self, mut block: &[u8]) -> Result<(), BadPackage> {
+        while self.stage != Stage::Payload {
+            let missing = self.goal - self.head.len();
+            let (now, later) = block.split_at(missing.min(block.len()));
+            // The goal is a stranger's claim: the buffer grows with what came, never with the claim.
+            if self.head.capacity() - self.head.len() < now.len() {
+                let wanted = self.head.len().max(GROWTH).min(missing).max(now.len());
+                self.head.reserve_exact(wanted);
+            }
+            self.head.extend_from_slice(now);
+            block = later;
+            if self.head.len() < self.goal {
+                return Ok(());
+            }
+            self.advance()?;
+        }
+        if let Some(check) = &mut self.payload {
+            check.update(block);
+        }
+        Ok(())
+    }
+
+    /// Enters the next stage: this one's bytes are complete.
+    fn advance(&mut self) -> Result<(), BadPackage> {
+        let (stage, more) = match self.stage {
+            Stage::Magic => {
+                check_magic(&self.head)?;
+                (Stage::Lead, LEAD - LEAD_MAGIC.len())
+            }
+            Stage::Lead => {
+                check_lead(&self.head)?;
+                (Stage::SignaturePreamble, PREAMBLE)
+            }
+            Stage::SignaturePreamble => {
+                let len = header::claimed_len(Section::Signature, self.preamble())?;
+                // The signature header is padded so that the main header begins at a multiple of eight.
+                (Stage::Signature, len.next_multiple_of(8))
+            }
+            Stage::Signature => {
+                let len = header::claimed_len(Section::Signature, header_preamble(&self.head[LEAD..]))?;
+                self.signature = Some(self.parse(Section::Signature, LEAD..LEAD + PREAMBLE + len)?);
+                (Stage::MainPreamble, PREAMBLE)
+            }
+            Stage::MainPreamble => (Stage::Main, header::claimed_len(Section::Main, self.preamble())?),
+            Stage::Main | Stage::Payload => {
+                self.main_complete()?;
+                (Stage::Payload, 0)
+            }
+        };
+        self.stage = stage;
+        self.goal = self.head.len() + more;
+        Ok(())
+    }
+
+    /// The last bytes of `head`, when they are a preamble.
+    fn preamble(&self) -> &[u8; PREAMBLE] {
+        header_preamble(&self.head[self.head.len() - PREAMBLE..])
+    }
+
+    fn parse(&self, section: Section, at: Range<usize>) -> Result<Part, BadPackage> {
+        let index = Index::parse(section, &self.head[at.clone()])?;
+        Ok(Part { at, index })
+    }
+
+    /// Checks what can be checked before the payload comes.
+    fn main_complete(&mut self) -> Result<(), BadPackage> {
+        let Some(signature) = &self.signature else { return Ok(()) };
+        let start = LEAD + (signature.at.len()).next_multiple_of(8);
+        let main = self.parse(Section::Main, start..self.head.len())?;
+        main.index.check_against(&signature.index)?;
+        let bytes = &self.head[start..];
+        if self.verify >= Verify::Header {
+            digests::check_header(signature.header(&self.head), bytes)?;
+        }
+        if self.verify >= Verify::Digest {
+            let (signature, main) = (signature.header(&self.head), main.header(&self.head));
+            self.payload = PayloadCheck::choose(signature, main, bytes)?;
+        }
+        self.main = Some(main);
+        Ok(())
     }
 
     /// Ends the stream: checks length and digests as far as `verify` asks.
     pub fn finish(self) -> Result<Taken, BadPackage> {
-        todo!()
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        let (Some(signature), Some(main)) = (self.signature, self.main) else {
+            return Err(ended_early(self.stage, self.size));
+        };
+        let header_range = HeaderRange { start: main.at.start as u64, end: main.at.end as u64 };
+        if self.verify >= Verify::Header {
+            let (signature, main) = (signature.header(&self.head), main.header(&self.head));
+            let expected = digests::expected_len(signature, main, header_range.start, header_range.end);
+            match expected {
+                Some(len) if self.size < len => {
+                    return Err(BadPackage::Truncated(format!(
+                        "it has {} bytes of {len}; fetch or build it again",
+                        self.size
+                    )));
+                }
+                Some(len) if self.size > len && self.verify >= Verify::Digest => {
+                    return Err(BadPackage::Damaged(format!(
+                        "{} bytes follow the end of the package; fetch or build it again",
+                        self.size - len
+                    )));
+                }
+                _ => {}
+            }
+        }
+        if let Some(check) = self.payload {
+            check.finish()?;
+        }
+        Ok(Taken {
+            pkgid: self.pkgid.finish(),
+            size: self.size,
+            header_range,
+            head: self.head,
+            signature,
+            main,
+        })
     }
 }
 
 impl Taken {
     /// What the header says. Cheap enough to call once; borrows from `self`.
+    ///
+    /// Fails with [`BadPackage::Malformed`] when package and metadata would take more memory than
+    /// product.md's rule 7 allows.
     pub fn package(&self) -> Result<Package<'_>, BadPackage> {
-        todo!()
+        read::package(self.main.header(&self.head), self.signature.header(&self.head), self.head.len())
     }
+}
+
+fn header_preamble(bytes: &[u8]) -> &[u8; PREAMBLE] {
+    const NONE: [u8; PREAMBLE] = [0; PREAMBLE];
+    bytes.first_chunk().unwrap_or(&NONE)
+}
+
+fn check_magic(bytes: &[u8]) -> Result<(), BadPackage> {
+    if bytes.starts_with(&LEAD_MAGIC) {
+        return Ok(());
+    }
+    let looks = match bytes {
+        [b'<', ..] => "it begins like an HTML or XML page",
+        [0x1f, 0x8b, ..] => "it begins like a gzip file",
+        [b'P', b'K', ..] => "it begins like a zip file",
+        b"!<ar" => "it begins like a Debian package",
+        b"drpm" => "it begins like a delta RPM",
+        [0, 0, 0, 0] => "it begins with zeros",
+        _ => "it does not begin with the RPM magic edabeedb",
+    };
+    Err(BadPackage::NotRpm(looks.into()))
+}
+
+/// Checks the lead's version and signature type; its other fields mean nothing any more.
+fn check_lead(lead: &[u8]) -> Result<(), BadPackage> {
+    let (major, signature_type) = (lead[4], u16::from_be_bytes([lead[78], lead[79]]));
+    if !(3..=4).contains(&major) {
+        return Err(BadPackage::Malformed(format!(
+            "RPM format version {major} is not supported (3 and 4 are)"
+        )));
+    }
+    if signature_type != 5 {
+        return Err(BadPackage::Malformed(format!(
+            "signature type {signature_type} is not supported (5 is)"
+        )));
+    }
+    Ok(())
+}
+
+fn ended_early(stage: Stage, size: u64) -> BadPackage {
+    let inside = match stage {
+        Stage::Magic if size == 0 => return BadPackage::NotRpm("it is empty".into()),
+        Stage::Magic => return BadPackage::NotRpm(format!("it has only {size} bytes")),
+        Stage::Lead => "lead",
+        Stage::SignaturePreamble | Stage::Signature => "signature header",
+        Stage::MainPreamble | Stage::Main | Stage::Payload => "main header",
+    };
+    BadPackage::Truncated(format!("it ends after {size} bytes, inside its {inside}; fetch or build it again"))
 }
 
 /// Why a file is not taken as a package. Displays as one line a person can act on.

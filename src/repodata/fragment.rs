@@ -1,5 +1,6 @@
 //! One package's three pieces of XML: the unit of incremental work.
 
+use super::{filelists, other, primary};
 use crate::package::{HeaderRange, Location, Package, PkgId};
 
 /// One package's entries in primary.xml, filelists.xml and other.xml: UTF-8 text from `<package`
@@ -32,8 +33,16 @@ pub struct RenderOptions {
 
 impl Fragments {
     /// Renders a package as createrepo_c 1.2 does.
-    pub fn render(_package: &Package<'_>, _entry: &Entry<'_>, _options: &RenderOptions) -> Self {
-        todo!()
+    pub fn render(package: &Package<'_>, entry: &Entry<'_>, options: &RenderOptions) -> Self {
+        let mut fragments = Self {
+            primary: Vec::with_capacity(4 << 10),
+            filelists: Vec::with_capacity(256 + 64 * package.files.len()),
+            other: Vec::with_capacity(2 << 10),
+        };
+        primary::render(&mut fragments.primary, package, entry);
+        filelists::render(&mut fragments.filelists, package, entry);
+        other::render(&mut fragments.other, package, entry, options);
+        fragments
     }
 
     /// The three texts in the order primary, filelists, other.

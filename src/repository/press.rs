@@ -74,7 +74,12 @@ impl Press<'_> {
 }
 
 /// What a metadata file consists of, by the repository's settings.
-pub fn recipe<'p>(config: &RepositoryConfig, kind: MetadataType, packages: u64, parts: &'p [Part]) -> Recipe<'p> {
+pub fn recipe<'p>(
+    config: &RepositoryConfig,
+    kind: MetadataType,
+    packages: u64,
+    parts: &'p [Part],
+) -> Recipe<'p> {
     Recipe { kind, compression: config.metadata.compression(), checksum: config.checksum, packages, parts }
 }
 

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use tracing::{debug, warn};
 
 use super::inbox::Batch;
+use super::lock::TreeLock;
 use super::{Progress, Repository, RepositoryError, lock};
 use crate::catalog::{Job, Key, Listing};
 use crate::config::RepositoryConfig;
@@ -40,11 +41,7 @@ pub struct Remains {
 impl Repository {
     /// Takes up everything in `batch`. On failure nothing is lost: the same batch can be tried again
     /// with its arrivals as dirty places.
-    pub fn refresh(
-        &mut self,
-        batch: Batch,
-        progress: &dyn Progress,
-    ) -> Result<Remains, RepositoryError> {
+    pub fn refresh(&mut self, batch: Batch, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
         self.accept_root()?;
         let Batch { mut dirty, arrived, .. } = batch;
         let arrived = self.still_there(arrived, &mut dirty);
@@ -176,7 +173,8 @@ impl Repository {
                 if batch.is_empty() {
                     break;
                 }
-                let outcomes: Vec<_> = batch.into_par_iter().map(|work| work.read(&config, progress)).collect();
+                let outcomes: Vec<_> =
+                    batch.into_par_iter().map(|work| work.read(&config, progress)).collect();
                 let mut packages = Vec::with_capacity(outcomes.len());
                 for outcome in outcomes {
                     match outcome {
@@ -211,7 +209,7 @@ impl Repository {
         let root = scan::root_id(&self.config.path)?;
         if root != self.root && root.device == self.root.device {
             warn!(repo.name = %self.config.name, "{} was made anew; starting over there", self.config.path.display());
-            self.lock = super::lock::TreeLock::take(&self.config.private_dir())?;
+            self.lock = TreeLock::take(&self.config.private_dir())?;
             self.root = root;
             self.trails = Default::default();
             self.catalog()?.set_published(None)?;

@@ -1,0 +1,106 @@
+//! How much memory one package may take: product.md's rule 7.
+
+use super::{BadPackage, ChangelogEntry, Dependency, Package, PackageFile};
+
+/// Bytes: the headers, what is read out of them, and the metadata written from that.
+const MEMORY: u64 = 512 << 20;
+/// A character takes at most this many more bytes once it is written as a reference (`&#xFFFD;` for one byte).
+const ESCAPE: u64 = 7;
+/// Tags, quotes and attribute names around one dependency, file or changelog entry, rounded up; a
+/// dependency also passes through a hash set.
+const AROUND: u64 = 160;
+
+/// Counts memory before it is taken, because a small header can ask for much: the same directory
+/// is written out for each of its files.
+pub struct Budget {
+    spent: u64,
+    /// Bytes of all paths written out.
+    paths: u64,
+    header_len: u64,
+}
+
+impl Budget {
+    /// `header_len`: bytes of both headers.
+    pub fn new(header_len: usize) -> Self {
+        Self { spent: header_len as u64, paths: 0, header_len: header_len as u64 }
+    }
+
+    /// An empty list with room for `count` elements.
+    pub fn list<T>(&mut self, count: usize) -> Result<Vec<T>, BadPackage> {
+        self.spend((count as u64).saturating_mul(size_of::<T>() as u64))?;
+        Ok(Vec::with_capacity(count))
+    }
+
+    /// A path of `len` bytes, which may have to be copied.
+    pub fn path(&mut self, len: usize) -> Result<(), BadPackage> {
+        self.paths += len as u64;
+        self.spend(len as u64)
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<(), BadPackage> {
+        self.spent = self.spent.saturating_add(bytes);
+        if self.spent <= MEMORY {
+            return Ok(());
+        }
+        Err(BadPackage::Malformed(format!(
+            "reading it would take more than the {} MiB a package may take",
+            MEMORY >> 20
+        )))
+    }
+
+    /// Adds what the metadata of `package` will take.
+    pub fn check_rendering(&mut self, package: &Package<'_>) -> Result<(), BadPackage> {
+        let lists = dependencies(package).map(<[_]>::len).sum::<usize>() + package.changelogs.len();
+        let around = (lists as u64 + 2 * package.files.len() as u64) * AROUND;
+        // Name and version stand in all three files, a path in two of them.
+        let worst = (3 * self.header_len + 2 * self.paths) * (1 + ESCAPE);
+        if self.spent + around + worst <= MEMORY {
+            return Ok(());
+        }
+        self.spend(around)?;
+        self.spend(written(package))
+    }
+}
+
+fn dependencies<'p, 'h>(package: &'p Package<'h>) -> impl Iterator<Item = &'p [Dependency<'h>]> {
+    [
+        &package.provides,
+        &package.requires,
+        &package.conflicts,
+        &package.obsoletes,
+        &package.suggests,
+        &package.enhances,
+        &package.recommends,
+        &package.supplements,
+    ]
+    .into_iter()
+    .map(Vec::as_slice)
+}
+
+/// Bytes of text the metadata of `package` takes, rounded up.
+fn written(package: &Package<'_>) -> u64 {
+    let everywhere = [&package.name, &package.version, &package.release, &package.arch];
+    let once = [
+        &package.summary,
+        &package.description,
+        &package.packager,
+        &package.url,
+        &package.license,
+        &package.vendor,
+        &package.group,
+        &package.build_host,
+        &package.source_rpm,
+    ];
+    let file = |file: &PackageFile<'_>| 2 * (escaped(&file.directory) + escaped(&file.base_name));
+    let change = |entry: &ChangelogEntry<'_>| escaped(&entry.author) + escaped(&entry.text);
+    everywhere.iter().map(|text| 3 * escaped(text)).sum::<u64>()
+        + once.iter().map(|text| escaped(text)).sum::<u64>()
+        + dependencies(package).flatten().map(|entry| escaped(&entry.name) + escaped(&entry.evr)).sum::<u64>()
+        + package.files.iter().map(file).sum::<u64>()
+        + package.changelogs.iter().map(change).sum::<u64>()
+}
+
+fn escaped(text: &str) -> u64 {
+    let plain = |byte: &&u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'<' | b'>' | b'&' | b'"');
+    text.len() as u64 + ESCAPE * text.as_bytes().iter().filter(|byte| !plain(byte)).count() as u64
+}
