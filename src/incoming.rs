@@ -1,1 +1,272 @@
-//! The only way a package enters the tree: staged, checked, synced, renamed.
+//! The only way a package enters the tree: staged, checked, synced, linked into place.
+//!
+//! Until [`Checked::commit`] nothing of an upload has a name (`O_TMPFILE`), so dropping it, or
+//! killing the daemon, leaves nothing. File systems without `O_TMPFILE` get a file in
+//! `.createrepod/incoming/`, which [`sweep`] empties at start.
+
+pub mod beneath;
+pub mod kept;
+mod temporary;
+
+use std::fs::{File, FileTimes};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use rustix::fs::Mode;
+
+use crate::config::RepositoryConfig;
+use crate::package::intake::{BadPackage, Intake, Taken};
+use crate::package::{Hasher, Location, Nevra, PkgId};
+use crate::repodata::{Entry, Fragments, RenderOptions};
+use crate::tree::{FileStamp, Scanned};
+use beneath::{Root, stamp};
+use temporary::Temporary;
+
+pub use temporary::sweep;
+
+/// Why an upload did not get into the tree.
+#[derive(Debug, thiserror::Error)]
+pub enum IncomingError {
+    /// The bytes are no package we take.
+    #[error(transparent)]
+    Bad(#[from] BadPackage),
+    /// A directory has this name.
+    #[error("{0} is a directory")]
+    IsDirectory(Location),
+    /// A part of the path is a file, or a link that `symlinks` does not let us follow.
+    #[error("a part of {0} is not a directory of this repository")]
+    NoDirectory(Location),
+    /// Only from [`CommitMode::New`]: something has this name by now.
+    #[error("{0} exists already")]
+    Exists(Location),
+    #[error("cannot {attempt} {}", path.display())]
+    Io { attempt: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// What may happen to a file that has the name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitMode {
+    /// Nothing: the commit fails with [`IncomingError::Exists`].
+    New,
+    /// It is replaced in one step.
+    Replace,
+}
+
+/// An upload on its way: write its blocks, then [`finish`](Staged::finish). Dropped: nothing happened.
+pub struct Staged {
+    place: Place,
+    reader: Option<Box<Intake>>,
+    written: u64,
+}
+
+/// A complete and valid upload, on disk but without a name.
+pub struct Checked {
+    place: Place,
+    package: Option<ReadPackage>,
+}
+
+struct ReadPackage {
+    pkgid: PkgId,
+    nevra: Nevra,
+    fragments: Fragments,
+}
+
+/// An upload that is in the tree.
+pub struct Committed {
+    pub stamp: FileStamp,
+    /// `None` for files that are no packages (`accept = "any"`).
+    pub package: Option<Scanned>,
+}
+
+/// Where an upload is going, and the file that holds it until then.
+struct Place {
+    root: Root,
+    /// The repository's directory, for messages.
+    path: PathBuf,
+    location: Location,
+    umask: u32,
+    render: RenderOptions,
+    file: File,
+    temporary: Temporary,
+}
+
+impl Staged {
+    /// Prepares to take a file for `location`. Makes no directory yet: missing parents are made by
+    /// the commit, so that an upload that fails leaves none.
+    pub fn begin(config: &RepositoryConfig, location: &Location) -> Result<Self, IncomingError> {
+        let failed = |attempt| {
+            let path = location.under(&config.path);
+            move |source: io::Error| match source.kind() {
+                io::ErrorKind::NotADirectory => IncomingError::NoDirectory(location.clone()),
+                _ if leads_out(&source) => IncomingError::NoDirectory(location.clone()),
+                _ => IncomingError::Io { attempt, path, source },
+            }
+        };
+        let root = Root::open(&config.path, config.symlinks).map_err(failed("open the repository of"))?;
+        let parents: Vec<&str> = parents(location);
+        let (directory, _) = root.deepest(&parents).map_err(failed("find the directory of"))?;
+        let (file, temporary) =
+            Temporary::create(&config.private_dir(), &directory).map_err(failed("stage an upload for"))?;
+        let reader =
+            location.names_a_package().then(|| Box::new(Intake::new(config.checksum, config.verify)));
+        let place = Place {
+            root,
+            path: config.path.clone(),
+            location: location.clone(),
+            umask: config.umask,
+            render: config.render_options(),
+            file,
+            temporary,
+        };
+        Ok(Self { place, reader, written: 0 })
+    }
+
+    /// Takes the next block: into the file, the checksum and the header's reader, in one pass.
+    pub fn write(&mut self, block: &[u8]) -> Result<(), IncomingError> {
+        // The reader goes first: what is no package is refused before it costs disk.
+        if let Some(reader) = &mut self.reader {
+            reader.feed(block)?;
+        }
+        (&self.place.file).write_all(block).map_err(|source| self.place.io("write", source))?;
+        self.written += block.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the upload: checks it, renders its metadata, and makes its bytes survive a power cut.
+    pub fn finish(self) -> Result<Checked, IncomingError> {
+        let Self { place, reader, written } = self;
+        let now = SystemTime::now();
+        let package = match reader {
+            Some(reader) => Some(place.read_package(reader.finish()?, written, now)?),
+            None => None,
+        };
+        rustix::fs::fchmod(&place.file, Mode::from_raw_mode(0o666 & !place.umask))
+            .map_err(|source| place.io("set the mode of", source.into()))?;
+        place
+            .file
+            .set_times(FileTimes::new().set_modified(now))
+            .and_then(|()| place.file.sync_data())
+            .map_err(|source| place.io("sync", source))?;
+        Ok(Checked { place, package })
+    }
+}
+
+impl Checked {
+    /// Name and checksum of the package; `None` for other files.
+    pub fn package(&self) -> Option<(&Nevra, &PkgId)> {
+        self.package.as_ref().map(|package| (&package.nevra, &package.pkgid))
+    }
+
+    /// Gives the upload its name, in one step, and makes that survive a power cut. Fails with
+    /// [`IncomingError::Exists`] without having done anything, so that it can be tried again.
+    pub fn commit(&mut self, mode: CommitMode) -> Result<Committed, IncomingError> {
+        let place = &self.place;
+        let parents = parents(&place.location);
+        let mut tries = 16;
+        let (directory, made) = loop {
+            let (directory, made) = place
+                .root
+                .make_directories(&parents, 0o777 & !place.umask)
+                .map_err(|source| place.directory_failed(source))?;
+            match place.temporary.link(&place.file, &directory, place.location.file_name(), mode) {
+                Ok(()) => break (directory, made),
+                Err(error) => {
+                    made.undo();
+                    tries -= 1;
+                    // Somebody removed the directory between our look and our link: make it again.
+                    if error.kind() != io::ErrorKind::NotFound || tries == 0 {
+                        return Err(place.link_failed(error));
+                    }
+                }
+            }
+        };
+        // The name first, then the directories that lead to it, innermost to outermost.
+        directory
+            .sync_all()
+            .and_then(|()| made.sync())
+            .map_err(|source| place.io("sync the directory of", source))?;
+        let metadata = place.file.metadata().map_err(|source| place.io("stat", source))?;
+        let stamp = stamp(&metadata);
+        let package = self.package.take().map(|package| Scanned {
+            location: place.location.clone(),
+            stamp,
+            pkgid: package.pkgid,
+            nevra: package.nevra,
+            fragments: package.fragments,
+        });
+        Ok(Committed { stamp, package })
+    }
+}
+
+impl Place {
+    fn read_package(
+        &self,
+        taken: Taken,
+        written: u64,
+        now: SystemTime,
+    ) -> Result<ReadPackage, IncomingError> {
+        let package = taken.package()?;
+        let entry = Entry {
+            pkgid: &taken.pkgid,
+            location: &self.location,
+            file_time: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
+            size: written,
+            header_range: taken.header_range,
+        };
+        let fragments = Fragments::render(&package, &entry, &self.render);
+        let nevra = package.nevra();
+        drop(package);
+        Ok(ReadPackage { pkgid: taken.pkgid, nevra, fragments })
+    }
+
+    fn io(&self, attempt: &'static str, source: io::Error) -> IncomingError {
+        IncomingError::Io { attempt, path: self.location.under(&self.path), source }
+    }
+
+    fn directory_failed(&self, source: io::Error) -> IncomingError {
+        match source.kind() {
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                IncomingError::NoDirectory(self.location.clone())
+            }
+            _ if leads_out(&source) => IncomingError::NoDirectory(self.location.clone()),
+            _ => self.io("make the directories of", source),
+        }
+    }
+
+    fn link_failed(&self, source: io::Error) -> IncomingError {
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => IncomingError::Exists(self.location.clone()),
+            io::ErrorKind::IsADirectory => IncomingError::IsDirectory(self.location.clone()),
+            _ => self.io("give its name to", source),
+        }
+    }
+}
+
+/// A link that `symlinks` does not let us follow, or a circle of them.
+pub fn leads_out(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::XDEV | Errno::LOOP))
+}
+
+fn parents(location: &Location) -> Vec<&str> {
+    let mut parts: Vec<&str> = location.as_str().split('/').collect();
+    parts.pop();
+    parts
+}
+
+/// Checksum of an open file, read from its start.
+pub fn checksum(file: &File, mut hasher: Hasher) -> io::Result<PkgId> {
+    let mut block = vec![0; 256 * 1024];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut block, at)? {
+            0 => return Ok(hasher.finish()),
+            n => {
+                hasher.update(&block[..n]);
+                at += n as u64;
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A repository: a tree, its catalog, its settings; and the worker that keeps its metadata true.
 
+pub mod browse;
 mod idle;
 mod inbox;
 mod index;
@@ -9,8 +10,6 @@ mod publication;
 pub mod receive;
 mod recover;
 mod refresh;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 use std::path::PathBuf;
@@ -26,10 +25,11 @@ use crate::publish::{Place, PublishError};
 use crate::repodata::join::Trail;
 use crate::scan::{LookError, RootId};
 use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
-use crate::watch::{Means, Seen};
+use crate::watch::Seen;
 
 use inbox::Inbox;
 
+pub use crate::watch::Means;
 pub use index::{Progress, Summary, index};
 
 /// The door to one repository, cheap to clone. Everything that changes goes through its one worker.

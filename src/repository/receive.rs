@@ -1,5 +1,350 @@
-//! An upload: reserve the name, stage, check, reserve the NEVRA, apply the overwrite rule, commit.
+//! The only way in and out over the network: stage, check, decide, commit, tell the worker.
+//!
+//! What decides between two uploads of one name or one NEVRA is who holds both [`Reservations`]
+//! when the bytes are complete, not who began first: a stalled upload stands in nobody's way.
 
-/// Names and NEVRAs that uploads in flight are about to take.
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use super::{Handle, Known, Ticket};
+use crate::config::{Accept, Overwrite};
+pub use crate::incoming::IncomingError;
+use crate::incoming::kept::{Kept, Removed};
+use crate::incoming::{self, Checked, CommitMode, Staged, beneath};
+use crate::package::{Hasher, Location, Nevra, PkgId};
+use crate::tree::{Dirty, FileStamp};
+
+/// What somebody wants to put into the repository.
+pub struct Offer {
+    pub location: Location,
+    /// The condition the request made on what has the name now (`If-Match`, `If-None-Match`).
+    pub condition: Condition,
+}
+
+/// Says whether the request may go on, given what has the name now.
+pub type Condition = Box<dyn Fn(Option<&FileStamp>) -> bool + Send>;
+
+/// Why an upload or a removal is refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    #[error(transparent)]
+    Incoming(#[from] IncomingError),
+    /// Hidden names and `repodata/` are the daemon's own.
+    #[error("{0} is a name this server keeps for itself")]
+    Reserved(Location),
+    /// `accept = "packages"`.
+    #[error("this repository takes packages only, and {0} does not end in .rpm")]
+    NotAPackageName(Location),
+    #[error("{0} is a folder")]
+    Folder(Location),
+    #[error("the request's condition on {0} is not met")]
+    Condition(Location),
+    /// `overwrite` forbids it.
+    #[error("{location} exists with other content")]
+    NameTaken { location: Location, identical: bool },
+    /// Rule 10 of product.md.
+    #[error("{nevra} exists with other content as {location}")]
+    NevraTaken { nevra: Nevra, location: Location },
+    #[error("{0} does not exist")]
+    NotFound(Location),
+    #[error("cannot {attempt} {location}")]
+    Io { attempt: &'static str, location: Location, source: io::Error },
+    #[error("cannot ask the catalog about {location}")]
+    Catalog { location: Location, source: anyhow::Error },
+}
+
+/// What an upload did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    New,
+    /// These bytes were there already; nothing was written.
+    Same,
+    Replaced,
+}
+
+/// An upload that is in.
+#[derive(Debug)]
+pub struct Received {
+    pub outcome: Outcome,
+    pub stamp: FileStamp,
+    /// `None` for files that are no packages (`accept = "any"`).
+    pub nevra: Option<Nevra>,
+    /// When the metadata will show it; `None` when it never does.
+    pub ticket: Option<Ticket>,
+}
+
+/// An upload on its way. Everything here blocks; dropping it leaves nothing.
+pub struct Receiving {
+    handle: Handle,
+    offer: Offer,
+    staged: Staged,
+}
+
+impl Handle {
+    /// Refuses what can be refused before a byte is read, and prepares to take the rest. Blocking.
+    pub fn begin_receive(&self, offer: Offer) -> Result<Receiving, ReceiveError> {
+        let location = &offer.location;
+        if location.is_reserved() {
+            return Err(ReceiveError::Reserved(location.clone()));
+        }
+        if self.config().accept == Accept::Packages && !location.names_a_package() {
+            return Err(ReceiveError::NotAPackageName(location.clone()));
+        }
+        let here = self.look(location)?;
+        let stamp = here.as_ref().map(|here| here.stamp);
+        if !(offer.condition)(stamp.as_ref()) {
+            return Err(ReceiveError::Condition(location.clone()));
+        }
+        if here.is_some() && location.names_a_package() && self.config().overwrite == Overwrite::Deny {
+            return Err(ReceiveError::NameTaken { location: location.clone(), identical: false });
+        }
+        let staged = Staged::begin(self.config(), location)?;
+        Ok(Receiving { handle: self.clone(), offer, staged })
+    }
+
+    /// Takes a package (or with `accept = "any"` any file) out of the repository. Blocking.
+    pub fn remove(&self, location: &Location, condition: &Condition) -> Result<Ticket, ReceiveError> {
+        if location.is_reserved() {
+            return Err(ReceiveError::Reserved(location.clone()));
+        }
+        if self.config().accept == Accept::Packages && !location.names_a_package() {
+            return Err(ReceiveError::NotAPackageName(location.clone()));
+        }
+        let reservations = &self.shared.receiving;
+        let _held = reservations.hold(location, None);
+        let Some(here) = self.look(location)? else {
+            return Err(ReceiveError::NotFound(location.clone()));
+        };
+        if !condition(Some(&here.stamp)) {
+            return Err(ReceiveError::Condition(location.clone()));
+        }
+        let failed = |source| ReceiveError::Io { attempt: "remove", location: location.clone(), source };
+        let removed = match reservations.kept(self).map_err(failed)?.as_mut() {
+            Some(kept) => kept.remove(self.config(), location).map_err(failed)?,
+            None => Removed::Gone,
+        };
+        let repo = &self.config().name;
+        info!(repo.name = %repo, location = ?location.as_str(), kept = removed == Removed::Kept,
+              "removed {:?} from {repo}", location.as_str());
+        self.expire_kept();
+        Ok(self.submit(Dirty::settled(location.clone())))
+    }
+
+    /// Drops removed packages whose grace period, or whose space, has run out. Blocking; cheap when
+    /// there is nothing to do. To be called now and then.
+    pub fn expire_kept(&self) {
+        let repo = &self.config().name;
+        let expired = self.shared.receiving.kept(self).and_then(|mut kept| match kept.as_mut() {
+            Some(kept) => kept.expire(self.config(), SystemTime::now()),
+            None => Ok((0, 0)),
+        });
+        match expired {
+            Ok((_, 0)) => {}
+            Ok((_, count)) => warn!(repo.name = %repo, count,
+                "gave up {count} removed packages of {repo} before their grace period ended: grace_space is used up"),
+            Err(error) => {
+                warn!(repo.name = %repo, %error, "cannot clear removed packages of {repo}: {error}")
+            }
+        }
+    }
+
+    /// What has this name now. A link counts as the file it leads to.
+    fn look(&self, location: &Location) -> Result<Option<Here>, ReceiveError> {
+        let failed = |source| ReceiveError::Io { attempt: "look at", location: location.clone(), source };
+        let root = beneath::Root::open(&self.config().path, self.config().symlinks).map_err(failed)?;
+        let file = match root.read(location.as_str()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory || incoming::leads_out(&error) => {
+                return Err(IncomingError::NoDirectory(location.clone()).into());
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(ReceiveError::Folder(location.clone()));
+        }
+        Ok(Some(Here { stamp: beneath::stamp(&metadata), file }))
+    }
+
+    /// The package's checksum: remembered when the file is the one remembered, else taken now.
+    fn pkgid(&self, location: &Location, here: &Here) -> Result<PkgId, ReceiveError> {
+        let known = self.find_location(location).map_err(|source| catalog(location, source))?;
+        match known {
+            Some(known) if known.stamp == here.stamp && known.pkgid.kind == self.config().checksum => {
+                Ok(known.pkgid)
+            }
+            _ => incoming::checksum(&here.file, Hasher::new(self.config().checksum))
+                .map_err(|source| ReceiveError::Io { attempt: "read", location: location.clone(), source }),
+        }
+    }
+
+    /// A file kept for `location` after its removal, if its grace period still runs.
+    pub(super) fn kept_file(&self, location: &Location) -> io::Result<Option<std::path::PathBuf>> {
+        let kept = self.shared.receiving.kept(self)?;
+        Ok(kept.as_ref().and_then(|kept| kept.find(location, self.config().grace, SystemTime::now())))
+    }
+}
+
+struct Here {
+    stamp: FileStamp,
+    file: std::fs::File,
+}
+
+fn catalog(location: &Location, source: anyhow::Error) -> ReceiveError {
+    ReceiveError::Catalog { location: location.clone(), source }
+}
+
+impl Receiving {
+    /// Takes the next block. An error is final.
+    pub fn write(&mut self, block: &[u8]) -> Result<(), ReceiveError> {
+        Ok(self.staged.write(block)?)
+    }
+
+    /// Ends the upload: checks it, decides, and puts it into the tree.
+    pub fn finish(self) -> Result<Received, ReceiveError> {
+        let Self { handle, offer, staged } = self;
+        let mut checked = staged.finish()?;
+        let nevra = checked.package().map(|(nevra, _)| nevra.clone());
+        // Held until the worker knows, so that the next one finds this package by its NEVRA.
+        let _held = handle.shared.receiving.hold(&offer.location, nevra.as_ref());
+        let mut tries = 8;
+        loop {
+            let (mode, outcome) = match handle.decide(&offer, &checked)? {
+                Decision::Same(stamp) => {
+                    let ticket = handle.submit(Dirty::settled(offer.location));
+                    return Ok(Received { outcome: Outcome::Same, stamp, nevra, ticket: Some(ticket) });
+                }
+                Decision::New => (CommitMode::New, Outcome::New),
+                Decision::Replace => (CommitMode::Replace, Outcome::Replaced),
+            };
+            match checked.commit(mode) {
+                Ok(committed) => {
+                    let ticket = committed.package.map(|scanned| handle.arrived(scanned));
+                    return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket });
+                }
+                // Somebody without a reservation (cp, rsync) took the name meanwhile: decide again.
+                Err(IncomingError::Exists(_)) if tries > 0 => tries -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// What is to be done with a complete and valid upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    New,
+    Replace,
+    /// The stamp of the file that has these bytes already.
+    Same(FileStamp),
+}
+
+impl Handle {
+    fn decide(&self, offer: &Offer, checked: &Checked) -> Result<Decision, ReceiveError> {
+        let location = &offer.location;
+        let here = self.look(location)?;
+        if !(offer.condition)(here.as_ref().map(|here| &here.stamp)) {
+            return Err(ReceiveError::Condition(location.clone()));
+        }
+        let Some((nevra, pkgid)) = checked.package() else {
+            return Ok(if here.is_some() { Decision::Replace } else { Decision::New });
+        };
+        let here = match here {
+            Some(here) => Some((self.pkgid(location, &here)?, here.stamp)),
+            None => None,
+        };
+        // What the catalog has not yet noticed to be gone does not stand in the way.
+        let mut same_nevra = self.find_nevra(nevra).map_err(|source| catalog(location, source))?;
+        same_nevra.retain(|known| known.location != *location && self.is_there(&known.location));
+        let here = here.as_ref().map(|(pkgid, stamp)| (pkgid, *stamp));
+        decide(self.config().overwrite, location, (nevra, pkgid), here, &same_nevra)
+    }
+
+    fn is_there(&self, location: &Location) -> bool {
+        matches!(self.look(location), Ok(Some(_)))
+    }
+}
+
+/// The overwrite rule and the rule of duplicates (product.md rule 10).
+fn decide(
+    overwrite: Overwrite,
+    location: &Location,
+    (nevra, pkgid): (&Nevra, &PkgId),
+    here: Option<(&PkgId, FileStamp)>,
+    same_nevra_elsewhere: &[Known],
+) -> Result<Decision, ReceiveError> {
+    let taken = |identical| Err(ReceiveError::NameTaken { location: location.clone(), identical });
+    let decision = match (here, overwrite) {
+        (None, _) => Decision::New,
+        (Some((old, _)), Overwrite::Deny) => return taken(old == pkgid),
+        (Some((old, stamp)), Overwrite::Same | Overwrite::Allow) if old == pkgid => {
+            return Ok(Decision::Same(stamp));
+        }
+        (Some(_), Overwrite::Same) => return taken(false),
+        (Some(_), Overwrite::Allow) => Decision::Replace,
+    };
+    match same_nevra_elsewhere.iter().find(|known| known.pkgid != *pkgid) {
+        Some(known) => {
+            Err(ReceiveError::NevraTaken { nevra: nevra.clone(), location: known.location.clone() })
+        }
+        None => Ok(decision),
+    }
+}
+
+/// Names and NEVRAs that uploads are taking this moment, and what removals have kept.
 #[derive(Default)]
-pub struct Reservations {}
+pub struct Reservations {
+    taken: Mutex<HashSet<Key>>,
+    released: Condvar,
+    /// `None` until first asked for.
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Location(Location),
+    Nevra(Nevra),
+}
+
+/// One's turn with a name and a NEVRA; over when dropped.
+struct Held<'r> {
+    reservations: &'r Reservations,
+    keys: Vec<Key>,
+}
+
+impl Reservations {
+    /// Waits for its turn. Both at once, so two can never wait for each other.
+    fn hold(&self, location: &Location, nevra: Option<&Nevra>) -> Held<'_> {
+        let mut keys = vec![Key::Location(location.clone())];
+        keys.extend(nevra.cloned().map(Key::Nevra));
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while keys.iter().any(|key| taken.contains(key)) {
+            taken = self.released.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        taken.extend(keys.iter().cloned());
+        Held { reservations: self, keys }
+    }
+
+    fn kept(&self, handle: &Handle) -> io::Result<MutexGuard<'_, Option<Kept>>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            *kept = Some(Kept::open(handle.config())?);
+        }
+        Ok(kept)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.reservations.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &self.keys {
+            taken.remove(key);
+        }
+        self.reservations.released.notify_all();
+    }
+}

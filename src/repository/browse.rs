@@ -1,0 +1,113 @@
+//! Reading the tree for those outside: one file, or what a directory holds. Never through a link
+//! that `symlinks` does not allow, never a hidden name.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, FileType};
+
+use super::Handle;
+use crate::incoming::beneath::{Root, stamp};
+use crate::package::Location;
+use crate::tree::FileStamp;
+
+/// What a name in the tree is.
+pub enum Opened {
+    File { file: File, stamp: FileStamp },
+    Directory,
+}
+
+/// One line of a directory's index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub is_directory: bool,
+    /// Bytes; 0 for directories.
+    pub size: u64,
+    pub modified: SystemTime,
+}
+
+impl Handle {
+    /// Opens a file of the tree, or one removed over HTTP whose grace period still runs. What is
+    /// neither a file nor a directory, or behind a link that may not be followed, is not found.
+    /// Blocking.
+    pub fn open_file(&self, location: &Location) -> io::Result<Opened> {
+        let root = Root::open(&self.config().path, self.config().symlinks)?;
+        match opened(root.read(location.as_str())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && location.names_a_package() => {
+                match self.kept_file(location)? {
+                    Some(path) => opened(File::open(path)),
+                    None => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Lists a directory (`None`: the top): directories first, then files, each by name. Hidden
+    /// names, names that are not UTF-8 and what cannot be opened are left out. Blocking.
+    pub fn list_directory(&self, directory: Option<&Location>) -> io::Result<Vec<Listed>> {
+        let root = Root::open(&self.config().path, self.config().symlinks)?;
+        let relative = directory.map_or("", Location::as_str);
+        let fd = root.read(relative).map_err(plain)?;
+        let mut listed = Vec::new();
+        for entry in Dir::read_from(&fd)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
+            if let Some(line) = look(&root, relative, &fd, name) {
+                listed.push(line);
+            }
+        }
+        listed.sort_by(|a, b| b.is_directory.cmp(&a.is_directory).then_with(|| a.name.cmp(&b.name)));
+        Ok(listed)
+    }
+}
+
+fn look(root: &Root, relative: &str, directory: &File, name: &str) -> Option<Listed> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let (kind, size, seconds) = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => {
+            let path = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
+            let stat = rustix::fs::fstat(root.open_at(&path, rustix::fs::OFlags::PATH).ok()?).ok()?;
+            (FileType::from_raw_mode(stat.st_mode), stat.st_size, stat.st_mtime)
+        }
+        kind => (kind, stat.st_size, stat.st_mtime),
+    };
+    if !kind.is_file() && !kind.is_dir() {
+        return None;
+    }
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    Some(Listed {
+        name: name.to_owned(),
+        is_directory: kind.is_dir(),
+        size: if kind.is_dir() { 0 } else { u64::try_from(size).unwrap_or(0) },
+        modified: SystemTime::UNIX_EPOCH + since,
+    })
+}
+
+fn opened(file: io::Result<File>) -> io::Result<Opened> {
+    let file = file.map_err(plain)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        Ok(Opened::Directory)
+    } else if metadata.is_file() {
+        Ok(Opened::File { stamp: stamp(&metadata), file })
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// All the ways in which a name can lead to nothing we serve are one.
+fn plain(error: io::Error) -> io::Error {
+    use rustix::io::Errno;
+    match Errno::from_io_error(&error) {
+        Some(Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::INVAL) => {
+            io::ErrorKind::NotFound.into()
+        }
+        _ => error,
+    }
+}
