@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::config::problem::Problems;
-use crate::daemon;
 use crate::logging;
 
 /// The exit codes, one meaning each.
@@ -36,10 +35,8 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    /// What went wrong while it was tried.
-    pub fn failed(error: &anyhow::Error) -> Self {
-        let exit = if daemon::is_held(error) { Exit::Refused } else { Exit::Failed };
-        Self::new(exit, logging::chain(error.as_ref()))
+    pub fn failed(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, logging::chain(error.as_ref()))
     }
 
     /// Prints itself, each line free of control characters, and gives the exit code.

@@ -60,6 +60,11 @@ impl Mounts {
             Some((&self.all[*self.by_url.get(prefix)?], rest))
         })
     }
+
+    /// The repository whose URL is exactly `url`.
+    pub fn at(&self, url: &str) -> Option<&Mount> {
+        self.by_url.get(url).map(|&i| &self.all[i])
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,174 @@
+//! Who may write. Pure: what is known of a request in, yes or no out.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::{HOST, HeaderName, ORIGIN, VIA};
+
+use super::error::ServeError;
+use crate::config::WriteAccess;
+
+/// Headers that a proxy adds: the loopback peer is then not the client.
+const PROXIED: [HeaderName; 6] = [
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    VIA,
+];
+
+/// Whether a client may change a repository.
+pub fn may_write(rule: WriteAccess, peer: IpAddr, headers: &HeaderMap) -> Result<(), ServeError> {
+    let refused = |why: &str| Err(ServeError::Forbidden(why.to_owned()));
+    match rule {
+        WriteAccess::Anyone => Ok(()),
+        WriteAccess::Off => refused("this repository takes no uploads: write = \"off\" in its configuration"),
+        WriteAccess::Local => match not_local(peer, headers) {
+            None => Ok(()),
+            Some(why) => Err(ServeError::Forbidden(format!(
+                "without a configuration only local clients may write, and {why}; see `write` in the configuration"
+            ))),
+        },
+    }
+}
+
+/// Why a client is not local by product.md's definition; `None` when it is.
+fn not_local(peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
+    if !peer.to_canonical().is_loopback() {
+        return Some("this one comes from another machine");
+    }
+    if PROXIED.iter().any(|name| headers.contains_key(name)) {
+        return Some("this one came through a proxy");
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else {
+        return Some("this one does not say which host it means");
+    };
+    if !names_loopback(host) {
+        return Some("this one did not ask for localhost or a loopback address");
+    }
+    // A page of another site, opened in a browser on this machine, says so here.
+    let same = |origin: &str| {
+        let scheme = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        scheme.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    };
+    if headers.get_all(ORIGIN).iter().any(|origin| !origin.to_str().is_ok_and(same)) {
+        return Some("this one was made by a web page of another site");
+    }
+    None
+}
+
+/// Whether `host[:port]` is localhost or a loopback address.
+fn names_loopback(host: &str) -> bool {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((name, port)) => (name, port),
+            None => return false,
+        },
+        None => match host.find(':') {
+            Some(at) => host.split_at(at),
+            None => (host, ""),
+        },
+    };
+    let port_is_one = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    port_is_one && (name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    fn local(peer: &str, pairs: &[(&'static str, &'static str)]) -> bool {
+        may_write(WriteAccess::Local, peer.parse().unwrap(), &headers(pairs)).is_ok()
+    }
+
+    #[test]
+    fn a_client_on_this_machine_is_local() {
+        for host in [
+            "localhost",
+            "LocalHost:8080",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "127.8.9.1:1",
+            "[::1]:8080",
+            "[::1]",
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert(HOST, host.parse().unwrap());
+            assert!(may_write(WriteAccess::Local, "127.0.0.1".parse().unwrap(), &map).is_ok(), "{host}");
+        }
+        assert!(local("::1", &[("host", "localhost")]));
+        assert!(local("::ffff:127.0.0.1", &[("host", "localhost")]));
+    }
+
+    #[test]
+    fn a_client_elsewhere_is_not() {
+        assert!(!local("192.0.2.1", &[("host", "localhost")]));
+        assert!(!local("::ffff:192.0.2.1", &[("host", "localhost")]));
+    }
+
+    #[test]
+    fn a_name_that_only_resolves_here_is_not() {
+        for host in [
+            "repo.example.com",
+            "127.0.0.1.example.com",
+            "localhost.example.com:80",
+            "localhost:80:80",
+            "[::1",
+            "",
+            "evil@localhost",
+            "127.0.0.1:x",
+            "128.0.0.1",
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert(HOST, host.parse().unwrap());
+            assert!(may_write(WriteAccess::Local, "127.0.0.1".parse().unwrap(), &map).is_err(), "{host}");
+        }
+        assert!(!local("127.0.0.1", &[]), "no Host at all");
+        assert!(!local("127.0.0.1", &[("host", "localhost"), ("host", "localhost")]), "two of them");
+    }
+
+    #[test]
+    fn a_proxy_in_front_gives_itself_away() {
+        for proxied in ["forwarded", "x-forwarded-for", "via", "x-real-ip"] {
+            assert!(!local("127.0.0.1", &[("host", "localhost"), (proxied, "1.2.3.4")]), "{proxied}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_may_not_write() {
+        let with = |origin| [("host", "localhost:8080"), ("origin", origin)];
+        assert!(local("127.0.0.1", &with("http://localhost:8080")));
+        for origin in [
+            "http://localhost",
+            "http://evil.example",
+            "null",
+            "http://localhost:8080.evil.example",
+            "localhost:8080",
+        ] {
+            assert!(!local("127.0.0.1", &with(origin)), "{origin}");
+        }
+    }
+
+    #[test]
+    fn the_other_rules_ask_nothing_of_the_client() {
+        let nobody = HeaderMap::new();
+        let far: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(may_write(WriteAccess::Anyone, far, &nobody).is_ok());
+        assert!(
+            may_write(WriteAccess::Off, "127.0.0.1".parse().unwrap(), &headers(&[("host", "localhost")]))
+                .is_err()
+        );
+    }
+}

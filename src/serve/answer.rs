@@ -1,0 +1,208 @@
+//! Answers and their bodies.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use hyper::{Response, StatusCode};
+use tokio::task::JoinHandle;
+
+use super::error::ServeError;
+
+pub type Answer = Response<AnswerBody>;
+
+pub const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Answers with a text of our own.
+pub fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Answer {
+    let text = text.into();
+    let mut answer = Response::new(AnswerBody::Bytes(text.clone()));
+    *answer.status_mut() = status;
+    set(&mut answer, CONTENT_TYPE, media_type);
+    set(&mut answer, CONTENT_LENGTH, &text.len().to_string());
+    answer
+}
+
+pub fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(AnswerBody::Bytes(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Answers with what went wrong, in one line.
+pub fn failed(error: &ServeError) -> Answer {
+    let mut answer = text(error.status(), PLAIN, format!("{}\n", one_line(&error.words())));
+    match error {
+        ServeError::MethodNotAllowed { allow, .. } => set(&mut answer, ALLOW, allow),
+        ServeError::RangeNotSatisfiable { len } => {
+            set(&mut answer, CONTENT_RANGE, &format!("bytes */{len}"));
+        }
+        ServeError::Unavailable(_) => set(&mut answer, RETRY_AFTER, "1"),
+        ServeError::Receive(_) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
+            set(&mut answer, ALLOW, super::route::READ);
+        }
+        _ => {}
+    }
+    answer
+}
+
+/// Sets a header. A value that is none (a control character in it) is left out: it could only split the answer.
+pub fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// The text with its control characters shown instead of sent.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line.into()
+}
+
+pub enum AnswerBody {
+    Bytes(Bytes),
+    File(FileBody),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match &mut *self {
+            Self::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(file) => file.left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.left,
+        })
+    }
+}
+
+/// A part of a file, read in blocks on the blocking pool, one of them ahead of the network.
+pub struct FileBody {
+    file: Arc<File>,
+    /// Where the next block to be asked for begins.
+    at: u64,
+    /// Bytes not yet delivered.
+    left: u64,
+    ahead: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl FileBody {
+    const BLOCK: u64 = 256 * 1024;
+
+    /// From byte `start` up to, not including, `end`; both within the file when it was opened.
+    pub fn new(file: File, start: u64, end: u64) -> Self {
+        Self { file: Arc::new(file), at: start, left: end - start, ahead: None }
+    }
+
+    fn ask(&mut self) -> JoinHandle<io::Result<Bytes>> {
+        let (file, at, len) = (self.file.clone(), self.at, self.left.min(Self::BLOCK));
+        tokio::task::spawn_blocking(move || read_block(&file, at, len as usize))
+    }
+
+    fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut reading = match self.ahead.take() {
+            Some(reading) => reading,
+            None => self.ask(),
+        };
+        let Poll::Ready(block) = Pin::new(&mut reading).poll(cx) else {
+            self.ahead = Some(reading);
+            return Poll::Pending;
+        };
+        Poll::Ready(Some(block.map_err(io::Error::other).flatten().inspect(|block| {
+            self.at += block.len() as u64;
+            self.left -= block.len() as u64;
+            if self.left > 0 {
+                self.ahead = Some(self.ask());
+            }
+        })))
+    }
+}
+
+/// Reads `len` bytes at `at`. A file that has become shorter is an error: its length was promised.
+pub fn read_block(file: &File, at: u64, len: usize) -> io::Result<Bytes> {
+    let mut block = Vec::with_capacity(len);
+    while block.len() < len {
+        let at = at + block.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut block), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocator may have given more room than asked for, and the file may have grown.
+    block.truncate(len);
+    Ok(block.into())
+}
+
+/// Waits for a blocking piece of work.
+pub async fn blocking<T: Send + 'static>(
+    attempt: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| ServeError::internal(attempt, panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_stays_on_its_line() {
+        assert_eq!(one_line("a\r\nSet-Cookie: x\u{1b}[31m"), "a\\r\\nSet-Cookie: x\\u{1b}[31m");
+        assert_eq!(one_line("é – ok"), "é – ok");
+    }
+
+    #[test]
+    fn a_header_cannot_be_split() {
+        let mut answer = empty(StatusCode::OK);
+        set(&mut answer, CONTENT_TYPE, "a\r\nb: c");
+        assert!(answer.headers().get(CONTENT_TYPE).is_none());
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10).unwrap();
+        assert_eq!(read_block(&file, 2, 8).unwrap().len(), 8);
+        assert!(read_block(&file, 2, 9).is_err());
+    }
+}

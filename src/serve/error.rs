@@ -1,0 +1,179 @@
+//! Why a request is refused or failed; the only place that chooses a status.
+
+use std::io;
+
+use hyper::StatusCode;
+use rustix::io::Errno;
+
+use crate::package::intake::BadPackage;
+use crate::repository::receive::{IncomingError, ReceiveError};
+
+/// Displays as the one line the client is told: what was wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("{0}")]
+    BadRequest(String),
+    /// The client went away, or sent less than it said.
+    #[error("the upload broke off before its end; nothing was stored, send it again")]
+    Aborted,
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("there is nothing at this URL")]
+    NotFound,
+    #[error("{why}")]
+    MethodNotAllowed { allow: &'static str, why: String },
+    #[error("no data came for {0} seconds; nothing was stored, send it again")]
+    BodyTimeout(u64),
+    #[error("the condition this request made (If-Match, If-None-Match, If-Unmodified-Since) is not met")]
+    PreconditionFailed,
+    #[error("the upload is larger than this server takes ({limit} bytes); raise max_upload or send less")]
+    TooLarge { limit: u64 },
+    #[error("the URL is too long")]
+    UriTooLong,
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    #[error("the file has {len} bytes, and the range asked for lies outside")]
+    RangeNotSatisfiable { len: u64 },
+    #[error("{0}")]
+    Unavailable(String),
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    #[error("the server failed to {attempt}; its log says why")]
+    Internal { attempt: &'static str, source: anyhow::Error },
+}
+
+impl ServeError {
+    pub fn internal(attempt: &'static str, source: impl Into<anyhow::Error>) -> Self {
+        Self::Internal { attempt, source: source.into() }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::Aborted => StatusCode::BAD_REQUEST,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Receive(error) => receive_status(error),
+            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What the client is told; may hold names from a URL or a header, so not yet fit for a line.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Receive(error) => receive_words(error),
+            other => other.to_string(),
+        }
+    }
+
+    /// The cause, for the log, of what is the server's fault.
+    pub fn cause(&self) -> Option<String> {
+        let source: &dyn std::error::Error = match self {
+            Self::Internal { source, .. } => source.as_ref(),
+            Self::Receive(error) if receive_status(error).is_server_error() => error,
+            _ => return None,
+        };
+        let mut text = source.to_string();
+        let mut next = source.source();
+        while let Some(cause) = next {
+            text = format!("{text}: {cause}");
+            next = cause.source();
+        }
+        Some(text)
+    }
+}
+
+fn receive_status(error: &ReceiveError) -> StatusCode {
+    match error {
+        ReceiveError::Incoming(error) => match error {
+            IncomingError::Bad(bad) => match bad {
+                BadPackage::NotRpm(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                BadPackage::Malformed(_) => StatusCode::BAD_REQUEST,
+                BadPackage::Truncated(_) | BadPackage::Damaged(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
+            IncomingError::NoDirectory(_) | IncomingError::Exists(_) => StatusCode::CONFLICT,
+            IncomingError::Io { source, .. } => io_status(source),
+        },
+        ReceiveError::Reserved(_) => StatusCode::FORBIDDEN,
+        ReceiveError::NotAPackageName(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ReceiveError::Folder(_) => StatusCode::METHOD_NOT_ALLOWED,
+        ReceiveError::Condition(_) => StatusCode::PRECONDITION_FAILED,
+        ReceiveError::NameTaken { .. } | ReceiveError::NevraTaken { .. } => StatusCode::CONFLICT,
+        ReceiveError::NotFound(_) => StatusCode::NOT_FOUND,
+        ReceiveError::Io { source, .. } => io_status(source),
+        ReceiveError::Catalog { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn io_status(source: &io::Error) -> StatusCode {
+    match Errno::from_io_error(source) {
+        Some(Errno::NOSPC | Errno::DQUOT) => StatusCode::INSUFFICIENT_STORAGE,
+        Some(Errno::NAMETOOLONG) => StatusCode::BAD_REQUEST,
+        Some(Errno::FBIG) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(Errno::MFILE | Errno::NFILE) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Adds what to do to what was wrong.
+fn receive_words(error: &ReceiveError) -> String {
+    let advice = match error {
+        ReceiveError::Incoming(error) => match error {
+            IncomingError::Bad(bad) => match bad {
+                BadPackage::NotRpm(_) => "nothing was stored; send the .rpm file itself",
+                BadPackage::Malformed(_) => "nothing was stored; build the package anew",
+                BadPackage::Truncated(_) => {
+                    "nothing was stored; it is incomplete where it comes from, or was cut on the way: send it again"
+                }
+                BadPackage::Damaged(_) => {
+                    "nothing was stored; compare it with where it came from, and send it again"
+                }
+            },
+            IncomingError::IsDirectory(_) => "add a slash and a file name to the URL",
+            IncomingError::NoDirectory(_) => "choose another path",
+            IncomingError::Exists(_) => "try again",
+            IncomingError::Io { source, .. } => return io_words(error.to_string(), source),
+        },
+        ReceiveError::Reserved(_) => "choose another name",
+        ReceiveError::NotAPackageName(_) => "name it *.rpm, or set accept = \"any\" for this repository",
+        ReceiveError::Folder(_) => "add a slash and a file name to the URL",
+        ReceiveError::Condition(_) => "look at what is there now, and decide anew",
+        ReceiveError::NameTaken { identical: true, .. } => {
+            "the bytes are the same, but overwrite = \"deny\" takes no name twice"
+        }
+        ReceiveError::NameTaken { .. } => {
+            "raise the package's release, or delete the old file first (or set overwrite = \"allow\")"
+        }
+        ReceiveError::NevraTaken { .. } => "raise the package's release, or delete the old file first",
+        ReceiveError::NotFound(_) => "nothing was removed",
+        ReceiveError::Io { source, .. } => return io_words(error.to_string(), source),
+        ReceiveError::Catalog { .. } => "the server's log says why",
+    };
+    format!("{error}: {advice}")
+}
+
+fn io_words(what: String, source: &io::Error) -> String {
+    let advice = match Errno::from_io_error(source) {
+        Some(Errno::NOSPC) => "the disk is full; free some space and send it again",
+        Some(Errno::DQUOT) => "the disk quota is used up; free some space and send it again",
+        Some(Errno::NAMETOOLONG) => "the name is too long; choose a shorter one",
+        Some(Errno::FBIG) => "the file system takes no file this large",
+        Some(Errno::ROFS) => {
+            "the file system is mounted read-only, or the service's sandbox forbids it (ReadWritePaths=)"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "the daemon's user may not write there; give it the right with chgrp or setfacl"
+        }
+        Some(Errno::MFILE | Errno::NFILE) => "too many files are open; try again in a moment",
+        _ => "the server's log says why",
+    };
+    format!("{what}: {advice}")
+}

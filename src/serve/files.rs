@@ -1,0 +1,238 @@
+//! GET and HEAD of files: validators, ranges, cache headers.
+
+use std::fs::File;
+use std::io;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    LAST_MODIFIED, LOCATION,
+};
+use hyper::{HeaderMap, Method, StatusCode};
+
+use super::answer::{Answer, AnswerBody, FileBody, blocking, empty, read_block, set, text};
+use super::conditional::{self, Ranged, Validators, Verdict};
+use super::error::ServeError;
+use crate::package::Location;
+use crate::repository::Handle;
+use crate::repository::browse::Opened;
+use crate::tree::FileStamp;
+
+/// Up to here a file is read in the same step that opens it.
+const SMALL: u64 = 64 * 1024;
+
+/// Changes at any time, and whoever asks must hear of it.
+const REVALIDATE: &str = "no-cache";
+/// Its name says what is in it.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// Under one name there are the same bytes, unless somebody means it.
+const PACKAGE: &str = "public, max-age=3600";
+
+/// What a body is made of.
+enum Content {
+    Bytes(Bytes),
+    File(File),
+}
+
+struct Resource {
+    content: Content,
+    len: u64,
+    validators: Validators,
+    media_type: &'static str,
+    cache: &'static str,
+}
+
+enum Found {
+    File(File, FileStamp, Option<Bytes>),
+    Directory,
+}
+
+/// Answers with a file of the tree, or sends the client of a directory to its index.
+pub async fn file(
+    handle: &Handle,
+    location: Location,
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Answer, ServeError> {
+    let read = *method == Method::GET;
+    let opening = (handle.clone(), location.clone());
+    let found = blocking("open a file", move || open(&opening.0, &opening.1, read)).await?;
+    let (file, stamp, bytes) = match found {
+        Ok(Found::File(file, stamp, bytes)) => (file, stamp, bytes),
+        Ok(Found::Directory) => return Ok(with_slash(path)),
+        Err(error) => return Err(open_failed(error)),
+    };
+    let resource = Resource {
+        len: stamp.size,
+        validators: Validators::of(&stamp),
+        media_type: media_type(location.file_name()),
+        cache: cache_control(&location),
+        content: bytes.map_or(Content::File(file), Content::Bytes),
+    };
+    respond(resource, method, headers)
+}
+
+fn open(handle: &Handle, location: &Location, read: bool) -> io::Result<Found> {
+    match handle.open_file(location)? {
+        Opened::Directory => Ok(Found::Directory),
+        Opened::File { file, stamp } => {
+            let bytes = match read && stamp.size <= SMALL {
+                true => Some(read_block(&file, 0, stamp.size as usize)?),
+                false => None,
+            };
+            Ok(Found::File(file, stamp, bytes))
+        }
+    }
+}
+
+/// What a failure to open or list means to a client.
+pub fn open_failed(error: io::Error) -> ServeError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ServeError::NotFound,
+        io::ErrorKind::PermissionDenied => ServeError::Forbidden(
+            "the daemon's user may not read this; give it the right with chmod or setfacl".into(),
+        ),
+        _ => ServeError::internal("open a file", error),
+    }
+}
+
+/// Answers with `repomd.xml` as it was published, from memory.
+pub fn repomd(
+    bytes: Bytes,
+    etag: String,
+    modified: SystemTime,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Answer, ServeError> {
+    let resource = Resource {
+        len: bytes.len() as u64,
+        content: Content::Bytes(bytes),
+        validators: Validators { etag, modified },
+        media_type: media_type("repomd.xml"),
+        cache: REVALIDATE,
+    };
+    respond(resource, method, headers)
+}
+
+fn respond(resource: Resource, method: &Method, headers: &HeaderMap) -> Result<Answer, ServeError> {
+    let Resource { content, len, validators, media_type, cache } = resource;
+    let verdict = conditional::read(headers, &validators);
+    let mut answer = match verdict {
+        Verdict::Failed => return Err(ServeError::PreconditionFailed),
+        Verdict::NotModified => empty(StatusCode::NOT_MODIFIED),
+        Verdict::Proceed => {
+            let ranged = match *method == Method::GET {
+                true => conditional::range(headers, &validators, len),
+                false => Ranged::Whole,
+            };
+            let (status, start, end) = match ranged {
+                Ranged::Whole => (StatusCode::OK, 0, len),
+                Ranged::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end),
+                Ranged::Unsatisfiable => return Err(ServeError::RangeNotSatisfiable { len }),
+            };
+            let mut answer = empty(status);
+            set(&mut answer, CONTENT_LENGTH, &(end - start).to_string());
+            set(&mut answer, CONTENT_TYPE, media_type);
+            set(&mut answer, ACCEPT_RANGES, "bytes");
+            if status == StatusCode::PARTIAL_CONTENT {
+                set(&mut answer, CONTENT_RANGE, &format!("bytes {start}-{}/{len}", end - 1));
+            }
+            if media_type.starts_with("text/html") {
+                set(
+                    &mut answer,
+                    CONTENT_SECURITY_POLICY,
+                    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'",
+                );
+            }
+            *answer.body_mut() = match content {
+                _ if *method == Method::HEAD => AnswerBody::Bytes(Bytes::new()),
+                Content::Bytes(bytes) => AnswerBody::Bytes(bytes.slice(start as usize..end as usize)),
+                Content::File(file) => AnswerBody::File(FileBody::new(file, start, end)),
+            };
+            answer
+        }
+    };
+    set(&mut answer, ETAG, &validators.etag);
+    set(&mut answer, LAST_MODIFIED, &httpdate::fmt_http_date(validators.modified));
+    set(&mut answer, CACHE_CONTROL, cache);
+    Ok(answer)
+}
+
+/// Sends the client to the same URL with a slash at its end. `path` is encoded.
+pub fn with_slash(path: &str) -> Answer {
+    // Two slashes at the start would name another host.
+    let target = format!("/{}/", path.trim_matches('/'));
+    let mut answer = text(
+        StatusCode::MOVED_PERMANENTLY,
+        super::answer::PLAIN,
+        format!("this is a folder; see {target}\n"),
+    );
+    set(&mut answer, LOCATION, &target);
+    answer
+}
+
+fn cache_control(location: &Location) -> &'static str {
+    let name = location.file_name();
+    if location.is_repodata() {
+        let digits = name.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let named_by_checksum = digits >= 32 && name.as_bytes().get(digits) == Some(&b'-');
+        if named_by_checksum { IMMUTABLE } else { REVALIDATE }
+    } else if location.names_a_package() {
+        PACKAGE
+    } else {
+        REVALIDATE
+    }
+}
+
+/// By the end of the name. Compressed files are what they are: never a `Content-Encoding`, which
+/// would make clients unpack what they compare by checksum.
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, end)| end) {
+        Some("rpm") => "application/x-rpm",
+        Some("xml") => "text/xml; charset=utf-8",
+        Some("gz") => "application/gzip",
+        Some("zst") => "application/zstd",
+        Some("bz2") => "application/x-bzip2",
+        Some("xz") => "application/x-xz",
+        Some("zck") => "application/x-zchunk",
+        Some("sqlite") => "application/vnd.sqlite3",
+        Some("asc") => "application/pgp-signature",
+        Some("key") => "application/pgp-keys",
+        Some("json") => "application/json",
+        Some("html" | "htm") => "text/html; charset=utf-8",
+        Some("repo" | "txt" | "md" | "conf" | "ks" | "yaml" | "yml" | "log") => super::answer::PLAIN,
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(text: &str) -> &'static str {
+        cache_control(&Location::parse(text).unwrap())
+    }
+
+    #[test]
+    fn only_names_that_say_their_content_are_immutable() {
+        let sha = "0123456789abcdef".repeat(4);
+        assert_eq!(cache(&format!("repodata/{sha}-primary.xml.gz")), IMMUTABLE);
+        assert_eq!(cache("repodata/primary.xml.gz"), REVALIDATE);
+        assert_eq!(cache("repodata/repomd.xml.asc"), REVALIDATE);
+        assert_eq!(cache("repodata/deadbeef-primary.xml.gz"), REVALIDATE);
+        assert_eq!(cache(&format!("repodata/{sha}")), REVALIDATE);
+        assert_eq!(cache("a/b.rpm"), PACKAGE);
+        assert_eq!(cache("comps.xml"), REVALIDATE);
+    }
+
+    #[test]
+    fn a_redirect_stays_on_this_host() {
+        for path in ["//evil.example", "/\\evil.example", "///evil.example/"] {
+            let answer = with_slash(path);
+            let target = answer.headers()[LOCATION].to_str().unwrap();
+            assert!(target.starts_with('/') && !target.starts_with("//"), "{target}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Liveness, readiness and what each repository shows now.
+
+use std::time::SystemTime;
+
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, RETRY_AFTER};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, PLAIN, one_line, set, text};
+use super::site::{Mount, Mounts};
+use crate::repository::{Means, Status};
+
+/// 200 once every repository that could be opened has its first publication, 503 before.
+pub fn health(mounts: &Mounts) -> Answer {
+    let waiting: Vec<&str> = mounts
+        .all()
+        .iter()
+        .filter(|mount| mount.door.as_ref().is_ok_and(|handle| handle.published().is_none()))
+        .map(|mount| mount.config.name.as_str())
+        .collect();
+    answer(match waiting.as_slice() {
+        [] => Ok(()),
+        names => Err(format!("not yet published: {}", names.join(", "))),
+    })
+}
+
+/// Blocking. Like [`health`], and 503 also while a repository cannot be opened or cannot publish.
+pub fn ready(mounts: &Mounts) -> Answer {
+    let mut problems = Vec::new();
+    for Mount { config, door } in mounts.all() {
+        let status = match door {
+            Ok(handle) => handle.status(),
+            Err(why) => Status { trouble: Some(why.to_string()), ..Status::default() },
+        };
+        match (&status.published, &status.trouble) {
+            // Anybody may ask; paths and causes are for `status` and the log.
+            (_, Some(_)) => problems.push(format!("{}: in trouble", config.name)),
+            (None, None) => problems.push(format!("{}: not yet published", config.name)),
+            (Some(_), None) => {}
+        }
+    }
+    answer(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) })
+}
+
+fn answer(state: Result<(), String>) -> Answer {
+    let mut answer = match &state {
+        Ok(()) => text(StatusCode::OK, PLAIN, "ok\n"),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{}\n", one_line(why))),
+    };
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    if state.is_err() {
+        set(&mut answer, RETRY_AFTER, "1");
+    }
+    answer
+}
+
+/// Blocking. Everything about every repository, as JSON.
+pub fn status(mounts: &Mounts) -> Answer {
+    let repositories: Vec<Value> = mounts
+        .all()
+        .iter()
+        .map(|Mount { config, door }| match door {
+            Ok(handle) => repository(&config.name, &config.url, &handle.status()),
+            Err(why) => {
+                let closed = Status { trouble: Some(why.to_string()), ..Status::default() };
+                repository(&config.name, &config.url, &closed)
+            }
+        })
+        .collect();
+    let status = json!({ "version": env!("CARGO_PKG_VERSION"), "repositories": repositories });
+    let mut answer = text(StatusCode::OK, "application/json", format!("{status:#}\n"));
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    answer
+}
+
+fn repository(name: &str, url: &str, status: &Status) -> Value {
+    let published = status.published.as_deref();
+    let at = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
+    let rejected: Vec<Value> = status
+        .rejected
+        .iter()
+        .map(|rejected| json!({ "location": rejected.location.as_str(), "reason": rejected.reason }))
+        .collect();
+    let refused: Vec<Value> =
+        status.refused.iter().map(|(path, reason)| json!({ "path": path, "reason": reason })).collect();
+    json!({
+        "name": name,
+        "url": url,
+        "revision": published.map(|published| published.revision),
+        "packages": published.map(|published| published.packages),
+        "published_at": published.map(|published| at(published.at)),
+        "pending": status.pending,
+        "trouble": status.trouble,
+        "rejected": rejected,
+        "refused": refused,
+        "watching": status.watching.as_ref().map(watching),
+    })
+}
+
+fn watching(means: &Means) -> Value {
+    match means {
+        Means::Inotify => json!({ "by": "inotify" }),
+        Means::Polling { why } => json!({ "by": "polling", "why": why }),
+        Means::Missing { why } => json!({ "by": "nothing", "why": why }),
+    }
+}
