@@ -123,7 +123,9 @@ impl Cli {
     pub fn run(self) -> Result<(), Failure> {
         let level = match &self.command {
             Command::Serve(_) => "info",
-            Command::Index(_) | Command::Config(_) => "warn",
+            // What is rejected stands in the report already.
+            Command::Index(_) => "error",
+            Command::Config(_) => "warn",
         };
         logging::start(level, &load::environment).map_err(Failure::usage)?;
         match self.command {

@@ -20,19 +20,20 @@ pub struct Set<T> {
 pub struct Document<'t> {
     file: Arc<PathBuf>,
     text: &'t str,
+    /// Offset of each newline.
+    newlines: Vec<usize>,
 }
 
 impl<'t> Document<'t> {
     pub fn new(file: &Path, text: &'t str) -> Self {
-        Self { file: Arc::new(file.to_owned()), text }
+        let newlines =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        Self { file: Arc::new(file.to_owned()), text, newlines }
     }
 
     pub fn at(&self, offset: usize) -> Origin {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        Origin::File {
-            file: self.file.clone(),
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
-        }
+        let line = 1 + self.newlines.partition_point(|newline| *newline < offset);
+        Origin::File { file: self.file.clone(), line }
     }
 
     /// Parses the text, reports every syntax error, and hands over what could be understood.

@@ -435,3 +435,33 @@ fn the_shipped_repository_can_be_served() {
     assert_eq!(resolved.config.repositories[0].path, PathBuf::from("/var/www/repos/rpm-repo"));
     assert_eq!(resolved.config.repositories[0].url, "/rpm/");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in ".*\\PC*") {
+        let _ = read(&text);
+    }
+
+    /// Nearer to what people write: the shipped file with pieces cut out, doubled and swapped.
+    #[test]
+    fn no_slip_of_the_hand_makes_the_reader_panic_or_lose_its_place(
+        cuts in proptest::collection::vec((0usize..4000, 0usize..40, ".{0,6}"), 1..6)
+    ) {
+        let mut text = uncommented(include_str!("../../etc/createrepod.toml"));
+        for (at, length, instead) in cuts {
+            let floor = |text: &str, at: usize| (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i));
+            let start = floor(&text, at).unwrap();
+            let end = floor(&text, at + length).unwrap().max(start);
+            text.replace_range(start..end, &instead);
+        }
+        if let Err(problems) = read(&text) {
+            let lines = text.matches('\n').count() + 1;
+            for problem in problems.0 {
+                if let Origin::File { line, .. } = problem.origin {
+                    proptest::prop_assert!((1..=lines).contains(&line), "{problem:?}");
+                }
+                proptest::prop_assert!(!problem.message.is_empty());
+            }
+        }
+    }
+}
