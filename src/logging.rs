@@ -4,11 +4,12 @@
 //! `CREATEREPOD_LOG_FORMAT` chooses `text` or `json`. Under systemd the journal adds the time
 //! itself, and reads the severity from a prefix (sd-daemon(3)).
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
@@ -61,7 +62,22 @@ pub fn start(default: &str, environment: &dyn Fn(&str) -> Option<String>) -> Res
             builder.with_ansi(false).event_format(Lines { style }).fmt_fields(Fields).try_init()
         }
     };
-    started.map_err(|error| format!("cannot start logging: {error}"))
+    started.map_err(|error| format!("cannot start logging: {error}"))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic is a bug, and one line like everything else; a backtrace, if one is wanted, follows as it is.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let what = payload.downcast_ref::<&str>().copied();
+    let what = what.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    error!(place, "this is a bug, please report it: {what}");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        eprintln!("{backtrace}");
+    }
 }
 
 /// One event, one line, whatever the values contain.
