@@ -17,7 +17,7 @@ fn allowed(room: &str) -> Option<Vec<&'static str>> {
         hand if HANDS.contains(&hand) => WORDS.to_vec(),
         "repository" => [WORDS, HANDS].concat(),
         "serve" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "dav"]].concat(),
-        "dav" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "serve::error"]].concat(),
+        "dav" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "serve"]].concat(),
         wiring if WIRING.contains(&wiring) => {
             [WORDS, HANDS, WIRING, &["repository", "serve", "dav"]].concat()
         }
