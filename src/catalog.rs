@@ -58,8 +58,8 @@ impl Settings {
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     pub chunks: Vec<Chunk>,
-    /// Whether packages came or went since the catalog was last changed.
-    pub changed: bool,
+    /// Packages that came while another location has their NEVRA with other bytes: `(new, other)`.
+    pub duplicates: Vec<(Location, String)>,
 }
 
 impl Listing {
@@ -196,7 +196,7 @@ impl Catalog {
 
     /// The listing as last committed.
     pub fn listing(&self) -> Result<Listing, CatalogError> {
-        Ok(Listing { chunks: self.chunks()?, changed: false })
+        Ok(Listing { chunks: self.chunks()?, ..Listing::default() })
     }
 
     /// Whether the pieces were made for another compression, so that an update is due without any change.
@@ -204,11 +204,14 @@ impl Catalog {
         self.remake
     }
 
-    /// Begins a change.
-    pub fn update(&mut self) -> Result<Update<'_>, CatalogError> {
+    /// Begins a change by forgetting these locations.
+    pub fn update<'l>(
+        &mut self,
+        forget: impl Iterator<Item = &'l Location>,
+    ) -> Result<Update<'_>, CatalogError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let remake = std::mem::take(&mut self.remake);
-        Ok(Update::begin(tx, Arc::clone(&self.pieces), self.compression, remake)?)
+        Ok(Update::begin(tx, Arc::clone(&self.pieces), self.compression, remake, forget)?)
     }
 
     /// Stamps of every known location, published or rejected, that is one of `places` or lies below one.

@@ -50,6 +50,9 @@ struct Shared {
     receiving: receive::Reservations,
 }
 
+/// How long the publication in progress may take to end once the repository is closed.
+const STOP: Duration = Duration::from_secs(20);
+
 /// Where the time comes from; tests and SOURCE_DATE_EPOCH use the same door.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -105,6 +108,8 @@ pub struct Status {
     pub rejected: Vec<Rejected>,
     /// Places whose names cannot be published: `(path, reason)`.
     pub refused: Vec<(String, String)>,
+    /// Packages that share a NEVRA and differ: all of them are published, which clients may not expect.
+    pub duplicates: Vec<Location>,
     /// How the tree is watched; `None` while nobody watches it.
     pub watching: Option<Means>,
     /// Changes that wait for the next publication.
@@ -277,10 +282,12 @@ impl Handle {
     pub fn status(&self) -> Status {
         let progress = self.shared.progress.borrow().clone();
         let rejected = self.with_reader(Reader::rejected);
+        let duplicates = self.with_reader(Reader::duplicates);
         Status {
             published: progress.published,
             trouble: progress.trouble.or_else(|| rejected.as_ref().err().map(ToString::to_string)),
             rejected: rejected.unwrap_or_default(),
+            duplicates: duplicates.unwrap_or_default(),
             refused: progress.refused,
             watching: progress.watching,
             pending: self.shared.inbox.pending(),
@@ -289,7 +296,7 @@ impl Handle {
 
     /// Lets the worker finish what it was given, and closes the catalog. Blocking.
     pub fn close(&self) {
-        self.shared.inbox.close();
+        self.shared.inbox.close(STOP);
         let mut repository = lock(&self.shared.repository);
         repository.rest();
         *lock(&self.shared.reader) = None;

@@ -65,6 +65,16 @@ impl Reader {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Packages that share name, epoch, version, release and architecture with another, but not the bytes.
+    pub fn duplicates(&self) -> Result<Vec<Location>, CatalogError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT location FROM package WHERE nevra IN
+                 (SELECT nevra FROM package GROUP BY nevra HAVING count(DISTINCT pkgid) > 1)
+             ORDER BY nevra, location",
+        )?;
+        Ok(statement.query_map([], location)?.collect::<rusqlite::Result<_>>()?)
+    }
+
     fn package_row(&self, row: &Row<'_>) -> rusqlite::Result<Listed> {
         let bytes: Vec<u8> = row.get(5)?;
         let pkgid = PkgId::new(self.checksum, &bytes).ok_or_else(|| corrupt("pkgid"))?;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::chunks::{self, Chunk, Key, Member};
 use super::pieces::PieceFile;
@@ -17,83 +17,63 @@ use crate::tree::{Rejected, Scanned};
 
 /// A change in progress. Dropped without [`Update::commit`] it never happened.
 ///
-/// First [`forget`](Update::forget) whatever vanished or changed, then [`put`](Update::put) what is
-/// there now, in order of publication; run the [`Job`]s this hands out, on any threads; commit.
+/// It begins by forgetting whatever vanished or changed; then [`put`](Update::put) what is there now, in
+/// order of publication; run the [`Job`]s this hands out, on any threads; commit.
 pub struct Update<'c> {
     tx: Transaction<'c>,
     pieces: Arc<PieceFile>,
     compression: Compression,
-    stage: Stage,
+    /// `None` once the list has ended.
+    recut: Option<Recut>,
     /// First keys of the old chunks, to see which are no longer in the list.
     before: BTreeSet<Key>,
     /// The new list so far: kept chunks, and numbers of jobs.
     list: Vec<Result<Chunk, usize>>,
     jobs: usize,
     done: Arc<Done>,
-    touched: bool,
-}
-
-enum Stage {
-    Forgetting { old: Vec<Chunk>, removed: BTreeSet<Key>, remake: bool },
-    Merging(Recut),
-    Ended,
+    /// Packages put whose NEVRA another location has with other bytes: `(new, other)`.
+    duplicates: Vec<(Location, String)>,
 }
 
 /// What jobs have made, by job number.
 type Done = Mutex<BTreeMap<usize, io::Result<(Chunk, Vec<Member>)>>>;
 
 impl<'c> Update<'c> {
-    pub(super) fn begin(
+    /// Takes every location in `forget` out, published or rejected; unknown ones are passed over.
+    pub(super) fn begin<'l>(
         tx: Transaction<'c>,
         pieces: Arc<PieceFile>,
         compression: Compression,
         remake: bool,
+        forget: impl Iterator<Item = &'l Location>,
     ) -> rusqlite::Result<Self> {
         let old = chunks::load(&tx)?;
+        let mut removed = BTreeSet::new();
+        for location in forget {
+            removed.extend(forget_location(&tx, location)?);
+        }
         Ok(Self {
             pieces,
             compression,
             before: old.iter().map(|c| c.first.clone()).collect(),
-            stage: Stage::Forgetting { old, removed: BTreeSet::new(), remake },
+            recut: Some(Recut::new(old, removed, remake)),
             list: Vec::new(),
             jobs: 0,
             done: Arc::default(),
-            touched: false,
+            duplicates: Vec::new(),
             tx,
         })
-    }
-
-    /// Takes a location out, published or rejected; unknown ones are passed over.
-    ///
-    /// # Panics
-    /// When packages were put already.
-    pub fn forget(&mut self, location: &Location) -> Result<(), CatalogError> {
-        let Stage::Forgetting { removed, .. } = &mut self.stage else { panic!("forget comes before put") };
-        let text = location.as_str();
-        let mtime_ns = self
-            .tx
-            .prepare_cached("DELETE FROM package WHERE location = ? RETURNING mtime_ns")?
-            .query_map([text], |row| row.get::<_, i64>(0))?
-            .next()
-            .transpose()?;
-        if let Some(mtime_ns) = mtime_ns {
-            let mtime = mtime_ns.div_euclid(1_000_000_000);
-            removed.insert(Key { mtime, location: location.clone() });
-            self.touched = true;
-        }
-        self.tx.prepare_cached("DELETE FROM rejected WHERE location = ?")?.execute([text])?;
-        Ok(())
     }
 
     /// Takes packages in: their (mtime, location) must ascend, also from call to call, and their
     /// locations must have been forgotten.
     pub fn put(&mut self, packages: Vec<Scanned>) -> Result<Vec<Job>, CatalogError> {
-        self.start_merging();
-        let Stage::Merging(recut) = &mut self.stage else { return Ok(Vec::new()) };
+        let Some(recut) = &mut self.recut else { return Ok(Vec::new()) };
         let mut slots = Vec::new();
         for package in packages {
+            self.duplicates
+                .extend(duplicate_of(&self.tx, &package)?.map(|other| (package.location.clone(), other)));
             insert_package(&self.tx, &package)?;
-            self.touched = true;
             let lens = package.fragments.texts().map(|t| u32::try_from(t.len()).unwrap_or(u32::MAX));
             let key = Key { mtime: package.stamp.mtime(), location: package.location };
             let member = Member { key, pkgid_low_byte: package.pkgid.low_byte(), lens };
@@ -121,17 +101,14 @@ impl<'c> Update<'c> {
 
     /// Ends the list: hands out the last jobs.
     pub fn finish(&mut self) -> Result<Vec<Job>, CatalogError> {
-        self.start_merging();
-        let Stage::Merging(recut) = std::mem::replace(&mut self.stage, Stage::Ended) else {
-            return Ok(Vec::new());
-        };
+        let Some(recut) = self.recut.take() else { return Ok(Vec::new()) };
         let slots = recut.finish(&mut |chunk| chunks::members(&self.tx, chunk))?;
         Ok(self.hand_out(slots))
     }
 
     /// Makes the change last, once every job has run. The listing is what is to be published now.
     pub fn commit(mut self) -> Result<Listing, CatalogError> {
-        debug_assert!(matches!(self.stage, Stage::Ended), "finish comes before commit");
+        debug_assert!(self.recut.is_none(), "finish comes before commit");
         let mut done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
         let mut made = Vec::new();
         let mut chunks = Vec::with_capacity(self.list.len());
@@ -158,14 +135,7 @@ impl<'c> Update<'c> {
         }
         super::meta::set(&self.tx, super::meta::COMPRESSION, self.compression.suffix())?;
         self.tx.commit()?;
-        Ok(Listing { chunks, changed: self.touched })
-    }
-
-    fn start_merging(&mut self) {
-        if let Stage::Forgetting { old, removed, remake } = &mut self.stage {
-            let recut = Recut::new(std::mem::take(old), std::mem::take(removed), *remake);
-            self.stage = Stage::Merging(recut);
-        }
+        Ok(Listing { chunks, duplicates: self.duplicates })
     }
 
     fn hand_out(&mut self, slots: Vec<Slot>) -> Vec<Job> {
@@ -189,6 +159,25 @@ impl<'c> Update<'c> {
         }
         jobs
     }
+}
+
+/// Takes a location out of the tables; its key, if it was published.
+fn forget_location(tx: &Transaction<'_>, location: &Location) -> rusqlite::Result<Option<Key>> {
+    let text = location.as_str();
+    tx.prepare_cached("DELETE FROM rejected WHERE location = ?")?.execute([text])?;
+    let mtime_ns: Option<i64> = tx
+        .prepare_cached("DELETE FROM package WHERE location = ? RETURNING mtime_ns")?
+        .query_row([text], |row| row.get(0))
+        .optional()?;
+    Ok(mtime_ns.map(|ns| Key { mtime: ns.div_euclid(1_000_000_000), location: location.clone() }))
+}
+
+/// Another location that has this package's NEVRA with other bytes. All of them are published, as
+/// createrepo_c does; somebody should know.
+fn duplicate_of(tx: &Transaction<'_>, package: &Scanned) -> rusqlite::Result<Option<String>> {
+    tx.prepare_cached("SELECT location FROM package WHERE nevra = ? AND pkgid <> ? LIMIT 1")?
+        .query_row(params![package.nevra.to_string(), package.pkgid.as_bytes()], |row| row.get(0))
+        .optional()
 }
 
 fn insert_package(tx: &Transaction<'_>, package: &Scanned) -> rusqlite::Result<()> {

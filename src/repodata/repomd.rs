@@ -156,12 +156,12 @@ impl Repomd {
                         ("open-checksum", Some(d)) => d.open_checksum = checksum(sum_kind.take(), word)?,
                         // createrepo for EL5 wrote fractions of seconds.
                         ("timestamp", Some(d)) => {
-                            d.timestamp = word.split('.').next().and_then(|t| t.parse().ok())
+                            d.timestamp = word.split('.').next().and_then(|t| t.parse().ok());
                         }
                         ("size", Some(d)) => d.size = word.parse().ok(),
                         ("open-size", Some(d)) => d.open_size = word.parse().ok(),
                         ("data", Some(_)) => {
-                            repomd.records.extend(draft.take().map(Draft::finish).transpose()?)
+                            repomd.records.extend(draft.take().map(Draft::finish).transpose()?);
                         }
                         _ => {}
                     }

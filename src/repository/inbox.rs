@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Known, Ticket, lock};
 use crate::package::{Location, Nevra};
@@ -32,6 +32,7 @@ pub enum Next {
 pub struct Inbox {
     state: Mutex<State>,
     wake: Condvar,
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -147,12 +148,26 @@ impl Inbox {
         let mut state = lock(&self.state);
         let end = state.next.is_empty();
         state.worker_runs = !end;
+        self.ended.notify_all();
         end
     }
 
-    /// Wakes the worker for the last time; nobody starts another.
-    pub fn close(&self) {
-        lock(&self.state).closed = true;
+    /// Lets the worker finish what was asked for, waits for its end, at most `limit`, and lets nobody
+    /// start another.
+    pub fn close(&self, limit: Duration) {
+        let mut state = lock(&self.state);
+        state.closed = true;
         self.wake.notify_all();
+        let until = Instant::now() + limit;
+        while state.worker_runs {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = match self.ended.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
     }
 }

@@ -20,6 +20,8 @@ use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
 const READ_AT_ONCE: usize = 256;
 /// Bytes of fragments that may wait to be compressed.
 const BACKLOG: usize = 48 << 20;
+/// How many packages of the same NEVRA are named in the log after one change; the status names all.
+const DUPLICATES_NAMED: usize = 20;
 /// A file whose mtime is this close to the moment it was read is looked at once more.
 const TOO_YOUNG: Duration = Duration::from_secs(2);
 
@@ -144,12 +146,8 @@ impl Repository {
         let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
         progress.to_read(read.len() as u64);
         remains.read = read.len() as u64;
-        let mut update = self.catalog()?.update()?;
-        for location in
-            gone.iter().chain(read.iter().map(|f| &f.location)).chain(arrived.iter().map(|s| &s.location))
-        {
-            update.forget(location)?;
-        }
+        let changed = read.iter().map(|f| &f.location).chain(arrived.iter().map(|s| &s.location));
+        let mut update = self.catalog()?.update(gone.iter().chain(changed))?;
         let mut work: Vec<Work> =
             read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
         work.sort_by_cached_key(Work::key);
@@ -200,6 +198,10 @@ impl Repository {
             Ok::<_, RepositoryError>(())
         })?;
         let listing = update.commit()?;
+        for (new, other) in listing.duplicates.iter().take(DUPLICATES_NAMED) {
+            warn!(repo.name = %config.name, location = %new,
+                  "{new} and {other} in {} have the same NEVRA and other bytes; both are published", config.name);
+        }
         debug!(repo.name = %config.name, chunks = listing.chunks.len(), "catalog of {} changed", config.name);
         Ok(listing)
     }

@@ -117,7 +117,10 @@ fn work(shared: &Arc<Shared>) {
                     }
                 }
             }
-            Next::End => return,
+            Next::End => {
+                shared.inbox.try_end();
+                return;
+            }
         }
     }
 }
