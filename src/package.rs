@@ -2,6 +2,7 @@
 
 pub mod checksum;
 mod cost;
+mod dependencies;
 mod digests;
 pub mod header;
 pub mod intake;
@@ -99,6 +100,16 @@ pub struct PackageFile<'h> {
     pub kind: FileKind,
     /// Hexadecimal digits as in the header; empty for directories, links and the like.
     pub digest: Text<'h>,
+}
+
+impl PackageFile<'_> {
+    /// Directory and name in one.
+    pub fn path(&self) -> Cow<'_, str> {
+        match &*self.directory {
+            "" => Cow::Borrowed(&self.base_name),
+            directory => Cow::Owned([directory, &self.base_name].concat()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

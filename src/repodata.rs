@@ -9,6 +9,7 @@ pub mod join;
 pub mod other;
 pub mod primary;
 pub mod repomd;
+mod requires;
 pub mod xml;
 
 pub use chunk::{Part, Pieces, Span};

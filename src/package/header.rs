@@ -333,11 +333,19 @@ impl<'h> Header<'h> {
         single.then(|| memchr::memchr(0, data).map_or(data, |nul| &data[..nul]))
     }
 
-    /// The strings of an array; empty when the tag is missing or holds something else.
+    /// The strings of an array, and of an array only.
+    pub fn array(&self, tag: u32) -> Strings<'h> {
+        let array = self.index.find(tag).is_some_and(|entry| entry.kind == Kind::StringArray);
+        if array { self.strings(tag) } else { Strings { data: &[], left: 0 } }
+    }
+
+    /// All strings of a tag, but of translated ones the first only; empty when it is missing or
+    /// holds something else.
     pub fn strings(&self, tag: u32) -> Strings<'h> {
         match self.index.find(tag) {
             Some(entry) if entry.kind.class() == Class::Text => {
-                Strings { data: self.data(entry), left: entry.count as usize }
+                let left = if entry.kind == Kind::I18nString { 1 } else { entry.count as usize };
+                Strings { data: self.data(entry), left }
             }
             _ => Strings { data: &[], left: 0 },
         }

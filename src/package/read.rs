@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use rpm::{IndexSignatureTag, IndexTag};
 
 use super::cost::Budget;
+use super::dependencies::{self, Relations};
 use super::digests::digest_algorithm;
 use super::header::{Header, Strings};
 use super::text::decode;
-use super::{BadPackage, ChangelogEntry, ChecksumType, Dependency, FileKind, Package, PackageFile, Text};
+use super::{BadPackage, ChangelogEntry, ChecksumType, FileKind, Package, PackageFile, Text};
 
-const SENSE_EQUAL: u32 = 1 << 3;
 const FILE_GHOST: u64 = 1 << 6;
 const MODE_TYPE: u64 = 0o170_000;
 const MODE_DIRECTORY: u64 = 0o040_000;
@@ -25,8 +25,7 @@ pub fn package<'h>(
     let text = |tag: IndexTag| main.string(tag as u32).map_or(Cow::Borrowed(""), decode);
     let number = |tag: IndexTag| main.number(tag as u32);
 
-    // A package without the name of the source it was built from is a source itself.
-    let is_source = !main.has(IndexTag::RPMTAG_SOURCERPM as u32);
+    let is_source = is_source(main);
     let mut package = Package {
         name: text(IndexTag::RPMTAG_NAME),
         epoch: number(IndexTag::RPMTAG_EPOCH).map(|epoch| epoch as u32),
@@ -42,10 +41,12 @@ pub fn package<'h>(
         vendor: text(IndexTag::RPMTAG_VENDOR),
         group: text(IndexTag::RPMTAG_GROUP),
         build_host: text(IndexTag::RPMTAG_BUILDHOST),
-        source_rpm: text(IndexTag::RPMTAG_SOURCERPM),
-        build_time: number(IndexTag::RPMTAG_BUILDTIME).unwrap_or(0),
-        installed_size: number(IndexTag::RPMTAG_LONGSIZE)
-            .or_else(|| number(IndexTag::RPMTAG_SIZE))
+        source_rpm: source_rpm(main, is_source),
+        build_time: main.numbers(IndexTag::RPMTAG_BUILDTIME as u32).get(0).unwrap_or(0),
+        installed_size: main
+            .numbers(IndexTag::RPMTAG_LONGSIZE as u32)
+            .get(0)
+            .or_else(|| main.numbers(IndexTag::RPMTAG_SIZE as u32).get(0))
             .unwrap_or(0),
         archive_size: archive_size(main, signature),
         file_digest_type: match number(IndexTag::RPMTAG_FILEDIGESTALGO) {
@@ -54,25 +55,48 @@ pub fn package<'h>(
         },
         ..Package::default()
     };
-    for (tags, list) in [
-        (PROVIDES, &mut package.provides),
-        (REQUIRES, &mut package.requires),
-        (CONFLICTS, &mut package.conflicts),
-        (OBSOLETES, &mut package.obsoletes),
-        (SUGGESTS, &mut package.suggests),
-        (ENHANCES, &mut package.enhances),
-        (RECOMMENDS, &mut package.recommends),
-        (SUPPLEMENTS, &mut package.supplements),
-    ] {
-        *list = dependencies(main, tags, &mut budget)?;
-    }
-    package.files = files(main, &mut budget)?;
-    package.changelogs = changelogs(main, &mut budget)?;
-    if !main.has_region() {
-        provide_itself(main, &mut package);
-    }
+    let Relations { provides, requires, conflicts, obsoletes, suggests, enhances, recommends, supplements } =
+        dependencies::read(main, &package, &mut budget)?;
+    package = Package {
+        provides,
+        requires,
+        conflicts,
+        obsoletes,
+        suggests,
+        enhances,
+        recommends,
+        supplements,
+        files: files(main, &mut budget)?,
+        changelogs: changelogs(main, &mut budget)?,
+        ..package
+    };
     budget.check_rendering(&package)?;
     Ok(package)
+}
+
+/// Since rpm 4.8 a tag tells source packages. Before, nothing names what they were built from, and
+/// their files lie in no directory.
+fn is_source(main: Header<'_>) -> bool {
+    let tag = IndexTag::RPMTAG_SOURCEPACKAGE as u32;
+    if main.has(tag) {
+        return main.number(tag).is_some_and(|flag| flag != 0);
+    }
+    if main.has(IndexTag::RPMTAG_SOURCERPM as u32) {
+        return false;
+    }
+    let mut directories = main.array(IndexTag::RPMTAG_DIRNAMES as u32);
+    if directories.len() > 0 {
+        return directories.len() == 1 && directories.next() == Some(b"");
+    }
+    main.array(IndexTag::RPMTAG_OLDFILENAMES as u32).next().is_some_and(|name| !name.starts_with(b"/"))
+}
+
+/// `(none)`, as createrepo_c writes it, for packages that say neither what they were built from
+/// nor whether they are sources.
+fn source_rpm(main: Header<'_>, is_source: bool) -> Text<'_> {
+    let tag = IndexTag::RPMTAG_SOURCERPM as u32;
+    let silent = !is_source && !main.has(tag) && !main.has(IndexTag::RPMTAG_SOURCEPACKAGE as u32);
+    main.string(tag).map_or(Cow::Borrowed(if silent { "(none)" } else { "" }), decode)
 }
 
 fn archive_size(main: Header<'_>, signature: Header<'_>) -> u64 {
@@ -83,50 +107,13 @@ fn archive_size(main: Header<'_>, signature: Header<'_>) -> u64 {
         .unwrap_or(0)
 }
 
-/// Tags of names, flags and versions.
-type DependencyTags = (IndexTag, IndexTag, IndexTag);
-const PROVIDES: DependencyTags =
-    (IndexTag::RPMTAG_PROVIDENAME, IndexTag::RPMTAG_PROVIDEFLAGS, IndexTag::RPMTAG_PROVIDEVERSION);
-const REQUIRES: DependencyTags =
-    (IndexTag::RPMTAG_REQUIRENAME, IndexTag::RPMTAG_REQUIREFLAGS, IndexTag::RPMTAG_REQUIREVERSION);
-const CONFLICTS: DependencyTags =
-    (IndexTag::RPMTAG_CONFLICTNAME, IndexTag::RPMTAG_CONFLICTFLAGS, IndexTag::RPMTAG_CONFLICTVERSION);
-const OBSOLETES: DependencyTags =
-    (IndexTag::RPMTAG_OBSOLETENAME, IndexTag::RPMTAG_OBSOLETEFLAGS, IndexTag::RPMTAG_OBSOLETEVERSION);
-const SUGGESTS: DependencyTags =
-    (IndexTag::RPMTAG_SUGGESTNAME, IndexTag::RPMTAG_SUGGESTFLAGS, IndexTag::RPMTAG_SUGGESTVERSION);
-const ENHANCES: DependencyTags =
-    (IndexTag::RPMTAG_ENHANCENAME, IndexTag::RPMTAG_ENHANCEFLAGS, IndexTag::RPMTAG_ENHANCEVERSION);
-const RECOMMENDS: DependencyTags =
-    (IndexTag::RPMTAG_RECOMMENDNAME, IndexTag::RPMTAG_RECOMMENDFLAGS, IndexTag::RPMTAG_RECOMMENDVERSION);
-const SUPPLEMENTS: DependencyTags =
-    (IndexTag::RPMTAG_SUPPLEMENTNAME, IndexTag::RPMTAG_SUPPLEMENTFLAGS, IndexTag::RPMTAG_SUPPLEMENTVERSION);
-
-/// Where the three arrays have different lengths, the shortest counts.
-fn dependencies<'h>(
-    header: Header<'h>,
-    (names, flags, versions): DependencyTags,
-    budget: &mut Budget,
-) -> Result<Vec<Dependency<'h>>, BadPackage> {
-    let names = header.strings(names as u32);
-    let flags = header.numbers(flags as u32);
-    let versions = header.strings(versions as u32);
-    let count = names.len().min(flags.len()).min(versions.len());
-    let mut list = budget.list(count)?;
-    list.extend(names.zip(versions).take(count).enumerate().map(|(at, (name, evr))| Dependency {
-        name: decode(name),
-        flags: flags.get(at).unwrap_or(0) as u32,
-        evr: decode(evr),
-    }));
-    Ok(list)
-}
-
-/// The files, or none at all when the arrays do not fit together.
+/// The files. Where flags, modes and digests have different lengths, the shortest counts; where
+/// names and directories do not fit together, there are none at all.
 fn files<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<PackageFile<'h>>, BadPackage> {
     let flags = header.numbers(IndexTag::RPMTAG_FILEFLAGS as u32);
     let modes = header.numbers(IndexTag::RPMTAG_FILEMODES as u32);
-    let known = flags.len().min(modes.len());
     let mut digests = header.strings(IndexTag::RPMTAG_FILEDIGESTS as u32);
+    let known = flags.len().min(modes.len()).min(digests.len());
     let mut file = |at: usize, directory: Text<'h>, base_name: &'h [u8]| PackageFile {
         directory,
         base_name: decode(base_name),
@@ -134,8 +121,8 @@ fn files<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<PackageFile<
         digest: digests.next().map_or(Cow::Borrowed(""), decode),
     };
 
-    let old_names = header.strings(IndexTag::RPMTAG_OLDFILENAMES as u32);
-    if old_names.len() > 0 {
+    if !header.has(IndexTag::RPMTAG_DIRNAMES as u32) {
+        let old_names = header.strings(IndexTag::RPMTAG_OLDFILENAMES as u32);
         let count = old_names.len().min(known);
         let mut list = budget.list(count)?;
         for (at, name) in old_names.take(count).enumerate() {
@@ -148,7 +135,7 @@ fn files<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<PackageFile<
     let base_names = header.strings(IndexTag::RPMTAG_BASENAMES as u32);
     let places = header.numbers(IndexTag::RPMTAG_DIRINDEXES as u32);
     let directories = directories(header.strings(IndexTag::RPMTAG_DIRNAMES as u32), budget)?;
-    if places.len() < base_names.len() {
+    if places.len() != base_names.len() {
         return Ok(Vec::new());
     }
     let count = base_names.len().min(known);
@@ -172,7 +159,7 @@ fn directories<'h>(names: Strings<'h>, budget: &mut Budget) -> Result<Vec<Text<'
     Ok(list)
 }
 
-/// A directory is one even when nobody packed it.
+/// A directory is one even when it is a ghost.
 fn kind(mode: u64, flags: u64) -> FileKind {
     if mode & MODE_TYPE == MODE_DIRECTORY {
         FileKind::Directory
@@ -196,27 +183,4 @@ fn changelogs<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<Changel
         text: decode(text),
     }));
     Ok(list)
-}
-
-/// Packages from before rpm 4 do not say that they provide themselves; rpm adds it as it reads them.
-fn provide_itself(header: Header<'_>, package: &mut Package<'_>) {
-    let names = header.strings(IndexTag::RPMTAG_PROVIDENAME as u32);
-    if !header.has(IndexTag::RPMTAG_PROVIDEVERSION as u32) {
-        package.provides = Vec::new();
-        let _ = names;
-    }
-    let mut evr = String::new();
-    if let Some(epoch) = package.epoch {
-        evr.push_str(&format!("{epoch}:"));
-    }
-    evr.push_str(&package.version);
-    evr.push('-');
-    evr.push_str(&package.release);
-    let known = package.provides.iter().any(|provide| {
-        provide.name == package.name && provide.evr == evr && provide.flags & SENSE_EQUAL != 0
-    });
-    if !known {
-        let name = package.name.clone();
-        package.provides.push(Dependency { name, flags: SENSE_EQUAL, evr: Cow::Owned(evr) });
-    }
 }

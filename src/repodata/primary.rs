@@ -1,16 +1,14 @@
 //! One package's entry in primary.xml.
 
-use std::collections::HashSet;
-
 use super::fragment::Entry;
-use super::xml;
+use super::{requires, xml};
 use crate::package::{Dependency, FileKind, Package, PackageFile};
 
 const SENSE_LESS: u32 = 1 << 1;
 const SENSE_GREATER: u32 = 1 << 2;
 const SENSE_EQUAL: u32 = 1 << 3;
-/// PREREQ, SCRIPT_PRE and SCRIPT_POST: what must be there before the package's scripts run.
-const SENSE_PRE: u32 = 1 << 6 | 1 << 9 | 1 << 10;
+/// POSTTRANS, PREREQ, PRETRANS, SCRIPT_PRE and SCRIPT_POST: what scripts need while the package is installed.
+pub(super) const SENSE_PRE: u32 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10;
 
 /// Appends `<package type="rpm">…</package>` and a newline.
 pub fn render(out: &mut Vec<u8>, package: &Package<'_>, entry: &Entry<'_>) {
@@ -52,13 +50,14 @@ pub fn render(out: &mut Vec<u8>, package: &Package<'_>, entry: &Entry<'_>) {
     out.extend_from_slice(b"\" end=\"");
     xml::number(out, entry.header_range.end);
     out.extend_from_slice(b"\"/>\n");
+    let filtered = requires::filter(package);
     dependencies(out, "provides", package.provides.iter());
-    dependencies(out, "requires", requires(package).into_iter());
+    dependencies(out, "requires", filtered.requires.into_iter());
     dependencies(out, "conflicts", package.conflicts.iter());
     dependencies(out, "obsoletes", package.obsoletes.iter());
     dependencies(out, "suggests", package.suggests.iter());
     dependencies(out, "enhances", package.enhances.iter());
-    dependencies(out, "recommends", package.recommends.iter());
+    dependencies(out, "recommends", filtered.recommends.into_iter().chain(&package.recommends));
     dependencies(out, "supplements", package.supplements.iter());
     for owned in package.files.iter().filter(|file| is_primary(file)) {
         out.extend_from_slice(b"    ");
@@ -101,16 +100,20 @@ fn element(out: &mut Vec<u8>, indent: &str, name: &str, content: &str) {
 }
 
 fn dependencies<'p, 'h: 'p>(out: &mut Vec<u8>, name: &str, list: impl Iterator<Item = &'p Dependency<'h>>) {
-    let before = out.len();
+    let mut list = list.filter_map(|entry| Some((entry, split_evr(&entry.evr)?))).peekable();
+    if list.peek().is_none() {
+        return;
+    }
     for piece in ["    <rpm:", name, ">\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
     let empty = out.len();
-    for dependency in list {
-        dependency_entry(out, name, dependency);
+    for (entry, evr) in list.filter(|(entry, _)| !entry.name.is_empty()) {
+        dependency(out, name, entry, evr);
     }
     if out.len() == empty {
-        out.truncate(before);
+        out.truncate(empty - ">\n".len());
+        out.extend_from_slice(b"/>\n");
         return;
     }
     for piece in ["    </rpm:", name, ">\n"] {
@@ -118,18 +121,21 @@ fn dependencies<'p, 'h: 'p>(out: &mut Vec<u8>, name: &str, list: impl Iterator<I
     }
 }
 
-fn dependency_entry(out: &mut Vec<u8>, list: &str, dependency: &Dependency<'_>) {
-    let Some((epoch, version, release)) = split_evr(&dependency.evr) else { return };
+fn dependency(
+    out: &mut Vec<u8>,
+    list: &str,
+    dependency: &Dependency<'_>,
+    (epoch, version, release): (&str, &str, &str),
+) {
     out.extend_from_slice(b"      <rpm:entry name=\"");
     xml::attribute(out, &dependency.name);
     if let Some(flags) = comparison(dependency.flags) {
-        for (name, value) in
-            [("\" flags=\"", flags), ("\" epoch=\"", epoch), ("\" ver=\"", version), ("\" rel=\"", release)]
-        {
-            if !value.is_empty() {
-                out.extend_from_slice(name.as_bytes());
-                xml::attribute(out, value);
+        let attributes = [("flags", flags), ("epoch", epoch), ("ver", version), ("rel", release)];
+        for (name, value) in attributes.into_iter().filter(|(_, value)| !value.is_empty()) {
+            for piece in ["\" ", name, "=\""] {
+                out.extend_from_slice(piece.as_bytes());
             }
+            xml::attribute(out, value);
         }
     }
     if list == "requires" && dependency.flags & SENSE_PRE != 0 {
@@ -138,7 +144,7 @@ fn dependency_entry(out: &mut Vec<u8>, list: &str, dependency: &Dependency<'_>) 
     out.extend_from_slice(b"\"/>\n");
 }
 
-fn comparison(flags: u32) -> Option<&'static str> {
+pub(super) fn comparison(flags: u32) -> Option<&'static str> {
     const LE: u32 = SENSE_LESS | SENSE_EQUAL;
     const GE: u32 = SENSE_GREATER | SENSE_EQUAL;
     Some(match flags & (SENSE_LESS | SENSE_GREATER | SENSE_EQUAL) {
@@ -152,12 +158,13 @@ fn comparison(flags: u32) -> Option<&'static str> {
 }
 
 /// Epoch, version and release; `None` when the epoch is no number, and then the dependency is left out.
-fn split_evr(evr: &str) -> Option<(&str, &str, &str)> {
+pub(super) fn split_evr(evr: &str) -> Option<(&str, &str, &str)> {
     if evr.is_empty() {
         return Some(("", "", ""));
     }
     let (epoch, rest) = match evr.split_once(':') {
-        Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => (epoch, rest),
+        Some(("", rest)) => ("0", rest),
+        Some((epoch, rest)) if is_number(epoch) => (epoch, rest),
         Some(_) => return None,
         None => ("0", evr),
     };
@@ -165,49 +172,23 @@ fn split_evr(evr: &str) -> Option<(&str, &str, &str)> {
     Some((epoch, version, release))
 }
 
-/// The requirements a client needs to see.
-fn requires<'p, 'h>(package: &'p Package<'h>) -> Vec<&'p Dependency<'h>> {
-    let provided: HashSet<(&str, u32, &str)> = package
-        .provides
-        .iter()
-        .map(|dependency| (&*dependency.name, dependency.flags, &*dependency.evr))
-        .collect();
-    let mut seen = HashSet::with_capacity(package.requires.len());
-    let mut list: Vec<&Dependency<'_>> = Vec::with_capacity(package.requires.len());
-    let mut libc: Option<&Dependency<'_>> = None;
-    for dependency in &package.requires {
-        let name = &*dependency.name;
-        if name.starts_with("rpmlib(") {
-            continue;
-        }
-        if provided.contains(&(name, dependency.flags, &*dependency.evr)) {
-            continue;
-        }
-        if !seen.insert((
-            name,
-            comparison(dependency.flags),
-            &*dependency.evr,
-            dependency.flags & SENSE_PRE != 0,
-        )) {
-            continue;
-        }
-        if name.starts_with("libc.so.6") {
-            libc = libc.or(Some(dependency));
-            continue;
-        }
-        list.push(dependency);
-    }
-    list.extend(libc);
-    list
+/// What C's strtol takes whole: white space, a sign, digits.
+fn is_number(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a file is listed in primary.xml already, because packages require such files by path.
-fn is_primary(file: &PackageFile<'_>) -> bool {
+pub(super) fn is_primary(file: &PackageFile<'_>) -> bool {
     let (directory, base_name) = (&*file.directory, &*file.base_name);
-    directory.contains("bin/")
-        || base_name.contains("bin/")
-        || directory.starts_with("/etc/")
-        || base_name.starts_with("/etc/") && directory.is_empty()
-        || directory == "/usr/lib/" && base_name == "sendmail"
-        || directory.is_empty() && base_name == "/usr/lib/sendmail"
+    if directory.contains("bin/") || directory.starts_with("/etc/") {
+        return true;
+    }
+    // As nearly all are: a plain name in a directory. Others are joined first, since a match may span both.
+    if directory.len() > 1 && directory.ends_with('/') && !base_name.contains('/') {
+        return directory == "/usr/lib/" && base_name == "sendmail";
+    }
+    let path = file.path();
+    path.contains("bin/") || path.starts_with("/etc/") || path == "/usr/lib/sendmail"
 }

@@ -1,0 +1,77 @@
+//! Which of a package's requirements primary.xml repeats: createrepo_c's rules.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use super::primary::{SENSE_PRE, comparison, is_primary, split_evr};
+use crate::package::{Dependency, Package};
+
+/// Before there were recommendations, they were requirements with this flag.
+const SENSE_MISSINGOK: u32 = 1 << 19;
+
+/// A package's requirements, told apart.
+pub struct Filtered<'p, 'h> {
+    /// Those a client needs to see.
+    pub requires: Vec<&'p Dependency<'h>>,
+    /// Those that are recommendations in truth.
+    pub recommends: Vec<&'p Dependency<'h>>,
+}
+
+/// Drops what says nothing to a client: features of rpm itself, what the package brings along,
+/// repetitions, and all versions of the C library but the highest.
+pub fn filter<'p, 'h>(package: &'p Package<'h>) -> Filtered<'p, 'h> {
+    let key =
+        |dependency: &'p Dependency<'h>| (&*dependency.name, comparison(dependency.flags), &*dependency.evr);
+    let provided: HashSet<_> = package.provides.iter().map(key).collect();
+    let own_files = own_files(package);
+    // createrepo_c compares with the last requirement of that name only, so `a b a` stays as it is.
+    let mut last_of_name = HashMap::with_capacity(package.requires.len());
+    let mut requires = Vec::with_capacity(package.requires.len());
+    let mut recommends = Vec::new();
+    let mut libc: Option<&Dependency<'_>> = None;
+    for dependency in &package.requires {
+        let name = &*dependency.name;
+        let provides_itself = own_files.contains(name) || provided.contains(&key(dependency));
+        if split_evr(&dependency.evr).is_none() || name.starts_with("rpmlib(") || provides_itself {
+            continue;
+        }
+        let said = (key(dependency), dependency.flags & SENSE_PRE != 0);
+        if last_of_name.get(name) == Some(&said) {
+            continue;
+        }
+        if dependency.flags & SENSE_MISSINGOK != 0 {
+            recommends.push(dependency);
+            continue;
+        }
+        if name.starts_with("libc.so.6") {
+            // One of them implies the others.
+            if libc.is_none_or(|known| libc_version(name) > libc_version(&known.name)) {
+                libc = Some(dependency);
+            }
+            continue;
+        }
+        last_of_name.insert(name, said);
+        requires.push(dependency);
+    }
+    requires.extend(libc);
+    Filtered { requires, recommends }
+}
+
+/// The package's files in primary.xml, if any requirement could be one.
+fn own_files<'p>(package: &'p Package<'_>) -> HashSet<Cow<'p, str>> {
+    if !package.requires.iter().any(|dependency| dependency.name.starts_with('/')) {
+        return HashSet::new();
+    }
+    package.files.iter().filter(|file| is_primary(file)).map(|file| file.path()).collect()
+}
+
+/// Orders requirements of the C library: plain ones first, then by the version in the parentheses.
+fn libc_version(name: &str) -> (u8, rpm_version::Evr<'_>) {
+    let version = |text| rpm_version::Evr::new("", text, "");
+    let Some((_, inner)) = name.split_once('(') else { return (0, version("")) };
+    match inner.split_once(')') {
+        None => (1, version("")),
+        Some(("", _)) => (2, version("")),
+        Some((inner, _)) => (3, version(inner.trim_start_matches(|c: char| !c.is_ascii_digit()))),
+    }
+}
