@@ -162,6 +162,31 @@ pub enum Symlinks {
     Anywhere,
 }
 
+/// What becomes of a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    Followed,
+    /// Left out without a word: links are not followed, or it leads to what is reserved.
+    Nowhere,
+    /// It leads out of the repository, which the administrator may not have meant.
+    Outside,
+}
+
+impl Symlinks {
+    /// What the rule says of a link to `target` in the repository at `root`, both free of links.
+    pub fn leads(self, root: &std::path::Path, target: &std::path::Path) -> Leads {
+        match (self, target.strip_prefix(root)) {
+            (Self::Never, _) => Leads::Nowhere,
+            // Through a link, too, nobody sees staged uploads, kept packages or metadata as packages.
+            (_, Ok(inside)) if inside.starts_with(".createrepod") || inside.starts_with("repodata") => {
+                Leads::Nowhere
+            }
+            (_, Ok(_)) | (Self::Anywhere, Err(_)) => Leads::Followed,
+            (Self::Inside, Err(_)) => Leads::Outside,
+        }
+    }
+}
+
 /// An amount of disk: of the file system's size, or absolute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Space {

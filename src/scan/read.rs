@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::fs::{Advice, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::link::{self, Leads};
+use super::link;
 use super::walk::stamp;
-use crate::config::{RepositoryConfig, Symlinks};
+use crate::config::{Leads, RepositoryConfig, Symlinks};
 use crate::package::Location;
 use crate::package::intake::{BadPackage, Intake, Taken};
 use crate::repodata::{Entry, Fragments};
@@ -133,7 +133,7 @@ fn open(config: &RepositoryConfig, location: &Location) -> Result<File, Bad> {
     let real = link::real_path(&file, &path)?;
     match config.symlinks {
         Symlinks::Never if real != location.under(&root) => Err(moved(&file, Bad::Linked)),
-        _ if link::leads(config.symlinks, &root, &real) == Leads::Outside => Err(moved(&file, Bad::Leaves)),
+        rule if rule.leads(&root, &real) == Leads::Outside => Err(moved(&file, Bad::Leaves)),
         _ => Ok(file),
     }
 }

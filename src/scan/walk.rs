@@ -11,9 +11,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-use super::link::{self, Leads};
+use super::link;
 use super::{LookError, LookRules, RootId};
-use crate::config::Symlinks;
+use crate::config::{Leads, Symlinks};
 use crate::package::Location;
 use crate::tree::{Dirty, FileStamp, Found};
 
@@ -364,7 +364,7 @@ impl<'a> Eye<'a> {
             _ => return Thing::Nothing,
         };
         match link::real_path(&target, &self.root.join(path)) {
-            Ok(real) => match link::leads(self.symlinks, &self.real, &real) {
+            Ok(real) => match self.symlinks.leads(&self.real, &real) {
                 Leads::Followed => thing,
                 Leads::Nowhere => Thing::Nothing,
                 Leads::Outside => Thing::Refused(link::LEAVES),
@@ -399,10 +399,12 @@ pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
+#[allow(clippy::unnecessary_cast)] // the fields' widths differ between architectures
 pub(super) fn id(stat: &Stat) -> RootId {
     RootId { device: stat.st_dev as u64, inode: stat.st_ino as u64 }
 }
 
+#[allow(clippy::unnecessary_cast)]
 pub(super) fn stamp(stat: &Stat) -> FileStamp {
     let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
     FileStamp {

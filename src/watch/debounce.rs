@@ -1,0 +1,403 @@
+//! When to tell what was seen: a pure state machine, changes with their time in, [`Dirty`] out.
+//!
+//! The first change after a quiet time goes out almost at once. While a burst goes on, batches grow
+//! with its age, so that ten thousand files copied in make a dozen batches and not hundreds.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::package::Location;
+use crate::tree::Dirty;
+
+/// A batch goes out once it was quiet for this long; a tenth of the burst's age, within these bounds.
+const QUIET: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// A batch waits no longer than this; half of the burst's age, within these bounds.
+const LONGEST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Changes further apart belong to different bursts.
+const BURST_ENDS: Duration = Duration::from_millis(300);
+/// Files being written are gone through no more often than this.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
+
+/// One thing that happened in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A file is complete: closed, moved in, linked.
+    Complete(Location),
+    /// A name, with all below it, is no longer there.
+    Vanished(Location),
+    /// A file was created or written to, and its writer may go on.
+    Writing(Location),
+    /// Only what stat says of a file changed: rights, times, links.
+    Touched(Location),
+    /// A directory is there in which anything may lie already.
+    Appeared(Location),
+    /// Nobody knows what happened.
+    Everything,
+}
+
+/// A file somebody is writing.
+#[derive(Debug)]
+struct Writing {
+    since: Instant,
+    last: Instant,
+}
+
+/// A batch in the making.
+#[derive(Debug)]
+struct Batch {
+    dirty: Dirty,
+    since: Instant,
+    last: Instant,
+    /// How long the burst had been going on when the batch began.
+    age: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Debounce {
+    settle: Duration,
+    settle_max: Duration,
+    writing: HashMap<Location, Writing>,
+    /// No file in `writing` is due before this.
+    check: Option<Instant>,
+    batch: Option<Batch>,
+    /// First and last change of the burst.
+    burst: Option<(Instant, Instant)>,
+}
+
+impl Debounce {
+    pub fn new(settle: Duration, settle_max: Duration) -> Self {
+        Self { settle, settle_max, writing: HashMap::new(), check: None, batch: None, burst: None }
+    }
+
+    /// Takes note of a change. Times must not go back.
+    pub fn note(&mut self, change: Change, now: Instant) {
+        match change {
+            Change::Complete(location) | Change::Vanished(location) => self.settled(location, now),
+            Change::Touched(location) if !self.writing.contains_key(&location) => self.settled(location, now),
+            Change::Writing(location) | Change::Touched(location) => self.written(location, now),
+            Change::Appeared(location) => {
+                self.batch(now).unsure.insert(location);
+            }
+            Change::Everything => self.batch(now).everything = true,
+        }
+    }
+
+    /// When [`Self::take`] is to be called next.
+    pub fn deadline(&self) -> Option<Instant> {
+        let batch = self.batch.as_ref().map(Batch::deadline);
+        [batch, self.check].into_iter().flatten().min()
+    }
+
+    /// The batch that is due at `now`.
+    pub fn take(&mut self, now: Instant) -> Option<Dirty> {
+        if self.check.is_some_and(|check| check <= now) {
+            self.release(now);
+        }
+        let batch = self.batch.take_if(|batch| batch.deadline() <= now)?;
+        let mut dirty = batch.dirty;
+        if dirty.everything {
+            dirty.unsure.clear();
+        }
+        Some(dirty)
+    }
+
+    fn settled(&mut self, location: Location, now: Instant) {
+        self.writing.remove(&location);
+        self.batch(now).settled.insert(location);
+    }
+
+    fn written(&mut self, location: Location, now: Instant) {
+        // Closed and opened again before anybody was told: not complete after all.
+        if let Some(batch) = &mut self.batch {
+            batch.dirty.settled.remove(&location);
+            if batch.dirty.is_empty() {
+                self.batch = None;
+            }
+        }
+        let due = now + self.settle.min(self.settle_max);
+        self.check = Some(self.check.map_or(due, |check| check.min(due)));
+        self.writing.entry(location).or_insert(Writing { since: now, last: now }).last = now;
+    }
+
+    /// Moves files into the batch that were quiet for long enough, or were written for too long.
+    fn release(&mut self, now: Instant) {
+        let (settle, settle_max) = (self.settle, self.settle_max);
+        let mut next: Option<Instant> = None;
+        let mut due = Vec::new();
+        self.writing.retain(|location, writing| {
+            if writing.last + settle <= now {
+                due.push(location.clone());
+                return false;
+            }
+            if writing.since + settle_max <= now {
+                due.push(location.clone());
+                writing.since = now;
+            }
+            let then = (writing.last + settle).min(writing.since + settle_max);
+            next = Some(next.map_or(then, |next| next.min(then)));
+            true
+        });
+        self.check = next.map(|next| next.max(now + CHECK_EVERY));
+        if !due.is_empty() {
+            self.batch(now).unsure.extend(due);
+        }
+    }
+
+    fn batch(&mut self, now: Instant) -> &mut Dirty {
+        let start = match self.burst {
+            Some((start, last)) if now.saturating_duration_since(last) <= BURST_ENDS => start,
+            _ => now,
+        };
+        self.burst = Some((start, now));
+        let age = now.saturating_duration_since(start);
+        let batch =
+            self.batch.get_or_insert_with(|| Batch { dirty: Dirty::default(), since: now, last: now, age });
+        batch.last = now;
+        &mut batch.dirty
+    }
+}
+
+impl Batch {
+    fn deadline(&self) -> Instant {
+        let quiet = (self.age / 10).clamp(QUIET.0, QUIET.1);
+        let longest = (self.age / 2).clamp(LONGEST.0, LONGEST.1);
+        (self.last + quiet).min(self.since + longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(2);
+    const SETTLE_MAX: Duration = Duration::from_secs(600);
+
+    fn loc(text: &str) -> Location {
+        Location::parse(text).unwrap()
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Lets time pass up to `until`; returns what went out, and when after `start`.
+    fn run(debounce: &mut Debounce, start: Instant, until: Duration) -> Vec<(Duration, Dirty)> {
+        let mut out = Vec::new();
+        let mut calls = 0;
+        while let Some(deadline) = debounce.deadline().filter(|deadline| *deadline <= start + until) {
+            out.extend(debounce.take(deadline).map(|dirty| (deadline - start, dirty)));
+            calls += 1;
+            assert!(calls < 100_000, "it ticks");
+        }
+        out
+    }
+
+    fn new() -> (Debounce, Instant) {
+        (Debounce::new(SETTLE, SETTLE_MAX), Instant::now())
+    }
+
+    #[test]
+    fn a_single_change_goes_out_after_twenty_milliseconds_of_quiet() {
+        let (mut debounce, start) = new();
+        assert_eq!(debounce.deadline(), None);
+        debounce.note(Change::Complete(loc("a.rpm")), start);
+        assert_eq!(debounce.take(start + ms(19)), None);
+        assert_eq!(run(&mut debounce, start, ms(1_000_000)), [(ms(20), Dirty::settled(loc("a.rpm")))]);
+        assert_eq!(debounce.deadline(), None, "at rest nothing wakes it");
+    }
+
+    #[test]
+    fn the_first_batch_of_a_burst_waits_fifty_milliseconds_at_most() {
+        let (mut debounce, start) = new();
+        for i in 0..8 {
+            debounce.note(Change::Complete(loc(&format!("{i}.rpm"))), start + ms(i * 10));
+            let out = debounce.take(start + ms(i * 10));
+            assert_eq!(out.is_some(), i == 5, "{i}");
+        }
+    }
+
+    #[test]
+    fn a_long_burst_makes_few_batches_and_its_last_change_is_told_soon() {
+        let (mut debounce, start) = new();
+        let mut batches = 0;
+        let mut told = BTreeSet::new();
+        for i in 0..10_000 {
+            let now = start + Duration::from_micros(i * 500);
+            debounce.note(Change::Writing(loc(&format!("{i}.rpm"))), now);
+            debounce.note(Change::Complete(loc(&format!("{i}.rpm"))), now);
+            if let Some(dirty) = debounce.take(now) {
+                batches += 1;
+                told.extend(dirty.settled);
+            }
+        }
+        let rest = run(&mut debounce, start, ms(60_000));
+        assert!(rest.last().unwrap().0 <= ms(5000 + 250));
+        batches += rest.len();
+        told.extend(rest.into_iter().flat_map(|(_, dirty)| dirty.settled));
+        assert_eq!(told.len(), 10_000);
+        assert!(batches <= 14, "{batches} batches");
+    }
+
+    #[test]
+    fn after_a_quiet_time_the_next_change_is_a_burst_of_its_own() {
+        let (mut debounce, start) = new();
+        for i in 0..1000 {
+            debounce.note(Change::Complete(loc("a.rpm")), start + ms(i * 5));
+            debounce.take(start + ms(i * 5));
+        }
+        run(&mut debounce, start, ms(6_000));
+        debounce.note(Change::Complete(loc("b.rpm")), start + ms(7_000));
+        assert_eq!(run(&mut debounce, start, ms(10_000))[0].0, ms(7_020));
+    }
+
+    #[test]
+    fn a_file_being_written_is_not_told_until_it_is_closed() {
+        let (mut debounce, start) = new();
+        for i in 0..300 {
+            debounce.note(Change::Writing(loc("a.rpm")), start + ms(i * 1000));
+            debounce.note(Change::Touched(loc("a.rpm")), start + ms(i * 1000));
+            assert_eq!(run(&mut debounce, start, ms(i * 1000)), []);
+        }
+        debounce.note(Change::Complete(loc("a.rpm")), start + ms(300_000));
+        let out = run(&mut debounce, start, ms(10_000_000));
+        assert_eq!(out, [(ms(300_020), Dirty::settled(loc("a.rpm")))]);
+    }
+
+    #[test]
+    fn a_file_nobody_closes_is_told_as_unsure_when_it_was_quiet_for_settle() {
+        let (mut debounce, start) = new();
+        debounce.note(Change::Writing(loc("a.rpm")), start);
+        debounce.note(Change::Writing(loc("a.rpm")), start + ms(1500));
+        let out = run(&mut debounce, start, ms(10_000_000));
+        assert_eq!(out, [(ms(3520), Dirty::unsure(loc("a.rpm")))]);
+        assert_eq!(debounce.deadline(), None);
+    }
+
+    #[test]
+    fn a_file_written_without_end_is_told_as_unsure_every_settle_max() {
+        let (mut debounce, start) = new();
+        let mut out = Vec::new();
+        for second in 0..1300 {
+            out.extend(run(&mut debounce, start, ms(second * 1000)));
+            debounce.note(Change::Writing(loc("a.rpm")), start + ms(second * 1000));
+        }
+        assert_eq!(out.len(), 2, "{out:?}");
+        assert!(out.iter().all(|(_, dirty)| *dirty == Dirty::unsure(loc("a.rpm"))));
+        assert!(out[0].0 >= SETTLE_MAX && out[0].0 < SETTLE_MAX + ms(1000));
+    }
+
+    #[test]
+    fn a_file_opened_again_before_it_was_told_is_not_complete() {
+        let (mut debounce, start) = new();
+        debounce.note(Change::Complete(loc("a.rpm")), start);
+        debounce.note(Change::Complete(loc("b.rpm")), start);
+        debounce.note(Change::Writing(loc("a.rpm")), start + ms(5));
+        let out = run(&mut debounce, start, ms(10_000));
+        assert_eq!(
+            out.iter().map(|(_, dirty)| dirty.clone()).collect::<Vec<_>>(),
+            [Dirty::settled(loc("b.rpm")), Dirty::unsure(loc("a.rpm")),]
+        );
+    }
+
+    #[test]
+    fn touching_a_file_that_nobody_writes_is_told_at_once() {
+        let (mut debounce, start) = new();
+        debounce.note(Change::Touched(loc("a.rpm")), start);
+        assert_eq!(run(&mut debounce, start, ms(20)), [(ms(20), Dirty::settled(loc("a.rpm")))]);
+    }
+
+    #[test]
+    fn everything_takes_the_unsure_in_and_leaves_the_settled_settled() {
+        let (mut debounce, start) = new();
+        debounce.note(Change::Complete(loc("a.rpm")), start);
+        debounce.note(Change::Appeared(loc("dir")), start);
+        debounce.note(Change::Everything, start);
+        let everything = Dirty { everything: true, ..Dirty::settled(loc("a.rpm")) };
+        assert_eq!(run(&mut debounce, start, ms(20)), [(ms(20), everything)]);
+    }
+
+    #[test]
+    fn ten_thousand_files_in_the_making_do_not_make_it_tick() {
+        let (mut debounce, start) = new();
+        for i in 0..10_000 {
+            debounce.note(Change::Writing(loc(&format!("{i}.rpm"))), start + Duration::from_micros(i * 100));
+        }
+        let mut wakes = 0;
+        let mut told = 0;
+        while let Some(deadline) = debounce.deadline() {
+            told += debounce.take(deadline).map_or(0, |dirty| dirty.unsure.len());
+            wakes += 1;
+        }
+        assert_eq!(told, 10_000);
+        assert!(wakes < 200, "{wakes} wakes");
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let location = (0..6_u8).prop_map(|i| loc(&format!("{i}.rpm")));
+        (0..6_u8, location).prop_map(|(kind, location)| match kind {
+            0 => Change::Complete(location),
+            1 => Change::Vanished(location),
+            2 | 3 => Change::Writing(location),
+            4 => Change::Touched(location),
+            _ => Change::Appeared(location),
+        })
+    }
+
+    proptest! {
+        /// Whatever happens: each place is told after the last thing that happened to it, within
+        /// `settle` and the longest wait; a file that is being written is never told as settled; and
+        /// in the end nothing is left that would wake anybody.
+        #[test]
+        fn nothing_is_lost(steps in prop::collection::vec((change(), 0..5000_u64), 1..60)) {
+            let (mut debounce, start) = new();
+            let mut now = ms(0);
+            let mut waiting: BTreeMap<Location, Duration> = BTreeMap::new();
+            // With the time of the last write.
+            let mut in_writing: BTreeMap<Location, Duration> = BTreeMap::new();
+            let mut told = |out: Vec<(Duration, Dirty)>,
+                            waiting: &mut BTreeMap<Location, Duration>,
+                            in_writing: &mut BTreeMap<Location, Duration>| {
+                for (at, dirty) in out {
+                    for location in dirty.settled {
+                        prop_assert!(!in_writing.contains_key(&location), "{location} is still being written");
+                        waiting.remove(&location);
+                    }
+                    for location in dirty.unsure {
+                        in_writing.remove(&location);
+                        waiting.remove(&location);
+                    }
+                    for (location, since) in waiting.iter() {
+                        prop_assert!(at <= *since + SETTLE + ms(2000 + 20), "{location} waits since {since:?}");
+                    }
+                }
+                Ok(())
+            };
+            for (change, pause) in steps {
+                match &change {
+                    Change::Writing(location) => { in_writing.insert(location.clone(), now); }
+                    Change::Complete(location) | Change::Vanished(location) => { in_writing.remove(location); }
+                    Change::Touched(location) => match in_writing.get_mut(location) {
+                        Some(last) if *last + SETTLE > now => *last = now,
+                        _ => { in_writing.remove(location); }
+                    },
+                    _ => {}
+                }
+                match &change {
+                    Change::Complete(l) | Change::Vanished(l) | Change::Writing(l)
+                    | Change::Touched(l) | Change::Appeared(l) => { waiting.insert(l.clone(), now); }
+                    Change::Everything => {}
+                }
+                debounce.note(change, start + now);
+                now += ms(pause);
+                told(run(&mut debounce, start, now), &mut waiting, &mut in_writing)?;
+            }
+            told(run(&mut debounce, start, now + ms(100_000_000)), &mut waiting, &mut in_writing)?;
+            prop_assert!(waiting.is_empty(), "{waiting:?} was never told");
+            prop_assert_eq!(debounce.deadline(), None);
+        }
+    }
+}

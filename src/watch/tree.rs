@@ -1,0 +1,155 @@
+//! One watched tree: its rules, its timers, and what is to be told of it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::debounce::{Change, Debounce};
+use super::place::Ground;
+use super::{Means, Pace, Seen, Sink, WatchRules};
+
+/// A poll takes at most this part of the time.
+const POLL_SHARE: u32 = 20;
+
+/// Longer than any daemon runs, and short enough to be added to a time.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+pub(super) struct Tree {
+    pub ground: Ground,
+    pub rules: WatchRules,
+    pub debounce: Debounce,
+    /// Watches are to be placed anew before the next full comparison is asked for.
+    pub replace: bool,
+    /// repomd.xml changed and the sink does not know.
+    pub metadata: bool,
+    sink: Sink,
+    pace: Pace,
+    means: Option<Means>,
+    /// How long a full comparison takes.
+    took: Duration,
+    rescan: Instant,
+    /// When to compare everything because of [`Means::Polling`], or to look for a missing root.
+    again: Option<Instant>,
+}
+
+impl Tree {
+    pub fn new(root: PathBuf, mut rules: WatchRules, sink: Sink, pace: Pace, now: Instant) -> Self {
+        rules.settle = rules.settle.min(FOREVER);
+        rules.settle_max = rules.settle_max.min(FOREVER);
+        rules.rescan = rules.rescan.clamp(pace.poll.min(FOREVER), FOREVER);
+        // Trees added in one second must not all be compared in the same second of every hour.
+        let mut hasher = DefaultHasher::new();
+        root.hash(&mut hasher);
+        let part = f64::from(hasher.finish() as u32) / f64::from(u32::MAX);
+        let rescan = now + rules.rescan.mul_f64(0.5 + 0.5 * part);
+        Self {
+            ground: Ground {
+                real: root.clone(),
+                root,
+                symlinks: rules.symlinks,
+                networks: Default::default(),
+            },
+            rules,
+            debounce: Debounce::new(rules.settle, rules.settle_max),
+            replace: true,
+            metadata: false,
+            sink,
+            pace,
+            means: None,
+            took: Duration::ZERO,
+            rescan,
+            again: None,
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.ground.root
+    }
+
+    pub fn note(&mut self, change: Change, now: Instant) {
+        self.debounce.note(change, now);
+    }
+
+    /// Everything is to be compared, and the watches placed anew before.
+    pub fn start_over(&mut self, now: Instant) {
+        self.replace = true;
+        self.note(Change::Everything, now);
+    }
+
+    /// When this tree wants something done next.
+    pub fn deadline(&self) -> Instant {
+        let debounce = self.debounce.deadline().unwrap_or(self.rescan);
+        self.rescan.min(debounce).min(self.again.unwrap_or(self.rescan))
+    }
+
+    /// Lets the timers run out that are due.
+    pub fn tick(&mut self, now: Instant) {
+        if self.rescan <= now {
+            // Not from the due time on: after a suspend there is nothing to catch up on.
+            self.rescan = now + self.rules.rescan;
+            self.start_over(now);
+        }
+        if self.again.is_some_and(|again| again <= now) {
+            match self.means {
+                Some(Means::Missing { .. }) if !self.root().is_dir() => {
+                    self.again = Some(now + self.pace.retry);
+                }
+                Some(Means::Missing { .. }) => {
+                    self.again = Some(now + self.pace.retry);
+                    self.start_over(now);
+                }
+                _ => {
+                    self.again = Some(now + self.poll_interval());
+                    self.note(Change::Everything, now);
+                }
+            }
+        }
+    }
+
+    /// Says how long a full comparison took.
+    pub fn compared(&mut self, took: Duration, now: Instant) {
+        self.took = took;
+        if let Some(Means::Polling { .. }) = self.means {
+            self.again = Some(now + self.poll_interval());
+        }
+    }
+
+    pub fn set_means(&mut self, means: Means, now: Instant) {
+        self.again = match means {
+            Means::Inotify => None,
+            Means::Polling { .. } => Some(now + self.poll_interval()),
+            Means::Missing { .. } => Some(now + self.pace.retry),
+        };
+        if self.means.as_ref() == Some(&means) {
+            return;
+        }
+        let root = self.root().display();
+        match &means {
+            Means::Inotify if self.means.is_some() => info!("{root} is watched again"),
+            Means::Inotify => {}
+            Means::Polling { why } => {
+                warn!("{root} is compared every {:?} or so: {why}", self.poll_interval())
+            }
+            Means::Missing { why } => warn!("{root} cannot be watched: {why}"),
+        }
+        self.means = Some(means.clone());
+        self.tell(Seen::Watching(means));
+    }
+
+    pub fn tell(&self, seen: Seen) {
+        // One repository's bug must not end the watch over all.
+        if catch_unwind(AssertUnwindSafe(|| (self.sink)(seen))).is_err() {
+            error!(
+                "the repository at {} failed to hear what was seen in it; this is a bug",
+                self.root().display()
+            );
+        }
+    }
+
+    fn poll_interval(&self) -> Duration {
+        self.took.saturating_mul(POLL_SHARE).clamp(self.pace.poll, FOREVER)
+    }
+}
