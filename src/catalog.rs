@@ -11,6 +11,7 @@ mod recut;
 mod schema;
 pub mod update;
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,12 +21,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 pub use chunks::{Chunk, Key};
+pub use ledger::Recipe;
 pub use pieces::PieceFile;
 pub use reader::Reader;
 pub use update::{Job, Update};
 
 use crate::package::{ChecksumType, Location, Verify};
-use crate::repodata::{Compression, Part, Pieces, RenderOptions};
+use crate::repodata::{Compression, Part, Pieces, RenderOptions, Span};
 use crate::tree::{Dirty, FileStamp};
 
 /// The catalog of one repository, open for writing.
@@ -255,10 +257,22 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
     }
 
-    /// Bytes of the file of pieces that no chunk names.
+    /// Bytes of pieces that only recipes name.
+    pub fn held_bytes(&self) -> Result<u64, CatalogError> {
+        let current = self.chunks()?.into_iter().flat_map(|c| c.parts).map(|p| p.piece.offset);
+        let mut seen: HashSet<u64> = current.collect();
+        let mut held = 0;
+        ledger::for_all_spans(&self.db, |spans| {
+            held += spans.iter().filter(|span| seen.insert(span.offset)).map(|span| span.len).sum::<u64>();
+            Ok(false)
+        })?;
+        Ok(held)
+    }
+
+    /// Bytes of the file of pieces that neither a chunk nor a recipe names.
     pub fn dead_bytes(&self) -> Result<u64, CatalogError> {
         let live: u64 = self.chunks()?.iter().map(Chunk::stored_bytes).sum();
-        Ok(self.pieces.len().saturating_sub(live))
+        Ok(self.pieces.len().saturating_sub(live + self.held_bytes()?))
     }
 
     /// Copies the living pieces into a new file. Trails over the old one are worthless afterwards.
@@ -267,17 +281,35 @@ impl Catalog {
             PieceFile::open(&self.directory, self.pieces.number() + 1).map_err(CatalogError::Pieces)?;
         let mut chunks = self.chunks()?;
         let tx = self.db.transaction()?;
+        let mut moved: HashMap<u64, u64> = HashMap::new();
         let mut buffer = Vec::new();
+        let pieces = &self.pieces;
+        let mut move_span = |span: &mut Span| -> Result<(), CatalogError> {
+            let offset = match moved.get(&span.offset) {
+                Some(&offset) => offset,
+                None => {
+                    buffer.clear();
+                    pieces.read(*span, &mut buffer).map_err(CatalogError::Pieces)?;
+                    next.append(&buffer).map_err(CatalogError::Pieces)?.offset
+                }
+            };
+            moved.insert(span.offset, offset);
+            span.offset = offset;
+            Ok(())
+        };
         for chunk in &mut chunks {
             for part in &mut chunk.parts {
-                for span in [&mut part.raw, &mut part.piece] {
-                    buffer.clear();
-                    self.pieces.read(*span, &mut buffer).map_err(CatalogError::Pieces)?;
-                    *span = next.append(&buffer).map_err(CatalogError::Pieces)?;
+                // An empty span lies where another begins.
+                for span in [&mut part.raw, &mut part.piece].into_iter().filter(|span| span.len > 0) {
+                    move_span(span)?;
                 }
             }
             chunks::move_parts(&tx, chunk)?;
         }
+        ledger::for_all_spans(&tx, |spans| {
+            spans.iter_mut().filter(|span| span.len > 0).try_for_each(&mut move_span)?;
+            Ok(true)
+        })?;
         next.sync().map_err(CatalogError::Pieces)?;
         meta::set(&tx, meta::PIECES, next.number())?;
         tx.commit()?;

@@ -10,6 +10,7 @@ pub mod other;
 pub mod primary;
 pub mod repomd;
 mod requires;
+pub mod superseded;
 pub mod xml;
 
 pub use chunk::{Part, Pieces, Span};
@@ -17,3 +18,4 @@ pub use compression::{Compression, Effort};
 pub use error::FormatError;
 pub use fragment::{Entry, Fragments, RenderOptions};
 pub use repomd::{MetadataType, Record, Repomd};
+pub use superseded::Superseded;

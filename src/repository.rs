@@ -1,5 +1,6 @@
 //! A repository: a tree, its catalog, its settings; and the worker that keeps its metadata true.
 
+mod aftermath;
 pub mod browse;
 mod idle;
 mod inbox;
@@ -155,6 +156,8 @@ struct Repository {
     /// Checksum states of the current metadata files and, once prepared, of the next ones; by kind.
     trails: [Vec<Trail>; 3],
     published: Option<Arc<Published>>,
+    /// Bytes of the current metadata files.
+    current_size: u64,
     /// When a repomd.xml that was not ours was replaced, lately.
     restored: Vec<std::time::Instant>,
     /// Until another change: why publication has stopped.

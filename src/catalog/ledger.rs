@@ -1,40 +1,80 @@
-//! Which files in repodata/ are ours: those of the current publication, and superseded ones.
+//! Which files in repodata/ are ours: those of the current publication, and superseded ones; and how
+//! to make a superseded one again when only its recipe is left.
 
-use rusqlite::params;
+use std::io::{self, Write};
 
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::chunks::corrupt;
 use super::{Catalog, CatalogError};
 
-/// A metadata file this daemon wrote.
+use crate::repodata::join::Frame;
+use crate::repodata::{Pieces, Span, Superseded};
+
+/// A metadata file and all there is to make it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetadataFile {
+pub struct Recipe {
     /// In `repodata/`.
     pub name: String,
     /// Bytes.
     pub size: u64,
-    /// Seconds since the epoch at which a newer publication took its place; `None` while it is current.
-    pub superseded_at: Option<u64>,
+    pub frame: Frame,
+    /// Its pieces, in order.
+    pub spans: Vec<Span>,
+}
+
+impl Recipe {
+    /// Makes the file again.
+    pub fn write(&self, pieces: &dyn Pieces, sink: &mut dyn Write) -> io::Result<()> {
+        sink.write_all(&self.frame.head)?;
+        let mut buffer = Vec::new();
+        for span in &self.spans {
+            buffer.clear();
+            pieces.read(*span, &mut buffer)?;
+            sink.write_all(&buffer)?;
+        }
+        sink.write_all(&self.frame.tail)
+    }
 }
 
 impl Catalog {
-    /// All files this daemon wrote and has not removed; those superseded first stand first.
-    pub fn metadata_files(&self) -> Result<Vec<MetadataFile>, CatalogError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT name, size, superseded_at FROM metadata_file ORDER BY superseded_at IS NULL, superseded_at, name",
-        )?;
-        let files = statement.query_map([], |row| {
-            Ok(MetadataFile { name: row.get(0)?, size: row.get(1)?, superseded_at: row.get(2)? })
-        })?;
-        Ok(files.collect::<rusqlite::Result<_>>()?)
+    /// Superseded files that lie in repodata/ still; those superseded first stand first.
+    pub fn superseded_whole(&self) -> Result<Vec<Superseded>, CatalogError> {
+        self.superseded("WHERE whole AND superseded_at IS NOT NULL ORDER BY superseded_at, name", i64::MAX)
+    }
+
+    /// Superseded files, whole or not, whose grace ended at `limit` (seconds since the epoch) or before.
+    pub fn superseded_by(&self, limit: u64) -> Result<Vec<Superseded>, CatalogError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.superseded("WHERE superseded_at <= ? ORDER BY superseded_at, name", limit)
+    }
+
+    fn superseded(&self, condition: &str, limit: i64) -> Result<Vec<Superseded>, CatalogError> {
+        let sql = format!("SELECT name, size, superseded_at FROM metadata_file {condition}");
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Superseded { name: row.get(0)?, size: row.get(1)?, superseded_at: row.get(2)? })
+        };
+        let rows = if statement.parameter_count() == 0 {
+            statement.query_map([], read)?.collect::<rusqlite::Result<_>>()
+        } else {
+            statement.query_map([limit], read)?.collect()
+        };
+        Ok(rows?)
     }
 
     /// Notes files about to be written, so that a crash cannot leave ours unrecognised.
-    pub fn note_metadata_files(&self, files: &[(String, u64)]) -> Result<(), CatalogError> {
+    pub fn note_metadata_files(&self, files: &[Recipe]) -> Result<(), CatalogError> {
         let tx = self.db.unchecked_transaction()?;
-        for (name, size) in files {
-            tx.prepare_cached(
-                "INSERT INTO metadata_file VALUES (?, ?, NULL) ON CONFLICT (name) DO UPDATE SET superseded_at = NULL",
-            )?
-            .execute(params![name, size])?;
+        for file in files {
+            tx.prepare_cached("INSERT OR REPLACE INTO metadata_file VALUES (?, ?, NULL, 1, ?, ?, ?)")?
+                .execute(params![
+                    file.name,
+                    file.size,
+                    file.frame.head,
+                    encode(&file.spans),
+                    file.frame.tail
+                ])?;
         }
         Ok(tx.commit()?)
     }
@@ -42,18 +82,84 @@ impl Catalog {
     /// Marks every file but `current` as superseded at `now`, where it was not before.
     pub fn supersede_metadata_files(&self, current: &[String], now: u64) -> Result<(), CatalogError> {
         let tx = self.db.unchecked_transaction()?;
-        for file in self.metadata_files()? {
-            if file.superseded_at.is_none() && !current.contains(&file.name) {
-                tx.prepare_cached("UPDATE metadata_file SET superseded_at = ? WHERE name = ?")?
-                    .execute(params![now, file.name])?;
-            }
+        let names: Vec<String> = tx
+            .prepare_cached("SELECT name FROM metadata_file WHERE superseded_at IS NULL")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for name in names.iter().filter(|name| !current.contains(name)) {
+            tx.prepare_cached("UPDATE metadata_file SET superseded_at = ? WHERE name = ?")?
+                .execute(params![now, name])?;
         }
         Ok(tx.commit()?)
     }
 
-    /// Forgets a file that was removed.
-    pub fn forget_metadata_file(&self, name: &str) -> Result<(), CatalogError> {
-        self.db.prepare_cached("DELETE FROM metadata_file WHERE name = ?")?.execute([name])?;
-        Ok(())
+    /// Notes that only the recipes of these files are left.
+    pub fn fold_metadata_files(&self, names: &[String]) -> Result<(), CatalogError> {
+        self.each(names, "UPDATE metadata_file SET whole = 0 WHERE name = ?")
     }
+
+    /// Forgets files that were removed, recipes and all.
+    pub fn forget_metadata_files(&self, names: &[String]) -> Result<(), CatalogError> {
+        self.each(names, "DELETE FROM metadata_file WHERE name = ?")
+    }
+
+    fn each(&self, names: &[String], sql: &str) -> Result<(), CatalogError> {
+        let tx = self.db.unchecked_transaction()?;
+        for name in names {
+            tx.prepare_cached(sql)?.execute([name])?;
+        }
+        Ok(tx.commit()?)
+    }
+}
+
+/// The recipe of a superseded file, and when it was superseded; `None` for current and unknown ones.
+pub fn recipe(db: &Connection, name: &str) -> rusqlite::Result<Option<(Recipe, u64)>> {
+    db.prepare_cached(
+        "SELECT size, head, spans, tail, superseded_at FROM metadata_file WHERE name = ? AND superseded_at IS NOT NULL",
+    )?
+    .query_row([name], |row| {
+        let spans: Vec<u8> = row.get(2)?;
+        let recipe = Recipe {
+            name: name.to_owned(),
+            size: row.get(0)?,
+            frame: Frame { head: row.get(1)?, tail: row.get(3)? },
+            spans: decode(&spans).ok_or_else(|| corrupt("spans"))?,
+        };
+        Ok((recipe, row.get(4)?))
+    })
+    .optional()
+}
+
+/// Hands every recipe's spans to `each`, which may move them.
+pub fn for_all_spans(
+    db: &Connection,
+    mut each: impl FnMut(&mut Vec<Span>) -> Result<bool, CatalogError>,
+) -> Result<(), CatalogError> {
+    let mut statement = db.prepare("SELECT name, spans FROM metadata_file")?;
+    let mut rows = statement.query([])?;
+    let mut moved = Vec::new();
+    while let Some(row) = rows.next()? {
+        let blob: Vec<u8> = row.get(1)?;
+        let mut spans = decode(&blob).ok_or_else(|| corrupt("spans"))?;
+        if each(&mut spans)? {
+            moved.push((row.get::<_, String>(0)?, encode(&spans)));
+        }
+    }
+    for (name, blob) in moved {
+        db.prepare_cached("UPDATE metadata_file SET spans = ? WHERE name = ?")?
+            .execute(params![blob, name])?;
+    }
+    Ok(())
+}
+
+fn encode(spans: &[Span]) -> Vec<u8> {
+    spans.iter().flat_map(|span| [span.offset, span.len]).flat_map(u64::to_le_bytes).collect()
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<Span>> {
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    let numbers: Vec<u64> = numbers.iter().map(|n| u64::from_le_bytes(*n)).collect();
+    let (pairs, odd) = numbers.as_chunks::<2>();
+    let spans = pairs.iter().map(|&[offset, len]| Span { offset, len }).collect();
+    (rest.is_empty() && odd.is_empty()).then_some(spans)
 }

@@ -28,6 +28,13 @@ impl PieceFile {
         Ok(Self { file, end, number })
     }
 
+    /// Opens `pieces.NUMBER` for reading.
+    pub fn open_existing(directory: &Path, number: u64) -> io::Result<Self> {
+        let file = File::open(Self::path(directory, number))?;
+        let end = AtomicU64::new(file.metadata()?.len());
+        Ok(Self { file, end, number })
+    }
+
     pub fn path(directory: &Path, number: u64) -> PathBuf {
         directory.join(format!("pieces.{number}"))
     }

@@ -1,11 +1,11 @@
 //! Questions to the catalog, asked over a read-only connection of their own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::chunks::corrupt;
-use super::{CatalogError, FILE};
+use super::{CatalogError, FILE, PieceFile, Recipe, ledger, meta};
 use crate::package::{ChecksumType, Location, Nevra, PkgId};
 use crate::tree::{Dirty, FileStamp, Rejected};
 
@@ -20,6 +20,7 @@ pub struct Listed {
 /// A read-only view, usable while the writer works.
 pub struct Reader {
     db: Connection,
+    directory: PathBuf,
     checksum: ChecksumType,
 }
 
@@ -30,7 +31,7 @@ impl Reader {
         let db = Connection::open_with_flags(directory.join(FILE), flags)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         db.pragma_update(None, "cache_size", -256)?;
-        Ok(Self { db, checksum })
+        Ok(Self { db, directory: directory.to_owned(), checksum })
     }
 
     /// The package at this location.
@@ -73,6 +74,17 @@ impl Reader {
              ORDER BY nevra, location",
         )?;
         Ok(statement.query_map([], location)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The recipe of a superseded metadata file, with the pieces it names, and when it was superseded
+    /// (seconds since the epoch); `None` where there is no recipe of that name.
+    pub fn recipe(&self, name: &str) -> Result<Option<(Recipe, PieceFile, u64)>, CatalogError> {
+        // One transaction: a compaction in between would move the pieces.
+        let tx = self.db.unchecked_transaction()?;
+        let Some((recipe, superseded_at)) = ledger::recipe(&tx, name)? else { return Ok(None) };
+        let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
+        let pieces = PieceFile::open_existing(&self.directory, number).map_err(CatalogError::Pieces)?;
+        Ok(Some((recipe, pieces, superseded_at)))
     }
 
     fn package_row(&self, row: &Row<'_>) -> rusqlite::Result<Listed> {

@@ -47,9 +47,17 @@ CREATE TABLE chunk (
 ) WITHOUT ROWID;
 
 -- Metadata files this daemon wrote; files in repodata/ that are not here are not ours to remove.
+-- `head`, `spans` and `tail` are the recipe: what stands before the pieces, where the pieces lie
+-- (offset, length), what stands behind them. `whole`: the file itself still lies in repodata/.
 CREATE TABLE metadata_file (
     name          TEXT PRIMARY KEY,
     size          INTEGER NOT NULL,
-    superseded_at INTEGER
-) WITHOUT ROWID;
+    superseded_at INTEGER,
+    whole         INTEGER NOT NULL,
+    head          BLOB NOT NULL,
+    spans         BLOB NOT NULL,
+    tail          BLOB NOT NULL
+);
+CREATE INDEX metadata_file_age ON metadata_file (superseded_at);
+CREATE INDEX metadata_file_whole ON metadata_file (superseded_at) WHERE whole;
 ";

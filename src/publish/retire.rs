@@ -1,5 +1,5 @@
-//! Which superseded metadata files go, and when: after the grace period, or earlier when they take
-//! more room than they may.
+//! What becomes of superseded metadata files: they lie in repodata/ for a while, then only their
+//! recipes are kept, and after the grace period they are gone.
 
 use std::fs;
 use std::io;
@@ -7,44 +7,30 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Space;
+use crate::repodata::Superseded;
 
-/// A superseded file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Old {
-    /// In `repodata/`.
-    pub name: String,
-    /// Bytes.
-    pub size: u64,
-    /// Seconds since the epoch.
-    pub superseded_at: u64,
+/// How long, and on how much room, superseded files stay.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For so long they stay whole …
+    pub whole_for: Duration,
+    /// … as long as they take no more than this many bytes.
+    pub whole_room: u64,
 }
 
-/// What is to be removed now.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Retirement {
-    pub remove: Vec<String>,
-    /// How many of them go before their grace has ended, for want of room.
-    pub early: usize,
-    /// Seconds until the next file's grace ends.
-    pub next_in: Option<u64>,
-}
-
-/// Decides; `old` must stand in the order in which the files were superseded.
-pub fn plan(old: &[Old], now: u64, grace: Duration, room: u64) -> Retirement {
-    let mut plan = Retirement::default();
-    let mut used: u64 = old.iter().map(|file| file.size).sum();
-    for file in old {
-        let ends = file.superseded_at.saturating_add(grace.as_secs());
-        let over = ends <= now;
-        if !over && used <= room {
-            plan.next_in = Some(ends - now);
+/// The files whose recipes are enough from now on. `whole`: those superseded first stand first.
+pub fn to_fold(whole: &[Superseded], now: u64, limits: Limits) -> Vec<String> {
+    let mut used: u64 = whole.iter().map(|file| file.size).sum();
+    let mut fold = Vec::new();
+    for file in whole {
+        let young = file.superseded_at.saturating_add(limits.whole_for.as_secs()) > now;
+        if young && used <= limits.whole_room {
             break;
         }
-        plan.early += usize::from(!over);
         used -= file.size;
-        plan.remove.push(file.name.clone());
+        fold.push(file.name.clone());
     }
-    plan
+    fold
 }
 
 /// How many bytes superseded files may take on the file system that holds `path`.
@@ -70,20 +56,14 @@ pub fn remove(repodata: &Path, name: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn old(name: &str, size: u64, superseded_at: u64) -> Old {
-        Old { name: name.into(), size, superseded_at }
-    }
-
     #[test]
-    fn files_go_after_their_grace_or_oldest_first_for_want_of_room() {
-        let files = [old("a", 10, 100), old("b", 10, 200), old("c", 10, 300)];
-        let hour = Duration::from_secs(3600);
-        let within = plan(&files, 400, hour, 1000);
-        assert_eq!(within, Retirement { remove: vec![], early: 0, next_in: Some(100 + 3600 - 400) });
-        let later = plan(&files, 200 + 3600, hour, 1000);
-        assert_eq!(later, Retirement { remove: vec!["a".into(), "b".into()], early: 0, next_in: Some(100) });
-        let cramped = plan(&files, 400, hour, 15);
-        assert_eq!((cramped.remove, cramped.early), (vec!["a".to_owned(), "b".to_owned()], 2));
-        assert_eq!(plan(&files, 1_000_000, hour, 0).remove.len(), 3);
+    fn files_fold_when_they_are_old_or_for_want_of_room_oldest_first() {
+        let old = |name: &str, superseded_at| Superseded { name: name.into(), size: 10, superseded_at };
+        let files = [old("a", 100), old("b", 200), old("c", 300)];
+        let limits = |whole_room| Limits { whole_for: Duration::from_secs(600), whole_room };
+        assert!(to_fold(&files, 400, limits(30)).is_empty());
+        assert_eq!(to_fold(&files, 800, limits(30)), ["a", "b"]);
+        assert_eq!(to_fold(&files, 400, limits(29)), ["a"]);
+        assert_eq!(to_fold(&files, 400, limits(0)), ["a", "b", "c"]);
     }
 }

@@ -17,6 +17,16 @@ pub struct Joined {
     pub size: u64,
     /// Bytes uncompressed.
     pub open_size: u64,
+    /// What stands before the first piece and after the last: with the pieces, all there is to make
+    /// the file again.
+    pub frame: Frame,
+}
+
+/// The bytes of a file that are not pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Frame {
+    pub head: Vec<u8>,
+    pub tail: Vec<u8>,
 }
 
 /// Everything a file consists of.
@@ -105,7 +115,7 @@ pub fn join(
         || packed_side(&recipe, pieces, known, start.map(|m| m.packed.clone()), &preamble, sink),
     );
     let (mut open, open_marks) = open?;
-    let (mut packed, packed_marks, sink) = packed?;
+    let (mut packed, packed_marks, head, sink) = packed?;
 
     // CRC-32 of the whole, combined from the parts': cheap enough to do every time for what is new.
     let mut crc = match start {
@@ -133,6 +143,7 @@ pub fn join(
         open_checksum: open.hasher.finish(),
         size: packed.len,
         open_size: open.len,
+        frame: Frame { head, tail: end },
     };
     Ok((joined, trail))
 }
@@ -167,7 +178,8 @@ fn open_side(
     Ok((side, marks))
 }
 
-type PackedSide<'s> = (Side, Vec<Side>, &'s mut (dyn Write + Send));
+/// The stream, its marks, the bytes before the first piece, and the sink given back.
+type PackedSide<'s> = (Side, Vec<Side>, Vec<u8>, &'s mut (dyn Write + Send));
 
 fn packed_side<'s>(
     recipe: &Recipe<'_>,
@@ -200,7 +212,7 @@ fn packed_side<'s>(
             marks.push(side.clone());
         }
     }
-    Ok((side, marks, sink))
+    Ok((side, marks, head, sink))
 }
 
 /// Cuts a span into blocks that stay in the processor's cache between reading and hashing.

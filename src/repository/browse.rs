@@ -29,12 +29,18 @@ pub struct Listed {
 }
 
 impl Handle {
-    /// Opens a file of the tree, or one removed over HTTP whose grace period still runs. What is
+    /// Opens a file of the tree, or one removed over HTTP or superseded whose grace period still runs. What is
     /// neither a file nor a directory, or behind a link that may not be followed, is not found.
     /// Blocking.
     pub fn open_file(&self, location: &Location) -> io::Result<Opened> {
         let root = Root::open(&self.config().path, self.config().symlinks)?;
         match opened(root.read(location.as_str())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && location.is_repodata() => {
+                match self.superseded_file(location)? {
+                    Some((file, stamp)) => Ok(Opened::File { file, stamp }),
+                    None => Err(error),
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && location.names_a_package() => {
                 match self.kept_file(location)? {
                     Some(path) => opened(File::open(path)),

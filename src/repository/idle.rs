@@ -77,6 +77,9 @@ impl Repository {
             }
             catalog.compact().map(|()| true)
         });
+        if let Err(error) = self.forget_recipes_for_room() {
+            warn!(repo.name = %name, "cannot make room among superseded metadata of {name}: {error}");
+        }
         match outcome {
             // Trails know parts by where their pieces lay.
             Ok(true) => self.trails = Default::default(),

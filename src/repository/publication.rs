@@ -9,9 +9,8 @@ use tracing::{info, warn};
 use super::press::{self, Made};
 use super::recover::sha256;
 use super::{Published, Repository, RepositoryError};
-use crate::catalog::Listing;
-use crate::publish::retire::{self, Old};
-use crate::publish::{self, PublishError};
+use crate::catalog::{Listing, Recipe};
+use crate::publish;
 use crate::repodata::join::Trail;
 use crate::repodata::{Record, Repomd};
 
@@ -45,19 +44,26 @@ impl Repository {
         write.map_err(|source| press::failed(&self.config, source))?;
         staged.sync()?;
 
-        let names: Vec<(String, u64)> = made.iter().map(|m| (m.file_name(), m.joined.size)).collect();
+        let recipes = made.iter().zip(0..).map(|(m, kind)| Recipe {
+            name: m.file_name(),
+            size: m.joined.size,
+            frame: m.joined.frame.clone(),
+            spans: listing.parts(kind).iter().map(|part| part.piece).collect(),
+        });
+        let recipes: Vec<Recipe> = recipes.collect();
         let catalog = self.catalog()?;
-        catalog.note_metadata_files(&names)?;
+        catalog.note_metadata_files(&recipes)?;
         catalog.set_published(None)?;
         let mut files = Vec::new();
         let mut trails = Vec::new();
-        for (made, (name, _)) in made.into_iter().zip(&names) {
-            files.push((made.staged, name.clone()));
+        for (made, recipe) in made.into_iter().zip(&recipes) {
+            files.push((made.staged, recipe.name.clone()));
             trails.push(made.trail);
         }
         self.place.switch(files, staged)?;
 
-        let current: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+        self.current_size = recipes.iter().map(|r| r.size).sum();
+        let current: Vec<String> = recipes.into_iter().map(|r| r.name).collect();
         self.catalog()?.supersede_metadata_files(&current, now)?;
         self.note_published(bytes, now, packages)?;
         self.set_trails(trails);
@@ -114,37 +120,6 @@ impl Repository {
         for (kept, trail) in self.trails.iter_mut().zip(trails) {
             *kept = vec![trail];
         }
-    }
-
-    /// Removes superseded files whose grace has ended.
-    pub(super) fn retire(&mut self) -> Result<(), RepositoryError> {
-        let now = self.now();
-        let (grace, space) = (self.config.grace, self.config.grace_space);
-        let repodata = self.place.repodata.clone();
-        let name = self.config.name.clone();
-        let catalog = self.catalog()?;
-        let old: Vec<Old> = catalog
-            .metadata_files()?
-            .into_iter()
-            .filter_map(|f| Some(Old { name: f.name, size: f.size, superseded_at: f.superseded_at? }))
-            .collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        let failed = |source| PublishError::Read { path: repodata.clone(), source };
-        let room = retire::room(&repodata, space).map_err(failed)?;
-        let plan = retire::plan(&old, now, grace, room);
-        if plan.early > 0 {
-            warn!(repo.name = %name, files = plan.early,
-                  "superseded metadata of {name} takes more than grace_space; {} files go before their grace has ended", plan.early);
-        }
-        for file in &plan.remove {
-            match retire::remove(&repodata, file) {
-                Ok(()) => catalog.forget_metadata_file(file)?,
-                Err(error) => warn!("cannot remove {}: {error}", repodata.join(file).display()),
-            }
-        }
-        Ok(())
     }
 
     /// Holds repomd.xml against what was published; one that is not ours is replaced, twice.

@@ -44,6 +44,7 @@ impl Repository {
             catalog: Some(catalog),
             trails: Default::default(),
             published: None,
+            current_size: 0,
             restored: Vec::new(),
             contested: false,
         };
@@ -70,6 +71,7 @@ impl Repository {
         let packages = catalog.listing()?.packages();
         let at = fs::metadata(place.repodata.join("repomd.xml")).and_then(|m| m.modified());
         info!(repo.name = %name, packages, "{name} is published with {packages} packages");
+        self.current_size = repomd.records.iter().filter_map(|r| r.size).sum();
         self.published = Some(Arc::new(Published {
             revision: repomd.revision_number(),
             repomd: bytes.into(),

@@ -66,7 +66,7 @@ pub async fn file(
     };
     let resource = Resource {
         len: stamp.size,
-        validators: Validators::of(&stamp),
+        validators: validators(&location, &stamp),
         media_type: media_type(location.file_name()),
         cache: cache_control(&location),
         content: bytes.map_or(Content::File(file), Content::Bytes),
@@ -173,12 +173,26 @@ pub fn with_slash(path: &str) -> Answer {
     answer
 }
 
-fn cache_control(location: &Location) -> &'static str {
+/// A metadata file is known by the checksum in its name, wherever its bytes come from.
+fn validators(location: &Location, stamp: &FileStamp) -> Validators {
+    let mut validators = Validators::of(stamp);
+    if let Some(checksum) = checksum_in_name(location) {
+        validators.etag = format!("\"{checksum}\"");
+    }
+    validators
+}
+
+/// The digits that begin the name of a file in repodata/, if they are a checksum.
+fn checksum_in_name(location: &Location) -> Option<&str> {
     let name = location.file_name();
+    let digits = name.bytes().take_while(u8::is_ascii_hexdigit).count();
+    let named = location.is_repodata() && digits >= 32 && name.as_bytes().get(digits) == Some(&b'-');
+    named.then(|| &name[..digits])
+}
+
+fn cache_control(location: &Location) -> &'static str {
     if location.is_repodata() {
-        let digits = name.bytes().take_while(u8::is_ascii_hexdigit).count();
-        let named_by_checksum = digits >= 32 && name.as_bytes().get(digits) == Some(&b'-');
-        if named_by_checksum { IMMUTABLE } else { REVALIDATE }
+        if checksum_in_name(location).is_some() { IMMUTABLE } else { REVALIDATE }
     } else if location.names_a_package() {
         PACKAGE
     } else {
