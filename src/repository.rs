@@ -11,6 +11,8 @@ mod publication;
 pub mod receive;
 mod recover;
 mod refresh;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::path::PathBuf;

@@ -42,7 +42,7 @@ pub struct Summary {
 pub fn index(config: RepositoryConfig, progress: &dyn Progress) -> anyhow::Result<Summary> {
     let (state_dir, checksum, name) = (config.state_dir.clone(), config.checksum, config.name.clone());
     let mut repository = Repository::open(config, Arc::new(SystemTime::now))?;
-    let before = repository.published.as_ref().map(|p| p.repomd.clone());
+    let before = repository.place.current()?;
     let Remains { read, refused, .. } = repository.refresh_all(progress)?;
     let published = repository.published.clone().ok_or(RepositoryError::Panicked { name })?;
     repository.rest();
@@ -51,7 +51,7 @@ pub fn index(config: RepositoryConfig, progress: &dyn Progress) -> anyhow::Resul
         read,
         rejected: Reader::open(&state_dir, checksum)?.rejected()?,
         refused: refused.unwrap_or_default(),
-        changed: before.as_ref() != Some(&published.repomd),
+        changed: before.as_deref() != Some(&*published.repomd),
         revision: published.revision,
     })
 }

@@ -1,0 +1,248 @@
+//! The property this project stands on: whatever happened, the metadata is what a full run makes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::inbox::Batch;
+use super::{Repository, index};
+use crate::config::{MetadataProfile, RepositoryConfig};
+use crate::package::{Checksum, ChecksumType, Location};
+use crate::repodata::Repomd;
+use crate::tree::Dirty;
+
+/// Enough for several chunks, of which one in 256 packages ends one.
+const POOL: usize = 700;
+
+/// Small packages, all different, made once.
+fn pool() -> &'static [PathBuf] {
+    static POOL_FILES: OnceLock<(tempfile::TempDir, Vec<PathBuf>)> = OnceLock::new();
+    let (_, files) = POOL_FILES.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let files = (0..POOL).map(|n| {
+            let path = dir.path().join(format!("p{n}-1-1.noarch.rpm"));
+            let package = rpm::PackageBuilder::new(&format!("p{n}"), "1", "MIT", "noarch", "a package")
+                .using_config(rpm::BuildConfig::v4().compression(rpm::CompressionType::None))
+                .build()
+                .unwrap();
+            package.write(&mut File::create(&path).unwrap()).unwrap();
+            path
+        });
+        let files = files.collect();
+        (dir, files)
+    });
+    files
+}
+
+fn config(root: &Path, state: &Path, metadata: MetadataProfile) -> RepositoryConfig {
+    let mut config = RepositoryConfig::new("test", root);
+    config.state_dir = state.to_owned();
+    config.metadata = metadata;
+    config.settle = Duration::ZERO;
+    config
+}
+
+/// What is published: file name without checksum → bytes. Every checksum in repomd.xml is checked.
+fn published(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let repomd = Repomd::read(&fs::read(root.join("repodata/repomd.xml")).unwrap()[..]).unwrap();
+    let mut files = BTreeMap::new();
+    for record in repomd.records {
+        let bytes = fs::read(root.join(&record.href)).unwrap();
+        assert_eq!(record.checksum, Checksum::of(ChecksumType::Sha256, &bytes), "{}", record.href);
+        assert_eq!(record.size, Some(bytes.len() as u64));
+        let open = open(&record.href, &bytes);
+        assert_eq!(record.open_checksum, Some(Checksum::of(ChecksumType::Sha256, &open)), "{}", record.href);
+        assert_eq!(record.open_size, Some(open.len() as u64));
+        files.insert(record.kind, bytes);
+    }
+    files
+}
+
+fn open(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if name.ends_with(".zst") {
+        return zstd::decode_all(bytes).unwrap();
+    }
+    let mut open = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::bufread::GzDecoder::new(bytes), &mut open).unwrap();
+    open
+}
+
+/// The same tree (names, bytes, times) indexed in one go, elsewhere.
+fn indexed_afresh(root: &Path, metadata: MetadataProfile) -> BTreeMap<String, Vec<u8>> {
+    let copy = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(root).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            let target = copy.path().join(entry.file_name());
+            fs::copy(entry.path(), &target).unwrap();
+            set_time(&target, entry.metadata().unwrap().modified().unwrap());
+        }
+    }
+    index(config(copy.path(), state.path(), metadata), &()).unwrap();
+    published(copy.path())
+}
+
+fn set_time(path: &Path, time: SystemTime) {
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// One thing that happens to the tree. Numbers pick names, packages and times.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Put package `.1` under name `.0` with time `.2`: added or replaced.
+    Put(u16, u16, u16),
+    Touch(u16, u16),
+    Rename(u16, u16),
+    Remove(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let name = 0..900u16;
+    let package = 0..POOL as u16;
+    prop_oneof![
+        4 => (name.clone(), package, 0..3000u16).prop_map(|(n, p, t)| Step::Put(n, p, t)),
+        1 => (name.clone(), 0..3000u16).prop_map(|(n, t)| Step::Touch(n, t)),
+        1 => (name.clone(), name.clone()).prop_map(|(a, b)| Step::Rename(a, b)),
+        2 => name.prop_map(Step::Remove),
+    ]
+}
+
+fn time(t: u16) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + u64::from(t))
+}
+
+fn name(n: u16) -> String {
+    format!("n{n}.rpm")
+}
+
+/// Does it, and names the places that are dirty after it.
+fn act(root: &Path, step: &Step) -> Vec<String> {
+    match *step {
+        Step::Put(n, p, t) => {
+            // As rsync does: written elsewhere, then moved into place.
+            let temporary = root.join(".coming");
+            fs::copy(&pool()[usize::from(p)], &temporary).unwrap();
+            set_time(&temporary, time(t));
+            fs::rename(temporary, root.join(name(n))).unwrap();
+            vec![name(n)]
+        }
+        Step::Touch(n, t) if root.join(name(n)).exists() => {
+            set_time(&root.join(name(n)), time(t));
+            vec![name(n)]
+        }
+        Step::Rename(a, b) if a != b && root.join(name(a)).exists() => {
+            fs::rename(root.join(name(a)), root.join(name(b))).unwrap();
+            vec![name(a), name(b)]
+        }
+        Step::Remove(n) if root.join(name(n)).exists() => {
+            fs::remove_file(root.join(name(n))).unwrap();
+            vec![name(n)]
+        }
+        Step::Touch(..) | Step::Rename(..) | Step::Remove(_) => Vec::new(),
+    }
+}
+
+fn settled(names: Vec<String>) -> Dirty {
+    Dirty { settled: names.iter().map(|n| Location::parse(n).unwrap()).collect(), ..Dirty::default() }
+}
+
+/// Refreshes until nothing is left to do, as the worker does.
+fn refresh(repository: &mut Repository, mut dirty: Dirty) {
+    while !dirty.is_empty() {
+        let mut remains = repository.refresh(Batch { dirty, ..Batch::default() }, &()).unwrap();
+        dirty = Dirty::default();
+        while !remains.recheck.is_empty() {
+            dirty.merge(repository.recheck(&mut remains.recheck).unwrap());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn incremental_equals_full(
+        gzip in any::<bool>(),
+        start in 0..POOL as u16,
+        rounds in prop::collection::vec((prop::collection::vec(step(), 0..6), any::<bool>(), any::<bool>()), 1..8),
+    ) {
+        let metadata = if gzip { MetadataProfile::Gzip } else { MetadataProfile::Zstd };
+        let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for n in 0..start {
+            act(tree.path(), &Step::Put(n, n, n.wrapping_mul(7) % 3000));
+        }
+        let clock = Arc::new(SystemTime::now);
+        let config = config(tree.path(), state.path(), metadata);
+        let mut repository = Repository::open(config.clone(), clock.clone()).unwrap();
+        repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
+        for (steps, prepare, reopen) in rounds {
+            if prepare {
+                repository.prepare(&|| false).unwrap();
+            }
+            if reopen {
+                drop(repository);
+                repository = Repository::open(config.clone(), clock.clone()).unwrap();
+            }
+            let dirty = steps.iter().flat_map(|step| act(tree.path(), step)).collect();
+            refresh(&mut repository, settled(dirty));
+            let shown = published(tree.path());
+            prop_assert!(shown == indexed_afresh(tree.path(), metadata), "metadata differs from a full run's");
+        }
+    }
+}
+
+#[test]
+fn a_lost_catalog_changes_no_byte_and_publishes_nothing() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..300 {
+        act(tree.path(), &Step::Put(n, n, n % 50));
+    }
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    assert!(index(config.clone(), &()).unwrap().changed);
+    let repomd = fs::read(tree.path().join("repodata/repomd.xml")).unwrap();
+    let before = fs::metadata(tree.path().join("repodata/repomd.xml")).unwrap().modified().unwrap();
+    fs::remove_dir_all(state.path()).unwrap();
+    let again = index(config, &()).unwrap();
+    assert_eq!((again.changed, again.read), (false, 300));
+    assert_eq!(fs::read(tree.path().join("repodata/repomd.xml")).unwrap(), repomd);
+    assert_eq!(fs::metadata(tree.path().join("repodata/repomd.xml")).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn another_compression_makes_the_pieces_again_without_reading_a_package() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..300 {
+        act(tree.path(), &Step::Put(n, n, n % 50));
+    }
+    index(config(tree.path(), state.path(), MetadataProfile::Zstd), &()).unwrap();
+    let summary = index(config(tree.path(), state.path(), MetadataProfile::Gzip), &()).unwrap();
+    assert_eq!((summary.changed, summary.read, summary.packages), (true, 0, 300));
+    assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Gzip));
+}
+
+#[test]
+fn compaction_changes_no_byte() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..100 {
+        act(tree.path(), &Step::Put(n, n, n));
+    }
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    let mut repository = Repository::open(config.clone(), Arc::new(SystemTime::now)).unwrap();
+    repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
+    for n in 100..140 {
+        let dirty = act(tree.path(), &Step::Put(n, n, n));
+        repository.refresh(Batch { dirty: settled(dirty), ..Batch::default() }, &()).unwrap();
+    }
+    assert!(repository.catalog().unwrap().dead_bytes().unwrap() > 0);
+    repository.catalog().unwrap().compact().unwrap();
+    repository.trails = Default::default();
+    assert_eq!(repository.catalog().unwrap().dead_bytes().unwrap(), 0);
+    let dirty = act(tree.path(), &Step::Remove(5));
+    repository.refresh(Batch { dirty: settled(dirty), ..Batch::default() }, &()).unwrap();
+    assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Zstd));
+}
