@@ -55,9 +55,13 @@ Examples:
   createrepod serve ./rpm --listen 127.0.0.1:0     let the system choose a port; it is printed
   createrepod serve --config ./createrepod.toml
 
-Environment: CREATEREPOD_LISTEN, CREATEREPOD_BASE_URL, CREATEREPOD_MAX_UPLOAD, CREATEREPOD_STATE_DIR,
-  CREATEREPOD_LOG (error, warn, info, debug, trace), CREATEREPOD_LOG_FORMAT (text, json).
-Signals: TERM and INT finish what is in flight and stop; USR1 compares every tree with what is known.")]
+Environment, stronger than the configuration:
+  CREATEREPOD_LISTEN, CREATEREPOD_BASE_URL, CREATEREPOD_MAX_UPLOAD, CREATEREPOD_STATE_DIR
+  CREATEREPOD_LOG=error|warn|info|debug|trace   CREATEREPOD_LOG_FORMAT=text|json
+
+Signals:
+  TERM, INT   finish what is in flight, then stop
+  USR1        compare every tree with what is known of it")]
 struct Serve {
     /// A directory of RPMs.
     #[arg(value_name = "DIR", conflicts_with = "config")]
@@ -72,7 +76,7 @@ struct Serve {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration; files of repos.d/ beside it are read too.
-    #[arg(long, value_name = "FILE", env = "CREATEREPOD_CONFIG", default_value = load::DEFAULT_FILE)]
+    #[arg(long, value_name = "FILE", default_value = load::DEFAULT_FILE)]
     config: PathBuf,
 }
 

@@ -42,6 +42,10 @@ pub fn files(main: &Path, listen: &[SocketAddr]) -> Result<Resolved, Failure> {
 
 /// Zero configuration for `directory`, which is made if it is missing.
 pub fn directory(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
+    // What is wrong elsewhere is said before anything is made.
+    if let Ok(absolute) = std::path::absolute(directory) {
+        judged(&absolute, listen)?;
+    }
     std::fs::create_dir_all(directory).map_err(|e| cannot("make the directory", directory, &e))?;
     existing(directory, listen)
 }
@@ -52,8 +56,12 @@ pub fn existing(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failu
     if !absolute.is_dir() {
         return Err(Failure::usage(format!("{} is not a directory", directory.display())));
     }
+    judged(&absolute, listen)
+}
+
+fn judged(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
     let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen };
-    Ok(resolve::directory(&absolute, &surroundings)?)
+    Ok(resolve::directory(directory, &surroundings)?)
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -116,4 +124,77 @@ fn canonical(path: &Path) -> PathBuf {
         }
     }
     path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn refusal<T>(outcome: Result<T, Failure>) -> (Exit, String) {
+        let Err(failure) = outcome else { panic!("was accepted") };
+        (failure.exit, format!("{failure:?}"))
+    }
+
+    #[test]
+    fn files_of_repos_d_join_the_main_one() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("c.toml"), "[repository.main]\npath = '/main'\n").unwrap();
+        let names = |place: &Path| {
+            let config = files(place, &[]).unwrap_or_else(|failure| panic!("{failure:?}")).config;
+            config.repositories.into_iter().map(|r| r.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&at("c.toml")), ["main"], "no repos.d is fine");
+        fs::create_dir(at("repos.d")).unwrap();
+        for (file, name) in
+            [("b.toml", "b"), ("a.toml", "a"), (".b.toml", "swap"), ("a.toml~", "backup"), ("README", "x")]
+        {
+            fs::write(at("repos.d").join(file), format!("[repository.{name}]\npath = '/{name}'\n")).unwrap();
+        }
+        assert_eq!(names(&at("c.toml")), ["a", "b", "main"]);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused_with_its_line_and_hides_no_other_error() {
+        let place = tempfile::tempdir().unwrap();
+        let main = place.path().join("c.toml");
+        fs::create_dir(place.path().join("repos.d")).unwrap();
+        fs::write(place.path().join("repos.d/x.toml"), b"# a\n# \xff\n").unwrap();
+        fs::write(&main, "[server]\nlisten = 5\n").unwrap();
+        let (exit, text) = refusal(files(&main, &[]));
+        assert_eq!(exit, Exit::Usage);
+        assert!(text.contains("x.toml:2: expected UTF-8") && text.contains("c.toml:2: listen:"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_configuration_is_a_wrong_usage() {
+        let (exit, text) = refusal(files(Path::new("/nonexistent/c.toml"), &[]));
+        assert_eq!(exit, Exit::Usage);
+        assert!(text.contains("/nonexistent/c.toml"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_to_serve_is_made_and_one_to_index_must_be_there() {
+        let place = tempfile::tempdir().unwrap();
+        let deep = place.path().join("a/b");
+        assert_eq!(refusal(existing(&deep, &[])).0, Exit::NotFound);
+        let config = directory(&deep, &[]).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert!(deep.is_dir());
+        assert_eq!(config.repositories[0].path, deep.canonicalize().unwrap());
+        fs::write(place.path().join("file"), "").unwrap();
+        assert_eq!(refusal(existing(&place.path().join("file"), &[])).0, Exit::Usage);
+    }
+
+    #[test]
+    fn a_path_is_resolved_as_far_as_it_exists() {
+        let place = tempfile::tempdir().unwrap();
+        let real = place.path().canonicalize().unwrap();
+        fs::create_dir(real.join("d")).unwrap();
+        std::os::unix::fs::symlink("d", real.join("link")).unwrap();
+        assert_eq!(canonical(&real.join("link/x/y")), real.join("d/x/y"));
+        assert_eq!(canonical(&real.join("link")), real.join("d"));
+        assert_eq!(canonical(&real.join("none")), real.join("none"));
+    }
 }

@@ -37,6 +37,7 @@ pub struct RepositorySection {
     pub name: Set<String>,
     pub path: Option<Set<PathBuf>>,
     pub url: Option<Set<String>>,
+    pub read: Option<Set<ReadByAnyone>>,
     pub write: Option<Set<WriteAccess>>,
     pub accept: Option<Set<Accept>>,
     pub overwrite: Option<Set<Overwrite>>,
@@ -135,11 +136,11 @@ impl RepositorySection {
         if !table.contains_key("path") {
             s.problem_at(origin.clone(), format!("repository {name:?} has no path; add path = \"/…\""));
         }
-        let _checked = s.take("read", text(ReadByAnyone::parse));
         let section = Self {
             name: Set { value: name.to_owned(), origin },
             path: s.take("path", text(absolute)),
             url: s.take("url", text(url)),
+            read: s.take("read", text(ReadByAnyone::parse)),
             write: s.take("write", text(WriteAccess::parse)),
             accept: s.take("accept", text(Accept::parse)),
             overwrite: s.take("overwrite", text(Overwrite::parse)),

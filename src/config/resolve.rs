@@ -156,6 +156,8 @@ impl Layers<'_> {
         let table = table.as_str();
         let choice = |name: &'static str| format!("\"{name}\"");
         let duration = |d: &Duration| quoted(&value::spell_duration(*d));
+        // The only choice there is so far, so it is shown and not kept.
+        let _ = self.settle(table, "read", section.read, value::ReadByAnyone, |v| choice(v.spell()));
         let repository = RepositoryConfig {
             path: self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy())),
             url: self.settle(table, "url", section.url, default.url, |url| quoted(url)),

@@ -144,7 +144,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: write: "token" is not there yet in this version; expected one of "off", "anyone"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are read, path, url, write, accept, overwrite, verify, metadata, checksum, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, url, read, write, accept, overwrite, verify, metadata, checksum, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }

@@ -100,8 +100,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("expected a duration such as \"2s\", \"10m\" or \"1h10m\", found {text:?}"))
 }
 
+/// The shortest text that [`parse_duration`] reads back, in hours at most: `48h`, `1h10m`, `500ms`.
 pub fn spell_duration(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string().replace(' ', "")
+    let seconds = duration.as_secs();
+    let nanos = u64::from(duration.subsec_nanos());
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (nanos / 1_000_000, "ms"),
+        (nanos / 1000 % 1000, "us"),
+        (nanos % 1000, "ns"),
+    ];
+    let spelled: String =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if spelled.is_empty() { "0s".into() } else { spelled }
 }
 
 /// Bytes, or with `k`, `m`, `g` in steps of 1024.
@@ -189,7 +202,7 @@ mod tests {
         for bad in ["", "1", "h", "-1s", "1parsec", "99999999999999999999h"] {
             assert!(parse_duration(bad).is_err(), "{bad:?} was accepted");
         }
-        for text in ["1h", "1h10m", "2s", "500ms"] {
+        for text in ["1h", "48h", "1h10m", "1h1s", "2s", "500ms", "1s1us", "5ns", "0s"] {
             assert_eq!(spell_duration(parse_duration(text).unwrap()), text);
         }
     }
