@@ -146,7 +146,7 @@ impl Serve {
             Some(directory) => (load::directory(directory, &self.listen)?, true),
             None => (load::files(&self.config.config, &self.listen)?.config, false),
         };
-        daemon::run(config, hello).map_err(Failure::failed)
+        daemon::run(config, hello).map_err(|error| Failure::failed(&error))
     }
 }
 

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::serve::{self, Site};
 use keeper::Keeper;
+pub use keeper::is_held;
 
 /// How long requests in flight may take to end once we were told to stop.
 const GRACEFUL_STOP: Duration = Duration::from_secs(30);
@@ -48,7 +49,7 @@ async fn serve(config: Config, greet: bool) -> anyhow::Result<()> {
     let greeting =
         greet.then(|| config.repositories.first().map(|r| hello::greeting(r, &config.server, &addresses)));
     let site = Arc::new(Site::default());
-    let keeper = Keeper::start(config.repositories, site.clone()).await?;
+    let keeper = Keeper::start(config.repositories, site.clone(), greet).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut doors = tokio::spawn(serve::run(listeners, config.server, site, async {
         // A dropped sender means stop as well.

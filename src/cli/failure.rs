@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::problem::Problems;
+use crate::daemon;
 use crate::logging;
 
 /// The exit codes, one meaning each.
@@ -35,8 +36,10 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    pub fn failed(error: anyhow::Error) -> Self {
-        Self::new(Exit::Failed, logging::chain(error.as_ref()))
+    /// What went wrong while it was tried.
+    pub fn failed(error: &anyhow::Error) -> Self {
+        let exit = if daemon::is_held(error) { Exit::Refused } else { Exit::Failed };
+        Self::new(exit, logging::chain(error.as_ref()))
     }
 
     /// Prints itself, each line free of control characters, and gives the exit code.

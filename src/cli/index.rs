@@ -26,7 +26,7 @@ impl Index {
         let outcome = repository::index(repository, &bar);
         bar.0.finish_and_clear();
         let summary = outcome.map_err(|error| {
-            Failure::failed(error.context(format!("cannot index {}", self.directory.display())))
+            Failure::failed(&error.context(format!("cannot index {}", self.directory.display())))
         })?;
         report(&summary, begun.elapsed())
     }

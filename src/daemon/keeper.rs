@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use crate::config::RepositoryConfig;
 use crate::logging;
-use crate::repository::Handle;
+use crate::repository::{Handle, RepositoryError};
 use crate::serve::{Mount, Site};
 use crate::tree::Dirty;
 use crate::watch::{Watch, WatchRules};
@@ -34,7 +34,15 @@ struct Shared {
 
 impl Keeper {
     /// Opens all of them and shows them on `site`. Broken ones are logged, shown as such, and tried again.
-    pub async fn start(repositories: Vec<RepositoryConfig>, site: Arc<Site>) -> anyhow::Result<Self> {
+    ///
+    /// Fails when there is nothing to serve and nothing to hope for: all are held by other daemons.
+    /// With `strict`, as long as none can be opened.
+    pub async fn start(
+        repositories: Vec<RepositoryConfig>,
+        site: Arc<Site>,
+        strict: bool,
+    ) -> anyhow::Result<Self> {
+        let wanted = repositories.len();
         let watch = Watch::start().context("cannot watch for changes")?;
         let closed = |config: RepositoryConfig| {
             let mount = Mount { config: Arc::new(config), door: Err("not opened yet".into()) };
@@ -42,7 +50,12 @@ impl Keeper {
         };
         let mounts = Mutex::new(repositories.into_iter().map(closed).collect());
         let shared = Arc::new(Shared { watch, site, mounts, retry_now: Notify::new() });
-        shared.clone().open_closed().await;
+        let mut failures = shared.clone().open_closed().await;
+        let hopeless = failures.len() == wanted && (strict || failures.iter().all(|f| is_held(&f.cause)));
+        if hopeless && let Some(first) = failures.pop() {
+            return Err(first.cause);
+        }
+        failures.iter().for_each(Failed::log);
         let retries = tokio::spawn(shared.clone().keep_trying());
         Ok(Self { shared, retries })
     }
@@ -104,15 +117,15 @@ impl Shared {
                 () = tokio::time::sleep(RETRY) => {}
                 () = self.retry_now.notified() => {}
             }
-            self.clone().open_closed().await;
+            self.clone().open_closed().await.iter().for_each(Failed::log);
         }
     }
 
     /// Tries every repository that is not open, a few at a time, then shows what came of it.
-    async fn open_closed(self: Arc<Self>) {
+    async fn open_closed(self: Arc<Self>) -> Vec<Failed> {
         let closed: Vec<_> = self.mounts().values().filter(|m| m.door.is_err()).cloned().collect();
         if closed.is_empty() {
-            return;
+            return Vec::new();
         }
         let few = Arc::new(Semaphore::new(8));
         let mut opening = JoinSet::new();
@@ -124,33 +137,55 @@ impl Shared {
                 let config = mount.config.clone();
                 let opened = tokio::task::spawn_blocking(move || Handle::open((*config).clone())).await;
                 let opened = opened.unwrap_or_else(|_| Err(anyhow::anyhow!("opening it ended by a bug")));
-                this.came_of(mount, opened);
+                this.came_of(mount, opened)
             });
         }
-        opening.join_all().await;
+        let failures = opening.join_all().await.into_iter().flatten().collect();
         let mounts = self.mounts().values().cloned().collect();
         self.site.replace(mounts);
+        failures
     }
 
-    fn came_of(&self, mount: Mount, opened: anyhow::Result<Handle>) {
+    fn came_of(&self, mount: Mount, opened: anyhow::Result<Handle>) -> Option<Failed> {
         let name = &mount.config.name;
-        let door = match opened {
+        let (door, failure) = match opened {
             Ok(handle) => {
                 let heard = handle.clone();
                 let rules = WatchRules::from(&*mount.config);
                 self.watch.add(&mount.config.path, rules, Arc::new(move |seen| heard.seen(seen)));
                 info!(repo.name = %name, "opened {name}: {} at {}", mount.config.path.display(), mount.config.url);
-                Ok(handle)
+                (Ok(handle), None)
             }
             Err(cause) => {
                 let why: Arc<str> = logging::chain(cause.as_ref()).into();
                 // The same trouble every half minute is said once.
-                if mount.door.as_ref().err() != Some(&why) {
-                    error!(repo.name = %name, "cannot serve {name}: {why}; trying again every {} s", RETRY.as_secs());
-                }
-                Err(why)
+                let news = mount.door.as_ref().err() != Some(&why);
+                (Err(why), Some(Failed { name: name.clone(), cause, news }))
             }
         };
         self.mounts().insert(name.clone(), Mount { door, ..mount.clone() });
+        failure
     }
+}
+
+/// A repository that could not be opened.
+struct Failed {
+    name: String,
+    cause: anyhow::Error,
+    /// Whether it is another trouble than last time.
+    news: bool,
+}
+
+impl Failed {
+    fn log(&self) {
+        if self.news {
+            let (name, why) = (&self.name, logging::chain(self.cause.as_ref()));
+            error!(repo.name = %name, "cannot serve {name}: {why}; trying again every {} s", RETRY.as_secs());
+        }
+    }
+}
+
+/// Whether another process serves this repository.
+pub fn is_held(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(RepositoryError::Locked { .. }))
 }
