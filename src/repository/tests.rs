@@ -246,3 +246,43 @@ fn compaction_changes_no_byte() {
     repository.refresh(Batch { dirty: settled(dirty), ..Batch::default() }, &()).unwrap();
     assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Zstd));
 }
+
+#[test]
+fn a_superseded_file_is_made_again_from_its_recipe_also_after_a_compaction() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..200 {
+        act(tree.path(), &Step::Put(n, n, n));
+    }
+    for metadata in [MetadataProfile::Zstd, MetadataProfile::Gzip] {
+        let mut config = config(tree.path(), state.path(), metadata);
+        config.grace_space = crate::config::Space::Bytes(0);
+        let mut repository = Repository::open(config.clone(), Arc::new(SystemTime::now)).unwrap();
+        repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
+        let before = published_files(tree.path());
+        let dirty =
+            [act(tree.path(), &Step::Put(300, 300, 300)), act(tree.path(), &Step::Remove(70))].concat();
+        refresh(&mut repository, settled(dirty));
+        for compacted in [false, true] {
+            if compacted {
+                repository.catalog().unwrap().compact().unwrap();
+            }
+            for (name, bytes) in &before {
+                assert!(!tree.path().join("repodata").join(name).exists(), "there is no room for whole ones");
+                let reader = crate::catalog::Reader::open(state.path(), config.checksum).unwrap();
+                let (recipe, pieces, _) = reader.recipe(name).unwrap().unwrap();
+                let mut again = Vec::new();
+                recipe.write(&pieces, &mut again).unwrap();
+                assert!(&again == bytes, "{name}");
+            }
+        }
+        act(tree.path(), &Step::Remove(300));
+        act(tree.path(), &Step::Put(70, 70, 70));
+    }
+}
+
+/// The metadata files that repomd.xml names: name → bytes.
+fn published_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let repomd = Repomd::read(&fs::read(root.join("repodata/repomd.xml")).unwrap()[..]).unwrap();
+    let name = |href: &str| href.strip_prefix("repodata/").unwrap().to_owned();
+    repomd.records.iter().map(|r| (name(&r.href), fs::read(root.join(&r.href)).unwrap())).collect()
+}
