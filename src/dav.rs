@@ -2,6 +2,7 @@
 //! methods of WebDAV are answered 405 by the routing table until they are served here.
 
 pub(crate) mod delete;
+mod digest;
 mod prefer;
 pub(crate) mod put;
 

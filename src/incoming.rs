@@ -2,7 +2,7 @@
 //!
 //! Until [`Checked::commit`] nothing of an upload has a name (`O_TMPFILE`), so dropping it, or
 //! killing the daemon, leaves nothing. File systems without `O_TMPFILE` get a file in
-//! `.createrepod/incoming/`, which [`sweep`] empties at start.
+//! `.createrepod/incoming/`, which is emptied when the repository is opened.
 
 pub mod beneath;
 pub mod kept;
@@ -18,13 +18,11 @@ use rustix::fs::Mode;
 
 use crate::config::RepositoryConfig;
 use crate::package::intake::{BadPackage, Intake, Taken};
-use crate::package::{Hasher, Location, Nevra, PkgId};
+use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::repodata::{Entry, Fragments, RenderOptions};
 use crate::tree::{FileStamp, Scanned};
 use beneath::{Root, stamp};
 use temporary::Temporary;
-
-pub use temporary::sweep;
 
 /// Why an upload did not get into the tree.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +30,9 @@ pub enum IncomingError {
     /// The bytes are no package we take.
     #[error(transparent)]
     Bad(#[from] BadPackage),
+    /// The sender stated another checksum than the bytes have.
+    #[error("the upload's {} is {found}, but {stated} was stated", stated.kind)]
+    Digest { stated: Checksum, found: Checksum },
     /// A directory has this name.
     #[error("{0} is a directory")]
     IsDirectory(Location),
@@ -58,6 +59,8 @@ pub enum CommitMode {
 pub struct Staged {
     place: Place,
     reader: Option<Box<Intake>>,
+    /// What the sender says of the bytes, and our own sum of them.
+    stated: Vec<(Checksum, Hasher)>,
     written: u64,
 }
 
@@ -93,9 +96,13 @@ struct Place {
 }
 
 impl Staged {
-    /// Prepares to take a file for `location`. Makes no directory yet: missing parents are made by
+    /// Prepares to take a file for `location` whose checksums are as `stated`. Makes no directory yet: missing parents are made by
     /// the commit, so that an upload that fails leaves none.
-    pub fn begin(config: &RepositoryConfig, location: &Location) -> Result<Self, IncomingError> {
+    pub fn begin(
+        config: &RepositoryConfig,
+        location: &Location,
+        stated: Vec<Checksum>,
+    ) -> Result<Self, IncomingError> {
         let failed = |attempt| {
             let path = location.under(&config.path);
             move |source: io::Error| match source.kind() {
@@ -120,7 +127,9 @@ impl Staged {
             file,
             temporary,
         };
-        Ok(Self { place, reader, written: 0 })
+        let stated =
+            stated.into_iter().map(|sum| (Hasher::new(sum.kind), sum)).map(|(h, sum)| (sum, h)).collect();
+        Ok(Self { place, reader, stated, written: 0 })
     }
 
     /// Takes the next block: into the file, the checksum and the header's reader, in one pass.
@@ -129,6 +138,7 @@ impl Staged {
         if let Some(reader) = &mut self.reader {
             reader.feed(block)?;
         }
+        self.stated.iter_mut().for_each(|(_, hasher)| hasher.update(block));
         (&self.place.file).write_all(block).map_err(|source| self.place.io("write", source))?;
         self.written += block.len() as u64;
         Ok(())
@@ -136,7 +146,14 @@ impl Staged {
 
     /// Ends the upload: checks it, renders its metadata, and makes its bytes survive a power cut.
     pub fn finish(self) -> Result<Checked, IncomingError> {
-        let Self { place, reader, written } = self;
+        let Self { place, reader, stated, written } = self;
+        // Before the package's own checks: bytes lost on the way are to be called that.
+        for (stated, hasher) in stated {
+            let found = hasher.finish();
+            if found != stated {
+                return Err(IncomingError::Digest { stated, found });
+            }
+        }
         let now = SystemTime::now();
         let package = match reader {
             Some(reader) => Some(place.read_package(reader.finish()?, written, now)?),

@@ -164,3 +164,6 @@ async fn serve_connection(socket: TcpStream, peer: SocketAddr, server: Arc<Serve
         debug!(%peer, %error, "a connection from {peer} ended early: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests;

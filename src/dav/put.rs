@@ -8,7 +8,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG};
 use hyper::http::request::Parts;
 use tokio::task::JoinHandle;
 
-use super::{State, condition, prefer, published, tell};
+use super::{State, condition, digest, prefer, published, tell};
 use crate::package::Location;
 use crate::repository::Handle;
 use crate::repository::receive::{Offer, Outcome, ReceiveError, Received, Receiving};
@@ -33,7 +33,8 @@ pub(crate) async fn put(
     may_write(handle.config().write, ends.peer.ip(), &parts.headers)?;
     whole_and_plain(parts)?;
     body.check_announced()?;
-    let offer = Offer { location: location.clone(), condition: condition(&parts.headers) };
+    let stated = digest::stated(&parts.headers)?;
+    let offer = Offer { location: location.clone(), condition: condition(&parts.headers), stated };
     let received = receive(handle, offer, body).await?;
     let wait = prefer::wait(&parts.headers, server.limits.wait);
     Ok(answer(handle, &location, received, wait).await)

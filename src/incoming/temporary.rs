@@ -11,7 +11,6 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::CommitMode;
-use crate::config::RepositoryConfig;
 
 /// Where the staged bytes are; removes what has a name when dropped.
 pub(super) struct Temporary {
@@ -113,7 +112,7 @@ fn link_unnamed<Fd: std::os::fd::AsFd, P: rustix::path::Arg>(
     Ok(rustix::fs::linkat(CWD, unnamed, directory, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// A name no other upload of this process has; leftovers of another one are swept at start.
+/// A name no other upload has; what a killed daemon leaves is removed when the repository is opened.
 pub(super) fn unique() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let now = std::time::SystemTime::now()
@@ -122,18 +121,53 @@ pub(super) fn unique() -> String {
     format!("{now:020}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes what a killed daemon left in `.createrepod/incoming/`; returns how many files that was.
-/// To be called at start, before uploads are taken, by who holds the repository's lock.
-pub fn sweep(config: &RepositoryConfig) -> io::Result<usize> {
-    let entries = match std::fs::read_dir(config.private_dir().join("incoming")) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let mut removed = 0;
-    for entry in entries {
-        std::fs::remove_file(entry?.path())?;
-        removed += 1;
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Both ways of staging must behave alike; only one is what this file system would choose.
+    fn staged(root: &Path, named: bool) -> (File, Temporary) {
+        let mut temporary = Temporary { incoming: root.join(".createrepod/incoming"), name: None };
+        let directory = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let mut file = match named {
+            true => temporary.create_named().unwrap(),
+            false => Temporary::create(&root.join(".createrepod"), &directory).unwrap().0,
+        };
+        file.write_all(b"new").unwrap();
+        (file, temporary)
     }
-    Ok(removed)
+
+    #[test]
+    fn a_staged_file_gets_its_name_in_one_step() {
+        for named in [true, false] {
+            let root = tempfile::tempdir().unwrap();
+            let directory = File::open(root.path()).unwrap();
+            let target = root.path().join("a.rpm");
+            let (file, temporary) = staged(root.path(), named);
+            assert!(!target.exists());
+            temporary.link(&file, &directory, "a.rpm", CommitMode::New).unwrap();
+            assert_eq!(std::fs::read(&target).unwrap(), b"new");
+
+            std::fs::write(&target, "old").unwrap();
+            let (file, temporary) = staged(root.path(), named);
+            let taken = temporary.link(&file, &directory, "a.rpm", CommitMode::New).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(&target).unwrap(), b"old");
+            temporary.link(&file, &directory, "a.rpm", CommitMode::Replace).unwrap();
+            assert_eq!(std::fs::read(&target).unwrap(), b"new");
+            let left = std::fs::read_dir(root.path().join(".createrepod/incoming")).unwrap().count();
+            assert_eq!(left, 0, "named: {named}");
+
+            std::fs::create_dir(root.path().join("folder")).unwrap();
+            let (file, temporary) = staged(root.path(), named);
+            for mode in [CommitMode::New, CommitMode::Replace] {
+                assert!(temporary.link(&file, &directory, "folder", mode).is_err());
+            }
+            drop(temporary);
+            let left = std::fs::read_dir(root.path().join(".createrepod/incoming")).unwrap().count();
+            assert_eq!(left, 0, "named: {named}");
+        }
+    }
 }

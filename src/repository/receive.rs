@@ -15,7 +15,7 @@ use crate::config::{Accept, Overwrite};
 pub use crate::incoming::IncomingError;
 use crate::incoming::kept::{Kept, Removed};
 use crate::incoming::{self, Checked, CommitMode, Staged, beneath};
-use crate::package::{Hasher, Location, Nevra, PkgId};
+use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::tree::{Dirty, FileStamp};
 
 /// What somebody wants to put into the repository.
@@ -23,6 +23,8 @@ pub struct Offer {
     pub location: Location,
     /// The condition the request made on what has the name now (`If-Match`, `If-None-Match`).
     pub condition: Condition,
+    /// Checksums the sender stated; the bytes must have them.
+    pub stated: Vec<Checksum>,
 }
 
 /// Says whether the request may go on, given what has the name now.
@@ -91,10 +93,11 @@ impl Handle {
         if location.is_reserved() {
             return Err(ReceiveError::Reserved(location.clone()));
         }
+        // First, because to an existing folder the answer is another than to a strange name.
+        let here = self.look(location)?;
         if self.config().accept == Accept::Packages && !location.names_a_package() {
             return Err(ReceiveError::NotAPackageName(location.clone()));
         }
-        let here = self.look(location)?;
         let stamp = here.as_ref().map(|here| here.stamp);
         if !(offer.condition)(stamp.as_ref()) {
             return Err(ReceiveError::Condition(location.clone()));
@@ -102,7 +105,7 @@ impl Handle {
         if here.is_some() && location.names_a_package() && self.config().overwrite == Overwrite::Deny {
             return Err(ReceiveError::NameTaken { location: location.clone(), identical: false });
         }
-        let staged = Staged::begin(self.config(), location)?;
+        let staged = Staged::begin(self.config(), location, offer.stated.clone())?;
         Ok(Receiving { handle: self.clone(), offer, staged })
     }
 
@@ -147,7 +150,7 @@ impl Handle {
             Ok((_, count)) => warn!(repo.name = %repo, count,
                 "gave up {count} removed packages of {repo} before their grace period ended: grace_space is used up"),
             Err(error) => {
-                warn!(repo.name = %repo, %error, "cannot clear removed packages of {repo}: {error}")
+                warn!(repo.name = %repo, %error, "cannot clear removed packages of {repo}: {error}");
             }
         }
     }
@@ -224,6 +227,9 @@ impl Receiving {
             };
             match checked.commit(mode) {
                 Ok(committed) => {
+                    let (repo, name) = (&handle.config().name, offer.location.as_str());
+                    info!(repo.name = %repo, location = ?name, replaced = mode == CommitMode::Replace,
+                          "received {name:?} for {repo}");
                     let ticket = committed.package.map(|scanned| handle.arrived(scanned));
                     return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket });
                 }

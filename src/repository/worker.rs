@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::inbox::{Batch, Next};
 use super::refresh::{Remains, as_dirty};
-use super::{Repository, RepositoryError, Shared, lock};
+use super::{Handle, Repository, RepositoryError, Shared, lock};
 use crate::tree::{Dirty, Found};
 
 /// How long a worker waits for more before it ends and the catalog is closed.
@@ -98,6 +98,7 @@ fn work(shared: &Arc<Shared>) {
                     take_up(shared, &mut lock(&shared.repository), batch, &mut later);
                     prepared = false;
                 } else if !prepared {
+                    Handle { shared: Arc::clone(shared) }.expire_kept();
                     let _turn = Turn::take();
                     let mut repository = lock(&shared.repository);
                     repository.tidy();

@@ -98,6 +98,7 @@ fn receive_status(error: &ReceiveError) -> StatusCode {
                 BadPackage::Malformed(_) => StatusCode::BAD_REQUEST,
                 BadPackage::Truncated(_) | BadPackage::Damaged(_) => StatusCode::UNPROCESSABLE_ENTITY,
             },
+            IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
             IncomingError::NoDirectory(_) | IncomingError::Exists(_) => StatusCode::CONFLICT,
             IncomingError::Io { source, .. } => io_status(source),
@@ -137,6 +138,9 @@ fn receive_words(error: &ReceiveError) -> String {
                     "nothing was stored; compare it with where it came from, and send it again"
                 }
             },
+            IncomingError::Digest { .. } => {
+                "nothing was stored; it was damaged on the way, or the checksum is another file's: send it again"
+            }
             IncomingError::IsDirectory(_) => "add a slash and a file name to the URL",
             IncomingError::NoDirectory(_) => "choose another path",
             IncomingError::Exists(_) => "try again",

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, SERVER, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode, Version};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::answer::{Answer, PLAIN, blocking, empty, failed, one_line, set, text};
 use super::connection::Lingers;
@@ -49,17 +49,21 @@ pub(super) async fn respond(
     answer
 }
 
-/// Failures are logged here and nowhere else.
+/// Refusals and failures are logged here and nowhere else.
 fn report(parts: &Parts, ends: Ends, error: &ServeError) {
-    let path = parts.uri.path();
-    let path = one_line(path);
-    match error.cause() {
-        Some(cause) => error!(peer = %ends.peer, method = %parts.method, path = %path,
-            "cannot answer {} {path}: {}", parts.method, one_line(&cause)),
-        None => {
-            debug!(peer = %ends.peer, method = %parts.method, path = %path, status = error.status().as_u16(),
-            "refused {} {path}: {}", parts.method, one_line(&error.words()))
+    let (peer, method, path) = (ends.peer, &parts.method, one_line(parts.uri.path()));
+    let (status, why) = (error.status().as_u16(), error.words());
+    let why = one_line(&why);
+    match (error.cause(), error) {
+        (Some(cause), _) => {
+            let cause = one_line(&cause);
+            error!(%peer, %method, %path, status, "cannot answer {method} {path}: {cause}");
         }
+        // A package that was not taken is news to more than who sent it.
+        (None, ServeError::Receive(_)) => {
+            info!(%peer, %method, %path, status, "refused {method} {path} from {peer}: {why}");
+        }
+        (None, _) => debug!(%peer, %method, %path, status, "refused {method} {path} from {peer}: {why}"),
     }
 }
 

@@ -92,8 +92,9 @@ fn write<'m>(
     location: Location,
     slash: bool,
 ) -> Result<Route<'m>, ServeError> {
-    let ours =
-        is_hidden(&location) || is_ours(&location) || location.is_repodata() || is_dot_repo(mount, &location);
+    // Metadata deeper in the tree is nobody's upload either.
+    let is_metadata = location.as_str().split('/').any(|part| part == "repodata");
+    let ours = is_hidden(&location) || is_ours(&location) || is_metadata || is_dot_repo(mount, &location);
     match *method {
         _ if slash => folder(method),
         Method::OPTIONS if ours => Ok(Route::Options(READ)),
@@ -364,7 +365,7 @@ mod tests {
             assert!(ask(&site(), &Method::DELETE, path).starts_with("403"), "{path}");
         }
         assert!(get("/rpm/.hidden/").starts_with("404"));
-        for path in ["/rpm/repodata/x.rpm", "/rpm/repodata", "/rpm/rpm.repo"] {
+        for path in ["/rpm/repodata/x.rpm", "/rpm/repodata", "/rpm/a/repodata/x.rpm", "/rpm/rpm.repo"] {
             assert!(put(path).starts_with("403"), "{path}: {}", put(path));
         }
         assert_eq!(put("/rpm/repodata-1.rpm"), "put rpm:repodata-1.rpm");
@@ -401,7 +402,7 @@ mod tests {
             {
                 match route(&method, path, &site()) {
                     Err(ServeError::MethodNotAllowed { allow: said, .. }) => {
-                        assert_eq!(said, allow, "{path}")
+                        assert_eq!(said, allow, "{path}");
                     }
                     _ => panic!("{method} {path}"),
                 }
