@@ -10,6 +10,8 @@ pub mod location;
 pub mod nevra;
 mod read;
 mod tags;
+#[cfg(test)]
+pub mod testing;
 mod text;
 
 use std::borrow::Cow;

@@ -294,3 +294,6 @@ pub enum BadPackage {
     #[error("damaged: {0}")]
     Damaged(String),
 }
+
+#[cfg(test)]
+mod tests;
