@@ -184,6 +184,15 @@ impl Repository {
     }
 }
 
+impl Shared {
+    /// Closes the catalog until there is something to do.
+    fn close_catalog(&self, repository: &mut Repository) {
+        // The writer goes last: only it can empty the write-ahead log.
+        *lock(&self.reader) = None;
+        repository.rest();
+    }
+}
+
 impl Handle {
     /// Locks the tree, opens its catalog, and confirms what is published. Blocking. The first look
     /// at the tree is the caller's to ask for, by [`Handle::submit`].
@@ -303,8 +312,7 @@ impl Handle {
     pub fn close(&self) {
         self.shared.inbox.close(STOP);
         let mut repository = lock(&self.shared.repository);
-        repository.rest();
-        *lock(&self.shared.reader) = None;
+        self.shared.close_catalog(&mut repository);
     }
 }
 

@@ -71,6 +71,7 @@ impl Repository {
     pub fn tidy(&mut self) {
         let name = self.config.name.clone();
         let outcome = self.catalog().and_then(|catalog| {
+            catalog.checkpoint()?;
             let (dead, all) = (catalog.dead_bytes()?, catalog.pieces().len());
             if dead < WORTH_COMPACTING || dead * 2 < all {
                 return Ok(false);

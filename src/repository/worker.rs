@@ -112,8 +112,7 @@ fn work(shared: &Arc<Shared>) {
                 } else if idle_since.elapsed() >= LINGER && later.looks.is_empty() {
                     let mut repository = lock(&shared.repository);
                     if shared.inbox.try_end() {
-                        repository.rest();
-                        *lock(&shared.reader) = None;
+                        shared.close_catalog(&mut repository);
                         return;
                     }
                 }
