@@ -174,3 +174,64 @@ fn only_file(directory: &Path) -> io::Result<Option<(Location, u64)>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, RepositoryConfig) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = RepositoryConfig::new("r", dir.path());
+        (dir, config)
+    }
+
+    fn location(text: &str) -> Location {
+        Location::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_was_kept_is_found_again_after_a_restart() {
+        let (dir, config) = repository();
+        std::fs::create_dir_all(dir.path().join("deep/er")).unwrap();
+        let deep = location("deep/er/a b.rpm");
+        for content in ["older", "newer"] {
+            std::fs::write(deep.under(dir.path()), content).unwrap();
+            let mut kept = Kept::open(&config).unwrap();
+            assert_eq!(kept.remove(&config, &deep).unwrap(), Removed::Kept);
+            assert!(!deep.under(dir.path()).exists());
+        }
+        // A kill between mkdir and rename.
+        std::fs::create_dir_all(dir.path().join(".createrepod/kept/00000000000000000001-1-1/deep")).unwrap();
+        let kept = Kept::open(&config).unwrap();
+        assert_eq!(kept.entries.len(), 2);
+        assert!(!dir.path().join(".createrepod/kept/00000000000000000001-1-1").exists());
+        let found = kept.find(&deep, config.grace, SystemTime::now()).unwrap();
+        assert_eq!(std::fs::read(found).unwrap(), b"newer");
+        assert!(kept.find(&location("deep/er"), config.grace, SystemTime::now()).is_none());
+    }
+
+    #[test]
+    fn the_grace_period_ends_by_the_clock_that_is_given() {
+        let (dir, config) = repository();
+        std::fs::write(dir.path().join("a.rpm"), "a").unwrap();
+        let mut kept = Kept::open(&config).unwrap();
+        kept.remove(&config, &location("a.rpm")).unwrap();
+        let now = SystemTime::now();
+        let found = |kept: &Kept, at| kept.find(&location("a.rpm"), config.grace, at).is_some();
+        assert!(found(&kept, now) && found(&kept, now - Duration::from_secs(86_400)));
+        assert!(!found(&kept, now + config.grace));
+        assert_eq!(kept.expire(&config, now).unwrap(), (0, 0));
+        assert_eq!(kept.expire(&config, now + config.grace).unwrap(), (1, 0));
+        assert_eq!(std::fs::read_dir(dir.path().join(".createrepod/kept")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_is_removed_and_what_it_leads_to_stays() {
+        let (dir, config) = repository();
+        std::fs::write(dir.path().join("a.rpm"), "a").unwrap();
+        std::os::unix::fs::symlink("a.rpm", dir.path().join("link.rpm")).unwrap();
+        let mut kept = Kept::open(&config).unwrap();
+        assert_eq!(kept.remove(&config, &location("link.rpm")).unwrap(), Removed::Gone);
+        assert!(dir.path().join("a.rpm").exists() && !dir.path().join("link.rpm").is_symlink());
+    }
+}

@@ -3,9 +3,9 @@
 //! What decides between two uploads of one name or one NEVRA is who holds both [`Reservations`]
 //! when the bytes are complete, not who began first: a stalled upload stands in nobody's way.
 
-use std::collections::HashSet;
+mod reservations;
+
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tracing::{info, warn};
@@ -13,10 +13,11 @@ use tracing::{info, warn};
 use super::{Handle, Known, Ticket};
 use crate::config::{Accept, Overwrite};
 pub use crate::incoming::IncomingError;
-use crate::incoming::kept::{Kept, Removed};
+use crate::incoming::kept::Removed;
 use crate::incoming::{self, Checked, CommitMode, Staged, beneath};
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::tree::{Dirty, FileStamp};
+pub use reservations::Reservations;
 
 /// What somebody wants to put into the repository.
 pub struct Offer {
@@ -126,12 +127,12 @@ impl Handle {
             return Err(ReceiveError::Condition(location.clone()));
         }
         let failed = |source| ReceiveError::Io { attempt: "remove", location: location.clone(), source };
-        let removed = match reservations.kept(self).map_err(failed)?.as_mut() {
+        let removed = match reservations.kept(self.config()).map_err(failed)?.as_mut() {
             Some(kept) => kept.remove(self.config(), location).map_err(failed)?,
             None => Removed::Gone,
         };
         let repo = &self.config().name;
-        info!(repo.name = %repo, location = ?location.as_str(), kept = removed == Removed::Kept,
+        info!(repo.name = %repo, location = %location, kept = removed == Removed::Kept,
               "removed {:?} from {repo}", location.as_str());
         self.expire_kept();
         Ok(self.submit(Dirty::settled(location.clone())))
@@ -141,7 +142,7 @@ impl Handle {
     /// there is nothing to do. To be called now and then.
     pub fn expire_kept(&self) {
         let repo = &self.config().name;
-        let expired = self.shared.receiving.kept(self).and_then(|mut kept| match kept.as_mut() {
+        let expired = self.shared.receiving.kept(self.config()).and_then(|mut kept| match kept.as_mut() {
             Some(kept) => kept.expire(self.config(), SystemTime::now()),
             None => Ok((0, 0)),
         });
@@ -188,7 +189,7 @@ impl Handle {
 
     /// A file kept for `location` after its removal, if its grace period still runs.
     pub(super) fn kept_file(&self, location: &Location) -> io::Result<Option<std::path::PathBuf>> {
-        let kept = self.shared.receiving.kept(self)?;
+        let kept = self.shared.receiving.kept(self.config())?;
         Ok(kept.as_ref().and_then(|kept| kept.find(location, self.config().grace, SystemTime::now())))
     }
 }
@@ -228,7 +229,7 @@ impl Receiving {
             match checked.commit(mode) {
                 Ok(committed) => {
                     let (repo, name) = (&handle.config().name, offer.location.as_str());
-                    info!(repo.name = %repo, location = ?name, replaced = mode == CommitMode::Replace,
+                    info!(repo.name = %repo, location = %name, replaced = mode == CommitMode::Replace,
                           "received {name:?} for {repo}");
                     let ticket = committed.package.map(|scanned| handle.arrived(scanned));
                     return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket });
@@ -302,55 +303,74 @@ fn decide(
     }
 }
 
-/// Names and NEVRAs that uploads are taking this moment, and what removals have kept.
-#[derive(Default)]
-pub struct Reservations {
-    taken: Mutex<HashSet<Key>>,
-    released: Condvar,
-    /// `None` until first asked for.
-    kept: Mutex<Option<Kept>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{Checksum, ChecksumType, Evr};
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Location(Location),
-    Nevra(Nevra),
-}
+    const STAMP: FileStamp = FileStamp { inode: 1, size: 2, mtime_ns: 3, ctime_ns: 4 };
 
-/// One's turn with a name and a NEVRA; over when dropped.
-struct Held<'r> {
-    reservations: &'r Reservations,
-    keys: Vec<Key>,
-}
-
-impl Reservations {
-    /// Waits for its turn. Both at once, so two can never wait for each other.
-    fn hold(&self, location: &Location, nevra: Option<&Nevra>) -> Held<'_> {
-        let mut keys = vec![Key::Location(location.clone())];
-        keys.extend(nevra.cloned().map(Key::Nevra));
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while keys.iter().any(|key| taken.contains(key)) {
-            taken = self.released.wait(taken).unwrap_or_else(PoisonError::into_inner);
-        }
-        taken.extend(keys.iter().cloned());
-        Held { reservations: self, keys }
+    fn sum(text: &str) -> PkgId {
+        Checksum::of(ChecksumType::Sha256, text.as_bytes())
     }
 
-    fn kept(&self, handle: &Handle) -> io::Result<MutexGuard<'_, Option<Kept>>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.is_none() {
-            *kept = Some(Kept::open(handle.config())?);
+    /// What becomes of bytes "new" at `a.rpm`, in short.
+    fn outcome(overwrite: Overwrite, here: Option<&str>, elsewhere: &[(&str, &str)]) -> &'static str {
+        let location = Location::parse("a.rpm").unwrap();
+        let evr = Evr { epoch: 0, version: "1".into(), release: "1".into() };
+        let nevra = Nevra { name: "a".into(), evr, arch: "noarch".into() };
+        let here = here.map(sum);
+        let elsewhere: Vec<Known> = elsewhere
+            .iter()
+            .map(|(at, bytes)| Known {
+                location: Location::parse(at).unwrap(),
+                stamp: STAMP,
+                pkgid: sum(bytes),
+            })
+            .collect();
+        match decide(
+            overwrite,
+            &location,
+            (&nevra, &sum("new")),
+            here.as_ref().map(|h| (h, STAMP)),
+            &elsewhere,
+        ) {
+            Ok(Decision::New) => "new",
+            Ok(Decision::Replace) => "replace",
+            Ok(Decision::Same(stamp)) if stamp == STAMP => "same",
+            Err(ReceiveError::NameTaken { identical: true, .. }) => "name taken, identical",
+            Err(ReceiveError::NameTaken { identical: false, .. }) => "name taken",
+            Err(ReceiveError::NevraTaken { location, .. }) if location.as_str() == "b.rpm" => "nevra taken",
+            other => panic!("{other:?}"),
         }
-        Ok(kept)
     }
-}
 
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let mut taken = self.reservations.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in &self.keys {
-            taken.remove(key);
+    #[test]
+    fn the_overwrite_rule_decides_about_names() {
+        use Overwrite::{Allow, Deny, Same};
+        for (rule, absent, identical, other) in [
+            (Deny, "new", "name taken, identical", "name taken"),
+            (Same, "new", "same", "name taken"),
+            (Allow, "new", "same", "replace"),
+        ] {
+            assert_eq!(outcome(rule, None, &[]), absent, "{rule:?}");
+            assert_eq!(outcome(rule, Some("new"), &[]), identical, "{rule:?}");
+            assert_eq!(outcome(rule, Some("old"), &[]), other, "{rule:?}");
         }
-        self.reservations.released.notify_all();
+    }
+
+    #[test]
+    fn one_nevra_has_one_content_over_http() {
+        for rule in [Overwrite::Deny, Overwrite::Same, Overwrite::Allow] {
+            assert_eq!(
+                outcome(rule, None, &[("b.rpm", "new")]),
+                "new",
+                "{rule:?}: the same bytes twice are fine"
+            );
+            assert_eq!(outcome(rule, None, &[("c.rpm", "new"), ("b.rpm", "old")]), "nevra taken", "{rule:?}");
+        }
+        assert_eq!(outcome(Overwrite::Allow, Some("old"), &[("b.rpm", "old")]), "nevra taken");
+        // What is there already stays as it is, whatever else is wrong.
+        assert_eq!(outcome(Overwrite::Allow, Some("new"), &[("b.rpm", "old")]), "same");
     }
 }

@@ -181,3 +181,41 @@ fn io_words(what: String, source: &io::Error) -> String {
     };
     format!("{what}: {advice}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Location;
+
+    #[test]
+    fn trouble_with_the_disk_says_what_to_do() {
+        for (errno, status, words) in [
+            (Errno::NOSPC, 507, "disk is full"),
+            (Errno::DQUOT, 507, "quota"),
+            (Errno::ROFS, 500, "read-only"),
+            (Errno::ACCESS, 500, "chgrp or setfacl"),
+            (Errno::NAMETOOLONG, 400, "shorter"),
+            (Errno::FBIG, 413, "this large"),
+            (Errno::MFILE, 503, "too many files"),
+            (Errno::IO, 500, "log says why"),
+        ] {
+            let path = "/srv/rpm/a.rpm".into();
+            let incoming = IncomingError::Io { attempt: "write", path, source: errno.into() };
+            let location = Location::parse("a.rpm").unwrap();
+            let removing = ReceiveError::Io { attempt: "remove", location, source: errno.into() };
+            for error in [ServeError::from(ReceiveError::from(incoming)), removing.into()] {
+                assert_eq!(error.status().as_u16(), status, "{errno:?}");
+                assert!(error.words().contains(words), "{errno:?}: {}", error.words());
+                // Only what is the server's fault is its log's business.
+                assert_eq!(error.cause().is_some(), status >= 500, "{errno:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = ServeError::internal("list", anyhow::anyhow!("inner").context("outer"));
+        assert_eq!(error.cause().unwrap(), "outer: inner");
+        assert!(!error.words().contains("inner"));
+    }
+}

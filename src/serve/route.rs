@@ -412,4 +412,32 @@ mod tests {
         assert_eq!(ask(&site(), &Method::OPTIONS, "/rpm/x.rpm"), format!("options {WRITE}"));
         assert_eq!(ask(&site(), &Method::OPTIONS, "/rpm/"), format!("options {READ}"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_location_is_found_by_its_encoded_url(parts in proptest::collection::vec("[^/\0]{1,40}", 1..5)) {
+            let text = parts.join("/");
+            let Ok(location) = Location::parse(&text) else { return Ok(()) };
+            let path = format!("/rpm/{}", encode_path(&text));
+            let hidden = is_hidden(&location) || is_ours(&location);
+            match route(&Method::GET, &path, &site()) {
+                Ok(Route::File(mount, found)) => {
+                    proptest::prop_assert_eq!((&mount.config.name[..], found), ("rpm", location));
+                }
+                Ok(_) => proptest::prop_assert!(text == "rpm.repo" || text == "repodata/repomd.xml"),
+                Err(_) => proptest::prop_assert!(hidden),
+            }
+        }
+
+        #[test]
+        fn no_path_makes_the_router_panic_or_leave(path in "/[ -~\u{0}-\u{1f}é]{0,60}") {
+            for method in [Method::GET, Method::PUT, Method::DELETE] {
+                if let Ok(Route::File(_, location) | Route::Put(_, location) | Route::Delete(_, location)) =
+                    route(&method, &path, &site())
+                {
+                    proptest::prop_assert!(!location.as_str().split('/').any(|part| part.starts_with('.')));
+                }
+            }
+        }
+    }
 }
