@@ -159,7 +159,6 @@ impl Catalog {
             remake,
         };
         catalog.distrust_lost_writes(settings)?;
-        meta::set(&catalog.db, meta::OPEN_SINCE_BOOT, boot_id())?;
         catalog.remove_other_piece_files();
         Ok(catalog)
     }
@@ -331,8 +330,11 @@ impl Catalog {
 
     /// Closes in order: everything synced, so that the next start need not distrust it.
     pub fn close(self) -> Result<(), CatalogError> {
-        self.pieces.sync().map_err(CatalogError::Pieces)?;
-        meta::set(&self.db, meta::OPEN_SINCE_BOOT, "")?;
+        // Set by the first change; a catalog that was only read costs no write.
+        if meta::get::<String>(&self.db, meta::OPEN_SINCE_BOOT)?.is_some_and(|boot| !boot.is_empty()) {
+            self.pieces.sync().map_err(CatalogError::Pieces)?;
+            meta::set(&self.db, meta::OPEN_SINCE_BOOT, "")?;
+        }
         self.db.close().map_err(|(_, error)| CatalogError::Sqlite(error))
     }
 

@@ -202,7 +202,9 @@ impl Handle {
 
     /// The same with another clock than the machine's.
     pub fn open_at(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
-        let repository = Repository::open(config.clone(), clock)?;
+        let mut repository = Repository::open(config.clone(), clock)?;
+        // A thousand repositories must not hold a thousand databases open.
+        repository.rest();
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
             receiving: receive::Reservations::default(),

@@ -13,7 +13,7 @@ pub const COMPRESSION: &str = "compression";
 pub const PIECES: &str = "pieces";
 /// SHA-256 of the repomd.xml that shows exactly what this catalog lists; absent while a publication is due.
 pub const PUBLISHED: &str = "published";
-/// Boot during which the catalog was last written, while it is open; empty once closed in order.
+/// Boot during which the catalog was last changed; empty once it was closed in order, all synced.
 pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
 
 pub fn get<T: FromSql>(db: &Connection, key: &str) -> rusqlite::Result<Option<T>> {

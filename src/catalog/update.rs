@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::chunks::{self, Chunk, Key, Member};
 use super::pieces::PieceFile;
 use super::recut::{Item, Recut, Slot, Text};
-use super::{CatalogError, Listing};
+use super::{CatalogError, Listing, meta};
 use crate::package::Location;
 use crate::repodata::{Compression, Effort, Part, Pieces};
 use crate::tree::{Rejected, Scanned};
@@ -133,7 +133,10 @@ impl<'c> Update<'c> {
         for (chunk, members) in &made {
             chunks::insert(&self.tx, chunk, members)?;
         }
-        super::meta::set(&self.tx, super::meta::COMPRESSION, self.compression.suffix())?;
+        meta::set(&self.tx, meta::COMPRESSION, self.compression.suffix())?;
+        // From here on what is published no longer shows what is listed: a crash must not hide that.
+        meta::set(&self.tx, meta::PUBLISHED, "")?;
+        meta::set(&self.tx, meta::OPEN_SINCE_BOOT, super::boot_id())?;
         self.tx.commit()?;
         Ok(Listing { chunks, duplicates: self.duplicates })
     }

@@ -2,6 +2,7 @@
 //! change, stays for a while, and ends: a thousand quiet repositories cost no thread.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::tree::{Dirty, Found};
 
 /// How long a worker waits for more before it ends and the catalog is closed.
 const LINGER: Duration = Duration::from_secs(10);
+/// With more workers than this, those without work end at once.
+const MANY: usize = 32;
 /// Quiet time after which the next publication is prepared.
 const QUIET: Duration = Duration::from_millis(50);
 /// Waits between attempts after a failure, doubled each time.
@@ -22,9 +25,16 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 /// When files that were too young to be sure of are looked at once more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
+static WORKERS: AtomicUsize = AtomicUsize::new(0);
+
+fn crowded() -> bool {
+    WORKERS.load(Ordering::Relaxed) > MANY
+}
+
 pub fn start(shared: Arc<Shared>) {
     let name = format!("repo {}", shared.config.name);
     let inner = Arc::clone(&shared);
+    WORKERS.fetch_add(1, Ordering::Relaxed);
     let spawned = std::thread::Builder::new().name(name).spawn(move || {
         // Whatever happens, the door must be able to start another worker.
         while std::panic::catch_unwind(AssertUnwindSafe(|| work(&inner))).is_err() {
@@ -33,8 +43,10 @@ pub fn start(shared: Arc<Shared>) {
             inner.inbox.submit(Dirty::everything());
             std::thread::sleep(FIRST_RETRY);
         }
+        WORKERS.fetch_sub(1, Ordering::Relaxed);
     });
     if let Err(cause) = spawned {
+        WORKERS.fetch_sub(1, Ordering::Relaxed);
         error!(repo.name = %shared.config.name, "cannot start the worker of {}: {cause}", shared.config.name);
         shared.inbox.try_end();
     }
@@ -79,6 +91,7 @@ fn work(shared: &Arc<Shared>) {
         let until = match (prepared, later.recheck.is_empty()) {
             (false, _) => now + QUIET,
             (true, false) => now,
+            (true, true) if crowded() => now,
             (true, true) => idle_since + LINGER,
         };
         let until = later.next().map_or(until, |next| next.min(until));
@@ -109,7 +122,7 @@ fn work(shared: &Arc<Shared>) {
                     let changed = lock(&shared.repository).recheck(&mut later.recheck);
                     note(&changed, shared);
                     later.at(Duration::ZERO, changed.unwrap_or_default());
-                } else if idle_since.elapsed() >= LINGER && later.looks.is_empty() {
+                } else if (idle_since.elapsed() >= LINGER || crowded()) && later.looks.is_empty() {
                     let mut repository = lock(&shared.repository);
                     if shared.inbox.try_end() {
                         shared.close_catalog(&mut repository);
