@@ -58,9 +58,10 @@ fn sentence(summary: &Summary, took: Duration) -> String {
     let left_out = rejected.len() + refused.len();
     let left_out = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
     let took = took.as_secs_f64();
+    let noun = if *packages == 1 { "package" } else { "packages" };
     match changed {
-        true => format!("{packages} packages ({read} read now{left_out}), revision {revision}, {took:.1} s"),
-        false => format!("{packages} packages, nothing changed{left_out}, revision {revision}, {took:.1} s"),
+        true => format!("{packages} {noun} ({read} read now{left_out}), revision {revision}, {took:.1} s"),
+        false => format!("{packages} {noun}, nothing changed{left_out}, revision {revision}, {took:.1} s"),
     }
 }
 

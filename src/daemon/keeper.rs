@@ -64,12 +64,13 @@ impl Keeper {
     pub fn announce(&self) {
         let (open, broken) = self.shared.counts();
         match broken {
-            0 => info!(repositories = open, "ready: {open} repositories"),
+            0 => info!(repositories = open, "ready: {open} {}", noun(open)),
             _ => error!(
                 repositories = open,
                 broken,
-                "ready, but {broken} of {} repositories are broken",
-                open + broken
+                "ready, but {broken} of {} {} cannot be served",
+                open + broken,
+                noun(open + broken)
             ),
         }
     }
@@ -77,7 +78,8 @@ impl Keeper {
     /// Compares every tree with what is known of it, and tries the broken ones at once.
     pub fn refresh_everything(&self) {
         let handles = self.shared.handles();
-        info!("told to refresh: comparing {} repositories with what is known of them", handles.len());
+        let count = handles.len();
+        info!("told to refresh: comparing {count} {} with what is known", noun(count));
         for handle in handles {
             handle.submit(Dirty::everything());
         }
@@ -166,6 +168,10 @@ impl Shared {
         self.mounts().insert(name.clone(), Mount { door, ..mount.clone() });
         failure
     }
+}
+
+fn noun(count: usize) -> &'static str {
+    if count == 1 { "repository" } else { "repositories" }
 }
 
 /// A repository that could not be opened.
