@@ -25,6 +25,7 @@ zck        zchunk            zchunk
 litmus     litmus            litmus
 gpg        gnupg             gnupg2
 python3    python3           python3
+systemd-analyze systemd      systemd
 '
 
 say() { printf 'clients: %s\n' "$*"; }

@@ -2,6 +2,8 @@
 
 mod hello;
 mod keeper;
+mod report;
+mod systemd;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -26,20 +29,24 @@ const GRACEFUL_STOP: Duration = Duration::from_secs(30);
 /// Serves until a signal says stop. `greet` prints, for zero configuration, what to copy and paste.
 pub fn run(config: Config, greet: bool) -> anyhow::Result<()> {
     raise_file_limit();
+    let given = systemd::sockets()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("createrepod")
         .build()
         .context("cannot start the threads that serve")?;
-    let outcome = runtime.block_on(serve(config, greet));
+    let outcome = runtime.block_on(serve(config, given, greet));
     // Blocking work that hangs (a dead network file system) must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome
 }
 
-async fn serve(config: Config, greet: bool) -> anyhow::Result<()> {
+async fn serve(config: Config, given: Vec<std::net::TcpListener>, greet: bool) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
-    let (listeners, addresses) = listen(&config.server.listen).await?;
+    let (listeners, addresses) = match given.as_slice() {
+        [] => listen(&config.server.listen).await?,
+        _ => take_over(given, &config.server.listen)?,
+    };
     if config.repositories.is_empty() {
         warn!(
             "no repository is configured: nothing is served; add a file repos.d/NAME.toml beside the configuration \
@@ -51,7 +58,7 @@ async fn serve(config: Config, greet: bool) -> anyhow::Result<()> {
     let site = Arc::new(Site::default());
     let keeper = Keeper::start(config.repositories, site.clone(), greet).await?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut doors = tokio::spawn(serve::run(listeners, config.server, site, async {
+    let mut doors = tokio::spawn(serve::run(listeners, config.server, site.clone(), async {
         // A dropped sender means stop as well.
         let _ = stopped.await;
     }));
@@ -63,6 +70,11 @@ async fn serve(config: Config, greet: bool) -> anyhow::Result<()> {
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
     keeper.announce();
+    systemd::ready("Looking at the trees");
+    // Both are aborted when they are dropped.
+    let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
+    beating.spawn(systemd::beat(site.clone()));
+    telling.spawn(report::keep_telling(site));
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -80,6 +92,8 @@ async fn serve(config: Config, greet: bool) -> anyhow::Result<()> {
         }
     }
     drop(stop);
+    drop(telling);
+    systemd::stopping();
     tokio::select! {
         _ = tokio::time::timeout(GRACEFUL_STOP, &mut doors) => {}
         () = signals.stop_again() => warn!("told to stop again: breaking off what is in flight"),
@@ -100,6 +114,29 @@ async fn listen(wanted: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<
         })?;
         addresses.push(listener.local_addr().with_context(|| format!("cannot listen on {address}"))?);
         listeners.push(listener);
+    }
+    Ok((listeners, addresses))
+}
+
+/// The sockets that systemd opened: they stay open while we restart, so nobody is refused.
+fn take_over(
+    given: Vec<std::net::TcpListener>,
+    wanted: &[SocketAddr],
+) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for socket in given {
+        let listener =
+            TcpListener::from_std(socket).context("cannot use a socket that systemd handed over")?;
+        addresses.push(listener.local_addr().context("cannot use a socket that systemd handed over")?);
+        listeners.push(listener);
+    }
+    let unused: Vec<_> = wanted.iter().filter(|a| !addresses.contains(a)).map(ToString::to_string).collect();
+    if !unused.is_empty() {
+        warn!(
+            "systemd handed over the sockets to listen on (createrepod.socket), so listen = {} is not used;              change ListenStream= there, or disable createrepod.socket",
+            unused.join(", ")
+        );
     }
     Ok((listeners, addresses))
 }

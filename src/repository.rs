@@ -286,6 +286,16 @@ impl Handle {
         self.shared.progress.borrow().published.clone()
     }
 
+    /// Every change up to this one is in what is published.
+    pub fn passed(&self) -> Ticket {
+        self.shared.progress.borrow().passed
+    }
+
+    /// Why nothing can be published now; [`Handle::status`] without asking the catalog.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.progress.borrow().trouble.clone()
+    }
+
     /// Waits until a publication has passed `ticket`; `None` when `limit` ran out first.
     pub async fn wait(&self, ticket: Ticket, limit: Duration) -> Option<Arc<Published>> {
         let mut progress = self.shared.progress.subscribe();

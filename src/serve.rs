@@ -41,7 +41,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::config::ServerConfig;
 use connection::{Connection, Lingers};
@@ -82,7 +82,11 @@ async fn run_within(
         ));
     }
     drop(closed);
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        // Nobody would be let in any more, and nobody would notice.
+        Some(_) = accepting.join_next() => error!("no more connections are taken; this is a bug, please report it"),
+    }
     drop(close);
     let open = accepting.join_all().await;
     if let Some(graceful) = Arc::into_inner(graceful) {

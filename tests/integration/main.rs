@@ -17,5 +17,6 @@ mod lock;
 mod many;
 mod odd;
 mod read;
+mod systemd;
 mod upload;
 mod watch;

@@ -52,10 +52,15 @@ impl Daemon {
     }
 
     fn start(arguments: &[&std::ffi::OsStr], url_path: &str) -> Self {
+        let mut command = program();
+        command.args(arguments).stdin(Stdio::null());
+        Self::start_as(command, url_path)
+    }
+
+    /// However it is started: it must print its address, as the program itself does.
+    pub fn start_as(mut command: Command, url_path: &str) -> Self {
         let files = TempDir::new().unwrap();
-        let mut child = program()
-            .args(arguments)
-            .stdin(Stdio::null())
+        let mut child = command
             .stdout(File::create(files.path().join("stdout")).unwrap())
             .stderr(File::create(files.path().join("stderr")).unwrap())
             .spawn()
