@@ -2,6 +2,7 @@
 
 mod config_command;
 mod failure;
+mod generate;
 mod index;
 mod load;
 
@@ -42,6 +43,9 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make man pages and completions, for packages.
+    #[command(subcommand, hide = true)]
+    Generate(generate::Generate),
 }
 
 /// Run the daemon: watch, publish, serve, take uploads.
@@ -129,13 +133,14 @@ impl Cli {
             Command::Serve(_) => "info",
             // What is rejected stands in the report already.
             Command::Index(_) => "error",
-            Command::Config(_) => "warn",
+            Command::Config(_) | Command::Generate(_) => "warn",
         };
         logging::start(level, &load::environment).map_err(Failure::usage)?;
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Index(index) => index.run(),
             Command::Config(command) => command.run(),
+            Command::Generate(generate) => generate.run(),
         }
     }
 }
