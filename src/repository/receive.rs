@@ -76,7 +76,7 @@ pub struct Received {
     pub stamp: FileStamp,
     /// `None` for files that are no packages (`accept = "any"`).
     pub nevra: Option<Nevra>,
-    /// When the metadata will show it; `None` when it never does.
+    /// When the metadata will show it; `None` when it does already, or never will.
     pub ticket: Option<Ticket>,
 }
 
@@ -220,8 +220,8 @@ impl Receiving {
         loop {
             let (mode, outcome) = match handle.decide(&offer, &checked)? {
                 Decision::Same(stamp) => {
-                    let ticket = handle.submit(Dirty::settled(offer.location));
-                    return Ok(Received { outcome: Outcome::Same, stamp, nevra, ticket: Some(ticket) });
+                    let ticket = handle.ticket_of_known(&offer.location, &stamp)?;
+                    return Ok(Received { outcome: Outcome::Same, stamp, nevra, ticket });
                 }
                 Decision::New => (CommitMode::New, Outcome::New),
                 Decision::Replace => (CommitMode::Replace, Outcome::Replaced),
@@ -270,6 +270,19 @@ impl Handle {
         same_nevra.retain(|known| known.location != *location && self.is_there(&known.location));
         let here = here.as_ref().map(|(pkgid, stamp)| (pkgid, *stamp));
         decide(self.config().overwrite, location, (nevra, pkgid), here, &same_nevra)
+    }
+
+    /// Nothing to wait for when the file is published as it is; otherwise a place in the queue.
+    fn ticket_of_known(
+        &self,
+        location: &Location,
+        stamp: &FileStamp,
+    ) -> Result<Option<Ticket>, ReceiveError> {
+        // Asked first: what arrives meanwhile can only make us wait for nothing.
+        let all_published = self.shared.inbox.pending() == 0 && self.published().is_some();
+        let known = self.find_location(location).map_err(|source| catalog(location, source))?;
+        let is_published = all_published && known.is_some_and(|known| known.stamp == *stamp);
+        Ok((!is_published).then(|| self.submit(Dirty::settled(location.clone()))))
     }
 
     fn is_there(&self, location: &Location) -> bool {

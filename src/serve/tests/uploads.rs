@@ -29,6 +29,8 @@ fn a_package_goes_in_comes_out_and_is_published() {
 
     let again = world.ask("PUT", "/rpm/deep/a.rpm", &WAIT, &bytes);
     assert_eq!((again.status, state(&again)), (200, Some("indexed")), "{}", again.text());
+    let again = world.put("/rpm/deep/a.rpm", &bytes);
+    assert_eq!((again.status, state(&again)), (200, Some("indexed")), "{}", again.text());
     let other = world.put("/rpm/deep/a.rpm", &rpm("a", 1, 10));
     assert_eq!(other.status, 409);
     assert!(other.header("createrepod-revision").is_some() && state(&other).is_none());
