@@ -16,7 +16,7 @@ mod tests;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -51,7 +51,11 @@ struct Shared {
     reader: Mutex<Option<Reader>>,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
+    /// Hears how long a full comparison took.
+    compared: OnceLock<OnCompared>,
 }
+
+type OnCompared = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// How long the publication in progress may take to end once the repository is closed.
 const STOP: Duration = Duration::from_secs(20);
@@ -208,6 +212,7 @@ impl Handle {
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
             receiving: receive::Reservations::default(),
+            compared: OnceLock::new(),
             inbox: Inbox::default(),
             repository: Mutex::new(repository),
             progress: watch::Sender::new(progress),
@@ -215,6 +220,11 @@ impl Handle {
             config,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Has `tell` hear how long each comparison of the whole tree took, from the worker's thread. Once.
+    pub fn on_compared(&self, tell: impl Fn(Duration) + Send + Sync + 'static) {
+        let _ = self.shared.compared.set(Box::new(tell));
     }
 
     /// Takes what the watch saw. Does not block.

@@ -148,13 +148,19 @@ impl Shared {
         failures
     }
 
-    fn came_of(&self, mount: Mount, opened: anyhow::Result<Handle>) -> Option<Failed> {
+    fn came_of(self: &Arc<Self>, mount: Mount, opened: anyhow::Result<Handle>) -> Option<Failed> {
         let name = &mount.config.name;
         let (door, failure) = match opened {
             Ok(handle) => {
                 let heard = handle.clone();
                 let rules = WatchRules::from(&*mount.config);
                 self.watch.add(&mount.config.path, rules, Arc::new(move |seen| heard.seen(seen)));
+                let (keeper, path) = (Arc::downgrade(self), mount.config.path.clone());
+                handle.on_compared(move |took| {
+                    if let Some(keeper) = keeper.upgrade() {
+                        keeper.watch.compared(&path, took);
+                    }
+                });
                 info!(repo.name = %name, "opened {name}: {} at {}", mount.config.path.display(), mount.config.url);
                 (Ok(handle), None)
             }
@@ -194,4 +200,75 @@ impl Failed {
 /// Whether another process serves this repository.
 pub fn is_held(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(RepositoryError::Locked { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn repository(place: &Path, name: &str) -> RepositoryConfig {
+        let state_dir = place.join("state").join(name);
+        RepositoryConfig { state_dir, ..RepositoryConfig::new(name, place.join(name)) }
+    }
+
+    fn shown(site: &Site) -> Vec<(String, bool)> {
+        site.now().all().iter().map(|mount| (mount.config.name.clone(), mount.door.is_ok())).collect()
+    }
+
+    /// Ends only by success: how long a thing takes decides nothing.
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_repository_takes_no_other_down_and_is_served_once_it_is_mended() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("good")).unwrap();
+        let site = Arc::new(Site::default());
+        let both = vec![repository(place.path(), "broken"), repository(place.path(), "good")];
+        let keeper = Keeper::start(both, site.clone(), true).await.unwrap();
+        assert_eq!(shown(&site), [("broken".into(), false), ("good".into(), true)]);
+        let why = site.now().all()[0].door.as_ref().err().cloned().unwrap();
+        assert!(why.contains("broken") && why.contains("does not exist"), "{why}");
+        std::fs::create_dir(place.path().join("broken")).unwrap();
+        keeper.refresh_everything();
+        until(|| shown(&site).iter().all(|(_, open)| *open)).await;
+        keeper.stop().await;
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_served_a_start_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("rpm")).unwrap();
+        let rpm = || vec![repository(place.path(), "rpm")];
+        let first = Keeper::start(rpm(), Arc::default(), false).await.unwrap();
+        // Another daemon has it: nothing to hope for, even where we are patient otherwise.
+        let refused = Keeper::start(rpm(), Arc::default(), false).await.err().unwrap();
+        assert!(is_held(&refused) && is_held(&refused.context("cannot start")));
+        first.stop().await;
+
+        let missing = || vec![repository(place.path(), "missing")];
+        let refused = Keeper::start(missing(), Arc::default(), true).await.err().unwrap();
+        assert!(!is_held(&refused));
+        // A configured one may come: a file system that is mounted later.
+        let patient = Keeper::start(missing(), Arc::default(), false).await.unwrap();
+        patient.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_watch_learns_how_long_a_comparison_took() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("rpm")).unwrap();
+        let handle = Handle::open(repository(place.path(), "rpm")).unwrap();
+        let (tell, told) = mpsc::channel();
+        handle.on_compared(move |took| tell.send(took).unwrap());
+        handle.submit(Dirty::everything());
+        tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || handle.close()).await.unwrap();
+    }
 }

@@ -142,12 +142,17 @@ fn work(shared: &Arc<Shared>) {
 fn take_up(shared: &Arc<Shared>, repository: &mut Repository, batch: Batch, later: &mut Later) {
     let upto = batch.upto;
     let again = as_dirty(&batch);
+    let whole = batch.dirty.everything.then(Instant::now);
     let checked =
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
     match checked.and_then(|()| repository.refresh(batch, &())) {
         Ok(remains) => {
             later.failures = 0;
-            let Remains { unsettled, young, recheck, refused, read: _ } = remains;
+            let Remains { unsettled, young, recheck, refused, read } = remains;
+            // The time it took to read packages says nothing about the next comparison.
+            if let (Some(begun), 0, Some(tell)) = (whole, read, shared.compared.get()) {
+                tell(begun.elapsed());
+            }
             later.at(
                 shared.config.settle,
                 Dirty { unsure: unsettled.into_iter().collect(), ..Dirty::default() },
