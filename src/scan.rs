@@ -1,17 +1,17 @@
 //! Reads the tree: looks at what is dirty, and reads packages. Rejects without failing.
 
 mod compare;
-mod link;
 mod read;
 #[cfg(test)]
 mod tests;
+mod thing;
 mod walk;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::Symlinks;
@@ -94,7 +94,7 @@ pub fn root_id(root: &Path) -> Result<RootId, LookError> {
         let fd = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         rustix::fs::fstat(&fd)
     };
-    open().map(|stat| walk::id(&stat)).map_err(|errno| LookError::from_errno(root, errno))
+    open().map(|stat| thing::id(&stat)).map_err(|errno| LookError::from_errno(root, errno))
 }
 
 /// Looks at every dirty place and holds it against `known`.
@@ -118,16 +118,11 @@ pub fn look(
 
 /// The stamp of a package file now; `None` where there is no such file.
 pub fn stamp(root: &Path, location: &Location) -> io::Result<Option<FileStamp>> {
-    use std::os::unix::fs::MetadataExt;
-    match std::fs::metadata(location.under(root)) {
-        Ok(meta) if meta.is_file() => Ok(Some(FileStamp {
-            inode: meta.ino(),
-            size: meta.len(),
-            mtime_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
-            ctime_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
-        })),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    match rustix::fs::stat(location.under(root)) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+            Ok(Some(thing::stamp(&stat)))
+        }
+        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }

@@ -9,6 +9,7 @@
 //! the thread sleeps.
 
 mod debounce;
+mod events;
 mod inotify;
 mod mounts;
 mod place;

@@ -1,5 +1,8 @@
 //! Reads one package from the tree.
 
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::fs::File;
@@ -9,8 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::fs::{Advice, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::link;
-use super::walk::stamp;
+use super::thing::{self, stamp};
 use crate::config::{Leads, RepositoryConfig, Symlinks};
 use crate::package::Location;
 use crate::package::intake::{BadPackage, Intake, Taken};
@@ -30,8 +32,16 @@ thread_local! {
 /// Reads one package: digest, header, fragments. Its stamp is the one before the first byte was
 /// read; a file that changed while it was read is rejected as unfinished. Blocking, one thread.
 pub fn read(config: &RepositoryConfig, found: &Found) -> Result<Scanned, Rejected> {
+    guarded(found, |stamp| read_file(config, &found.location, stamp))
+}
+
+/// The last line of defence: a bug in reading one package costs that package, not the repository.
+fn guarded(
+    found: &Found,
+    read: impl FnOnce(&mut FileStamp) -> Result<Scanned, Bad>,
+) -> Result<Scanned, Rejected> {
     let mut stamp = found.stamp;
-    let outcome = catch_unwind(AssertUnwindSafe(|| read_file(config, &found.location, &mut stamp)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| read(&mut stamp)))
         .unwrap_or_else(|panic| Err(Bad::OurBug(message(&*panic))));
     outcome.map_err(|bad| Rejected { location: found.location.clone(), stamp, reason: bad.to_string() })
 }
@@ -49,7 +59,7 @@ enum Bad {
     NotAFile,
     #[error("it changed while it was read; it is looked at again once it is complete")]
     Unfinished,
-    #[error("{}", link::LEAVES)]
+    #[error("{}", thing::LEAVES)]
     Leaves,
     #[error("it is reached through a symbolic link, which symlinks = \"never\" forbids")]
     Linked,
@@ -130,7 +140,7 @@ fn open(config: &RepositoryConfig, location: &Location) -> Result<File, Bad> {
         return Ok(file);
     }
     let root = std::fs::canonicalize(&config.path)?;
-    let real = link::real_path(&file, &path)?;
+    let real = thing::real_path(&file, &path)?;
     match config.symlinks {
         Symlinks::Never if real != location.under(&root) => Err(moved(&file, Bad::Linked)),
         rule if rule.leads(&root, &real) == Leads::Outside => Err(moved(&file, Bad::Leaves)),

@@ -375,7 +375,7 @@ fn sockets_pipes_and_devices_are_passed_over() {
     rustix::fs::mknodat(
         rustix::fs::CWD,
         tree.path("pipe.rpm"),
-        rustix::fs::FileType::Fifo,
+        FileType::Fifo,
         Mode::from_raw_mode(0o644),
         0,
     )

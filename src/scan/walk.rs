@@ -2,18 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::path::Arg;
 
-use super::link;
+use super::thing::{Directory, Thing, id, real_path};
 use super::{LookError, LookRules, RootId};
-use crate::config::{Leads, Symlinks};
+use crate::config::Symlinks;
 use crate::package::Location;
 use crate::tree::{Dirty, FileStamp, Found};
 
@@ -63,48 +62,14 @@ impl Sighted {
     }
 }
 
-/// A directory that is being walked.
-struct Directory {
-    /// Relative to the root, which is the empty text.
-    path: String,
-    id: RootId,
-    /// Whether a link leads here.
-    linked: bool,
-    parent: Option<Arc<Directory>>,
-}
-
-impl Directory {
-    fn child(&self, name: &str) -> String {
-        if self.path.is_empty() { name.into() } else { format!("{}/{name}", self.path) }
-    }
-
-    /// Whether `id` is this directory or one of those that lead here: then entering it is a loop.
-    fn is_below(&self, id: RootId) -> bool {
-        std::iter::successors(Some(self), |directory| directory.parent.as_deref()).any(|d| d.id == id)
-    }
-}
-
-/// What is at a place.
-enum Thing {
-    File(FileStamp),
-    Directory {
-        id: RootId,
-        linked: bool,
-    },
-    /// Nothing that could be a package or hold one.
-    Nothing,
-    Refused(&'static str),
-    Unseen(Errno),
-}
-
 /// The tree under one look.
 pub(super) struct Eye<'a> {
-    root: &'a Path,
+    pub root: &'a Path,
     fd: OwnedFd,
     id: RootId,
-    /// Free of links.
-    real: PathBuf,
-    symlinks: Symlinks,
+    /// The root, free of links.
+    pub real: PathBuf,
+    pub symlinks: Symlinks,
     linked: AtomicU32,
     sighted: Mutex<Sighted>,
 }
@@ -118,7 +83,7 @@ impl<'a> Eye<'a> {
         if rules.root.is_some_and(|expected| expected != id) {
             return Err(LookError::RootReplaced { root: root.to_path_buf() });
         }
-        let real = link::real_path(&fd, root).map_err(failed)?;
+        let real = real_path(&fd, root).map_err(failed)?;
         let (linked, sighted) = (AtomicU32::new(0), Mutex::default());
         Ok(Self { root, fd, id, real, symlinks: rules.symlinks, linked, sighted })
     }
@@ -329,49 +294,6 @@ impl<'a> Eye<'a> {
         }
         None
     }
-
-    /// What `name` in the open directory `at` is. `path` is the same place, seen from the root.
-    fn thing(&self, at: BorrowedFd<'_>, name: impl Arg + Copy, parent: &Directory, path: &str) -> Thing {
-        let stat = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Thing::Nothing,
-            Err(errno) => return Thing::Unseen(errno),
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Thing::File(stamp(&stat)),
-            FileType::Directory => Thing::Directory { id: id(&stat), linked: false },
-            FileType::Symlink if self.symlinks != Symlinks::Never => self.target(at, name, parent, path),
-            _ => Thing::Nothing,
-        }
-    }
-
-    /// What the link `name` leads to.
-    fn target(&self, at: BorrowedFd<'_>, name: impl Arg, parent: &Directory, path: &str) -> Thing {
-        let target = match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(target) => target,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Thing::Nothing,
-            Err(errno) => return Thing::Unseen(errno),
-        };
-        let stat = match rustix::fs::fstat(&target) {
-            Ok(stat) => stat,
-            Err(errno) => return Thing::Unseen(errno),
-        };
-        let thing = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if path.ends_with(".rpm") => Thing::File(stamp(&stat)),
-            FileType::Directory if !parent.is_below(id(&stat)) => {
-                Thing::Directory { id: id(&stat), linked: true }
-            }
-            _ => return Thing::Nothing,
-        };
-        match link::real_path(&target, &self.root.join(path)) {
-            Ok(real) => match self.symlinks.leads(&self.real, &real) {
-                Leads::Followed => thing,
-                Leads::Nowhere => Thing::Nothing,
-                Leads::Outside => Thing::Refused(link::LEAVES),
-            },
-            Err(errno) => Thing::Unseen(errno),
-        }
-    }
 }
 
 struct Entries {
@@ -397,20 +319,4 @@ fn may_matter(path: &str, name: &[u8], kind: FileType) -> bool {
 /// `a` and `a/b` of `a/b/c`.
 pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| &path[..end])
-}
-
-#[allow(clippy::unnecessary_cast)] // the fields' widths differ between architectures
-pub(super) fn id(stat: &Stat) -> RootId {
-    RootId { device: stat.st_dev as u64, inode: stat.st_ino as u64 }
-}
-
-#[allow(clippy::unnecessary_cast)]
-pub(super) fn stamp(stat: &Stat) -> FileStamp {
-    let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-    FileStamp {
-        inode: stat.st_ino as u64,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-    }
 }

@@ -358,7 +358,7 @@ mod tests {
             let mut waiting: BTreeMap<Location, Duration> = BTreeMap::new();
             // With the time of the last write.
             let mut in_writing: BTreeMap<Location, Duration> = BTreeMap::new();
-            let mut told = |out: Vec<(Duration, Dirty)>,
+            let told = |out: Vec<(Duration, Dirty)>,
                             waiting: &mut BTreeMap<Location, Duration>,
                             in_writing: &mut BTreeMap<Location, Duration>| {
                 for (at, dirty) in out {

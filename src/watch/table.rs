@@ -135,9 +135,4 @@ impl Table {
             }
         }
     }
-
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.by_wd.len()
-    }
 }

@@ -3,7 +3,6 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::{Condvar, Mutex};
-use std::time::Instant;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;

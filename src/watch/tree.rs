@@ -131,7 +131,7 @@ impl Tree {
             Means::Inotify if self.means.is_some() => info!("{root} is watched again"),
             Means::Inotify => {}
             Means::Polling { why } => {
-                warn!("{root} is compared every {:?} or so: {why}", self.poll_interval())
+                warn!("{root} is compared every {:?} or so: {why}", self.poll_interval());
             }
             Means::Missing { why } => warn!("{root} cannot be watched: {why}"),
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -12,31 +11,27 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::inotify::ReadFlags;
 use rustix::io::Errno;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
-use super::debounce::Change;
 use super::inotify::{Event, Inotify};
 use super::mounts::Mounts;
-use super::place::{Full, Ground, is_left_out, is_link, join, leads_to_directory, place};
-use super::table::{Place, Table, TreeId};
+use super::place::{Full, Ground, is_link, place};
+use super::table::{Table, TreeId};
 use super::tree::Tree;
 use super::{Command, Means, Pace, Seen};
-use crate::config::Symlinks;
-use crate::package::Location;
 
 pub(super) struct Worker {
     pace: Pace,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
     /// The watched directories, or why there can be none.
-    table: Result<Table, String>,
+    pub table: Result<Table, String>,
     mounts: Mounts,
-    trees: BTreeMap<TreeId, Tree>,
+    pub trees: BTreeMap<TreeId, Tree>,
     next: TreeId,
     /// Events taken in and not handled yet.
-    backlog: VecDeque<Event>,
+    pub backlog: VecDeque<Event>,
 }
 
 impl Worker {
@@ -110,7 +105,7 @@ impl Worker {
         }
     }
 
-    fn forget_tree(&mut self, id: TreeId) {
+    pub fn forget_tree(&mut self, id: TreeId) {
         if let Ok(table) = &mut self.table {
             let paths = table.take_paths(id);
             table.sweep(id, paths);
@@ -147,168 +142,6 @@ impl Worker {
         if let Some(tree) = self.trees.get_mut(&id) {
             tree.set_means(means, now);
         }
-    }
-
-    fn event(&mut self, event: &Event, now: Instant) {
-        if event.flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-            warn!(
-                "more happened than inotify could hold (fs.inotify.max_queued_events); comparing everything"
-            );
-            self.trees.values_mut().for_each(|tree| tree.start_over(now));
-            return;
-        }
-        let Ok(table) = &mut self.table else { return };
-        let places = table.places(event.wd);
-        if event.flags.contains(ReadFlags::IGNORED) {
-            table.ignored(event.wd);
-        }
-        for place in places {
-            match &event.name {
-                Some(name) => self.entry(&place, name, event.flags, now),
-                None => self.directory_itself(&place, event.flags, now),
-            }
-        }
-    }
-
-    /// Something happened to a watched directory itself.
-    fn directory_itself(&mut self, place: &Place, flags: ReadFlags, now: Instant) {
-        let left = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT | ReadFlags::IGNORED;
-        let Some(tree) = self.trees.get_mut(&place.tree) else { return };
-        if !flags.intersects(left) {
-            return;
-        }
-        if place.path.is_empty() {
-            tree.start_over(now);
-        } else if &*place.path == "repodata" {
-            tree.metadata = true;
-        } else if let Ok(location) = Location::parse(&place.path) {
-            // The directory above tells of it, too, unless this is the target of a link.
-            self.appeared(place.tree, location, now);
-        }
-    }
-
-    /// Something happened to `name` in the directory at `place`.
-    fn entry(&mut self, place: &Place, name: &[u8], flags: ReadFlags, now: Instant) {
-        let Some(tree) = self.trees.get_mut(&place.tree) else { return };
-        let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-        let left = flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
-        if &*place.path == "repodata" {
-            tree.metadata |=
-                name == b"repomd.xml" && (came || left || flags.contains(ReadFlags::CLOSE_WRITE));
-            return;
-        }
-        if place.path.is_empty() && name == b"repodata" {
-            if (came || left)
-                && let Ok(table) = &mut self.table
-            {
-                table.forget(place.tree, "repodata");
-                watch_repodata(table, place.tree, &tree.ground);
-                tree.metadata = true;
-            }
-            return;
-        }
-        let is_directory = flags.contains(ReadFlags::ISDIR);
-        // Later issues take more files than packages: this is where they are let in.
-        let is_package = !is_directory && name.ends_with(b".rpm");
-        if !is_directory && !is_package && !(came || left) {
-            return;
-        }
-        let Ok(name) = std::str::from_utf8(name) else {
-            // Cannot be named: the directory is looked at, and the look reports it.
-            let is_reported = (is_directory || is_package) && (came || left) && !name.starts_with(b".");
-            if is_reported {
-                tree.note(Location::parse(&place.path).map_or(Change::Everything, Change::Appeared), now);
-            }
-            return;
-        };
-        if is_left_out(&place.path, name) {
-            return;
-        }
-        let Ok(location) = Location::parse(&join(&place.path, name)) else { return };
-        if left {
-            self.vanished(place.tree, location, is_directory || is_package, now);
-        } else if is_directory {
-            if came || flags.contains(ReadFlags::ATTRIB) {
-                self.appeared(place.tree, location, now);
-            }
-        } else if came {
-            self.came(place.tree, location, flags, now);
-        } else if flags.contains(ReadFlags::CLOSE_WRITE) {
-            tree.note(Change::Complete(location), now);
-        } else if flags.contains(ReadFlags::MODIFY) {
-            tree.note(Change::Writing(location), now);
-        } else if flags.contains(ReadFlags::ATTRIB) {
-            tree.note(Change::Touched(location), now);
-        }
-    }
-
-    /// A directory is there, or may be.
-    fn appeared(&mut self, id: TreeId, location: Location, now: Instant) {
-        let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
-        let ground = &tree.ground;
-        let path = location.under(&ground.root);
-        let is_there = fs::symlink_metadata(&path)
-            .is_ok_and(|it| it.is_dir() || it.is_symlink() && leads_to_directory(ground, &path));
-        if !is_there {
-            table.forget(id, location.as_str());
-            tree.note(Change::Vanished(location), now);
-            return;
-        }
-        let is_far = !ground.networks.is_empty() && ground.networks.contains(&location.under(&ground.real));
-        if !is_far && place(table, id, ground, location.as_str(), &mut self.backlog).is_err() {
-            self.forget_tree(id);
-            if let Some(tree) = self.trees.get_mut(&id) {
-                tree.set_means(limit_reached(), now);
-                tree.note(Change::Everything, now);
-            }
-            return;
-        }
-        tree.note(Change::Appeared(location), now);
-    }
-
-    fn vanished(&mut self, id: TreeId, location: Location, is_certain: bool, now: Instant) {
-        let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
-        let was_watched = table.has(id, location.as_str());
-        if was_watched {
-            table.forget(id, location.as_str());
-        }
-        // A name that is neither may have been a link to a directory outside.
-        if is_certain || was_watched || tree.rules.symlinks == Symlinks::Anywhere {
-            tree.note(Change::Vanished(location), now);
-        }
-    }
-
-    /// A name that is no directory was created or moved in.
-    fn came(&mut self, id: TreeId, location: Location, flags: ReadFlags, now: Instant) {
-        let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
-        let path = location.under(&tree.ground.root);
-        let is_package = location.names_a_package();
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            // Gone again; another event tells of it, unless it replaced something.
-            if is_package {
-                tree.note(Change::Vanished(location), now);
-            }
-            return;
-        };
-        if metadata.is_symlink() && tree.rules.symlinks != Symlinks::Never {
-            if leads_to_directory(&tree.ground, &path) {
-                return self.appeared(id, location, now);
-            }
-            // What lies outside is only looked at, and only the look knows whether it may be.
-            tree.note(Change::Complete(location), now);
-            return;
-        }
-        // It may have taken the place of a link to a directory.
-        let was_watched = table.has(id, location.as_str());
-        table.forget(id, location.as_str());
-        if !is_package {
-            if was_watched {
-                tree.note(Change::Vanished(location), now);
-            }
-            return;
-        }
-        let is_written = metadata.is_file() && flags.contains(ReadFlags::CREATE) && metadata.nlink() == 1;
-        tree.note(if is_written { Change::Writing(location) } else { Change::Complete(location) }, now);
     }
 
     /// Tells what is due, and lets timers run out.
@@ -425,14 +258,14 @@ fn means_with(ground: &Ground) -> Means {
     }
 }
 
-fn watch_repodata(table: &mut Table, id: TreeId, ground: &Ground) {
+pub(super) fn watch_repodata(table: &mut Table, id: TreeId, ground: &Ground) {
     let path = ground.root.join("repodata");
     let follow = is_link(&path);
     // Not there yet, or not to be watched: then nobody tells of foreign metadata but the comparison.
     let _ = table.add(id, "repodata", &path, follow);
 }
 
-fn limit_reached() -> Means {
+pub(super) fn limit_reached() -> Means {
     let now = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
     let now: u64 = now.trim().parse().unwrap_or(0);
     let more = now.saturating_mul(2).max(524_288);
