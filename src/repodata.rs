@@ -1,21 +1,26 @@
 //! yum/dnf metadata: rendering, joining, naming. Formats take a sink, not a path.
 
 pub mod chunk;
+pub mod codec;
 pub mod compression;
+pub mod element;
 pub mod error;
 pub mod filelists;
 pub mod fragment;
 pub mod join;
 pub mod other;
 pub mod primary;
+pub mod read;
 pub mod repomd;
 mod requires;
 pub mod superseded;
 pub mod xml;
+mod zchunk;
 
 pub use chunk::{Part, Pieces, Span};
+pub use codec::Codec;
 pub use compression::{Compression, Effort};
 pub use error::FormatError;
 pub use fragment::{Entry, Fragments, RenderOptions};
-pub use repomd::{MetadataType, Record, Repomd};
+pub use repomd::{MetadataType, Record, Repomd, Tags};
 pub use superseded::Superseded;

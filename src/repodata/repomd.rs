@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use quick_xml::Reader;
-use quick_xml::escape::escape;
+use quick_xml::escape::{escape, unescape};
 use quick_xml::events::{BytesStart, Event};
 
 use super::error::FormatError;
@@ -57,7 +57,40 @@ impl MetadataType {
 pub struct Repomd {
     /// Seconds since the epoch in ours; any text in others'.
     pub revision: String,
+    pub tags: Tags,
     pub records: Vec<Record>,
+}
+
+/// `<tags>`: what a repository says of itself, beyond its files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tags {
+    pub content: Vec<String>,
+    pub repo: Vec<String>,
+    /// CPE identifier, if any, and text.
+    pub distro: Vec<(Option<String>, String)>,
+}
+
+impl Tags {
+    pub fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.repo.is_empty() && self.distro.is_empty()
+    }
+
+    fn write(&self, sink: &mut dyn Write) -> io::Result<()> {
+        writeln!(sink, "  <tags>")?;
+        for content in &self.content {
+            writeln!(sink, "    <content>{}</content>", escape(content))?;
+        }
+        for repo in &self.repo {
+            writeln!(sink, "    <repo>{}</repo>", escape(repo))?;
+        }
+        for (cpeid, text) in &self.distro {
+            match cpeid {
+                Some(id) => writeln!(sink, "    <distro cpeid=\"{}\">{}</distro>", escape(id), escape(text))?,
+                None => writeln!(sink, "    <distro>{}</distro>", escape(text))?,
+            }
+        }
+        writeln!(sink, "  </tags>")
+    }
 }
 
 /// One metadata file.
@@ -73,6 +106,10 @@ pub struct Record {
     pub timestamp: u64,
     pub size: Option<u64>,
     pub open_size: Option<u64>,
+    /// Checksum and length of a zchunk file's header.
+    pub header: Option<(Checksum, u64)>,
+    /// Of an SQLite database: 10.
+    pub database_version: Option<u32>,
 }
 
 impl Record {
@@ -102,12 +139,18 @@ impl Repomd {
               <repomd xmlns=\"http://linux.duke.edu/metadata/repo\" xmlns:rpm=\"http://linux.duke.edu/metadata/rpm\">\n",
         )?;
         writeln!(sink, "  <revision>{}</revision>", escape(&self.revision))?;
+        if !self.tags.is_empty() {
+            self.tags.write(sink)?;
+        }
         for record in &self.records {
             writeln!(sink, "  <data type=\"{}\">", escape(&record.kind))?;
             let sum = &record.checksum;
             writeln!(sink, "    <checksum type=\"{}\">{sum}</checksum>", sum.kind)?;
             if let Some(sum) = &record.open_checksum {
                 writeln!(sink, "    <open-checksum type=\"{}\">{sum}</open-checksum>", sum.kind)?;
+            }
+            if let Some((sum, _)) = &record.header {
+                writeln!(sink, "    <header-checksum type=\"{}\">{sum}</header-checksum>", sum.kind)?;
             }
             writeln!(sink, "    <location href=\"{}\"/>", escape(&record.href))?;
             writeln!(sink, "    <timestamp>{}</timestamp>", record.timestamp)?;
@@ -116,6 +159,12 @@ impl Repomd {
             }
             if let Some(size) = record.open_size {
                 writeln!(sink, "    <open-size>{size}</open-size>")?;
+            }
+            if let Some((_, size)) = &record.header {
+                writeln!(sink, "    <header-size>{size}</header-size>")?;
+            }
+            if let Some(version) = record.database_version {
+                writeln!(sink, "    <database_version>{version}</database_version>")?;
             }
             sink.write_all(b"  </data>\n")?;
         }
@@ -129,6 +178,7 @@ impl Repomd {
         let mut draft: Option<Draft> = None;
         let mut text = String::new();
         let mut sum_kind = None;
+        let mut cpeid = None;
         let mut seen_root = false;
         let mut buffer = Vec::new();
         let bad = |why: String| FormatError { file: "repomd.xml", why };
@@ -141,17 +191,26 @@ impl Repomd {
                     match tag.local_name().as_ref() {
                         "repomd" => seen_root = true,
                         "data" => draft = Some(Draft { kind: attribute(&tag, "type")?, ..Draft::default() }),
-                        "checksum" | "open-checksum" => sum_kind = attribute(&tag, "type")?,
+                        "checksum" | "open-checksum" | "header-checksum" => {
+                            sum_kind = attribute(&tag, "type")?;
+                        }
+                        "distro" => cpeid = attribute(&tag, "cpeid")?,
                         "location" => take_href(&tag, &mut draft)?,
                         _ => {}
                     }
                 }
                 Event::Empty(tag) if tag.local_name().as_ref() == "location" => take_href(&tag, &mut draft)?,
                 Event::Text(piece) => text.push_str(&piece),
+                Event::GeneralRef(reference) => {
+                    text.push_str(&unescape(&format!("&{};", &*reference)).map_err(|e| bad(e.to_string()))?);
+                }
                 Event::End(tag) => {
                     let word = text.trim();
                     match (tag.local_name().as_ref(), &mut draft) {
                         ("revision", None) => repomd.revision = word.to_owned(),
+                        ("content", None) => repomd.tags.content.push(word.to_owned()),
+                        ("repo", None) => repomd.tags.repo.push(word.to_owned()),
+                        ("distro", None) => repomd.tags.distro.push((cpeid.take(), word.to_owned())),
                         ("checksum", Some(d)) => d.checksum = checksum(sum_kind.take(), word)?,
                         ("open-checksum", Some(d)) => d.open_checksum = checksum(sum_kind.take(), word)?,
                         // createrepo for EL5 wrote fractions of seconds.
@@ -160,6 +219,9 @@ impl Repomd {
                         }
                         ("size", Some(d)) => d.size = word.parse().ok(),
                         ("open-size", Some(d)) => d.open_size = word.parse().ok(),
+                        ("header-checksum", Some(d)) => d.header_checksum = checksum(sum_kind.take(), word)?,
+                        ("header-size", Some(d)) => d.header_size = word.parse().ok(),
+                        ("database_version", Some(d)) => d.database_version = word.parse().ok(),
                         ("data", Some(_)) => {
                             repomd.records.extend(draft.take().map(Draft::finish).transpose()?);
                         }
@@ -184,6 +246,9 @@ struct Draft {
     timestamp: Option<u64>,
     size: Option<u64>,
     open_size: Option<u64>,
+    header_checksum: Option<Checksum>,
+    header_size: Option<u64>,
+    database_version: Option<u32>,
 }
 
 impl Draft {
@@ -200,6 +265,8 @@ impl Draft {
             timestamp: self.timestamp.unwrap_or(0),
             size: self.size,
             open_size: self.open_size,
+            header: self.header_checksum.zip(self.header_size),
+            database_version: self.database_version,
             kind,
         })
     }
@@ -239,6 +306,11 @@ mod tests {
         let sum = |text: &[u8]| Checksum::of(ChecksumType::Sha256, text);
         Repomd {
             revision: "1700000000".into(),
+            tags: Tags {
+                content: vec!["a & b".into()],
+                repo: vec!["r".into()],
+                distro: vec![(Some("cpe:/o:x".into()), "X <1>".into()), (None, "plain".into())],
+            },
             records: vec![
                 Record {
                     kind: "primary".into(),
@@ -248,6 +320,8 @@ mod tests {
                     timestamp: 1_700_000_000,
                     size: Some(5),
                     open_size: Some(50),
+                    header: Some((sum(b"d"), 7)),
+                    database_version: None,
                 },
                 Record {
                     kind: "group".into(),
@@ -257,6 +331,8 @@ mod tests {
                     timestamp: 1,
                     size: None,
                     open_size: None,
+                    header: None,
+                    database_version: Some(10),
                 },
             ],
         }
@@ -272,7 +348,7 @@ mod tests {
     #[test]
     fn an_empty_repository_still_names_its_revision() {
         let mut xml = Vec::new();
-        Repomd { revision: "1700000000".into(), records: vec![] }.write(&mut xml).unwrap();
+        Repomd { revision: "1700000000".into(), ..Repomd::default() }.write(&mut xml).unwrap();
         insta::assert_snapshot!(String::from_utf8(xml).unwrap(), @r#"
         <?xml version="1.0" encoding="UTF-8"?>
         <repomd xmlns="http://linux.duke.edu/metadata/repo" xmlns:rpm="http://linux.duke.edu/metadata/rpm">

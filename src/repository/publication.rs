@@ -12,7 +12,7 @@ use super::{Published, Repository, RepositoryError};
 use crate::catalog::{Listing, Recipe};
 use crate::publish;
 use crate::repodata::join::Trail;
-use crate::repodata::{Record, Repomd};
+use crate::repodata::{Record, Repomd, Tags};
 
 impl Repository {
     /// Publishes `listing`, unless what is published shows exactly that already.
@@ -37,7 +37,7 @@ impl Repository {
             return Ok(());
         }
 
-        let repomd = Repomd { revision: now.to_string(), records };
+        let repomd = Repomd { revision: now.to_string(), tags: Tags::default(), records };
         let mut bytes = Vec::new();
         let mut staged = self.place.stage("repomd")?;
         let write = repomd.write(&mut bytes).and_then(|()| staged.write_all(&bytes));
@@ -82,6 +82,8 @@ impl Repository {
             timestamp: now,
             size: Some(made.joined.size),
             open_size: Some(made.joined.open_size),
+            header: None,
+            database_version: None,
         };
         match shown.and_then(|shown| shown.record(&record.kind)) {
             Some(old) if old.same_file(&record) => old.clone(),

@@ -12,6 +12,7 @@ mod catalog;
 mod clients;
 mod config;
 mod crash;
+mod foreign;
 mod incremental;
 mod lock;
 mod many;
