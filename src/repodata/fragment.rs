@@ -54,3 +54,6 @@ impl Fragments {
         self.texts().iter().map(|t| t.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;
