@@ -68,7 +68,7 @@ fn escape(out: &mut Vec<u8>, text: &str, level: u8, special: impl Fn(&mut Vec<u8
     let mut rest = text;
     loop {
         let is_special = |&byte: &u8| (1..=level).contains(&KINDS[usize::from(byte)]);
-        let run = rest.as_bytes().iter().position(|byte| is_special(byte)).unwrap_or(rest.len());
+        let run = rest.as_bytes().iter().position(is_special).unwrap_or(rest.len());
         // A special byte is ASCII or begins a character, so this is a boundary.
         let (plain, tail) = rest.split_at(run);
         out.extend_from_slice(plain.as_bytes());

@@ -12,6 +12,7 @@ mod catalog;
 mod clients;
 mod config;
 mod crash;
+mod createrepo_c;
 mod foreign;
 mod incremental;
 mod lock;

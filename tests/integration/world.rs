@@ -2,6 +2,9 @@
 
 pub mod clients;
 pub mod daemon;
+/// Headers, well-formed and other: the library's own tests use the same file.
+#[path = "../../src/package/testing.rs"]
+pub mod header;
 pub mod http;
 pub mod metadata;
 pub mod rpms;

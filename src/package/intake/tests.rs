@@ -79,12 +79,12 @@ fn a_truncated_package_is_rejected_wherever_it_ends() {
             match bad(verify) {
                 Some(BadPackage::NotRpm(_)) => assert!(len < 4),
                 Some(BadPackage::Truncated(_)) => {
-                    assert!(len >= 4 && (len < end || verify >= Verify::Header))
+                    assert!(len >= 4 && (len < end || verify >= Verify::Header));
                 }
                 Some(other) => panic!("{len}: {other}"),
                 // createrepo_c takes packages whose payload is missing, and so does its command here.
                 None => {
-                    assert!(len >= end && verify == Verify::Structure, "{len} of {} was taken", bytes.len())
+                    assert!(len >= end && verify == Verify::Structure, "{len} of {} was taken", bytes.len());
                 }
             }
         }
