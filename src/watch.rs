@@ -11,6 +11,7 @@
 mod debounce;
 mod events;
 mod inotify;
+mod links;
 mod mounts;
 mod place;
 mod table;

@@ -35,6 +35,32 @@ pub(super) enum Change {
     Everything,
 }
 
+impl Change {
+    /// Where it happened; `None` when that is not known.
+    pub fn place(&self) -> Option<&Location> {
+        match self {
+            Self::Complete(place)
+            | Self::Vanished(place)
+            | Self::Writing(place)
+            | Self::Touched(place)
+            | Self::Appeared(place) => Some(place),
+            Self::Everything => None,
+        }
+    }
+
+    /// The same change, somewhere else.
+    pub fn at(&self, place: Location) -> Self {
+        match self {
+            Self::Complete(_) => Self::Complete(place),
+            Self::Vanished(_) => Self::Vanished(place),
+            Self::Writing(_) => Self::Writing(place),
+            Self::Touched(_) => Self::Touched(place),
+            Self::Appeared(_) => Self::Appeared(place),
+            Self::Everything => Self::Everything,
+        }
+    }
+}
+
 /// A file somebody is writing.
 #[derive(Debug)]
 struct Writing {
@@ -386,10 +412,8 @@ mod tests {
                     },
                     _ => {}
                 }
-                match &change {
-                    Change::Complete(l) | Change::Vanished(l) | Change::Writing(l)
-                    | Change::Touched(l) | Change::Appeared(l) => { waiting.insert(l.clone(), now); }
-                    Change::Everything => {}
+                if let Some(place) = change.place() {
+                    waiting.insert(place.clone(), now);
                 }
                 debounce.note(change, start + now);
                 now += ms(pause);

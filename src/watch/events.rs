@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::debounce::Change;
 use super::inotify::Event;
-use super::place::{is_left_out, join, leads_to_directory, place};
+use super::place::{Target, is_left_out, join, place, remember, target};
 use super::table::{Place, TreeId};
 use super::worker::{Worker, limit_reached, watch_repodata};
 use crate::config::Symlinks;
@@ -114,15 +114,17 @@ impl Worker {
         let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
         let ground = &tree.ground;
         let path = location.under(&ground.root);
+        let leads_to_directory = || matches!(target(ground, &path), Some(Target::Directory));
         let is_there = fs::symlink_metadata(&path)
-            .is_ok_and(|it| it.is_dir() || it.is_symlink() && leads_to_directory(ground, &path));
+            .is_ok_and(|it| it.is_dir() || it.is_symlink() && leads_to_directory());
         if !is_there {
             table.forget(id, location.as_str());
             tree.note(Change::Vanished(location), now);
             return;
         }
         let is_far = !ground.networks.is_empty() && ground.networks.contains(&location.under(&ground.real));
-        if !is_far && place(table, id, ground, location.as_str(), &mut self.backlog).is_err() {
+        if !is_far && place(table, id, ground, location.as_str(), &mut tree.links, &mut self.backlog).is_err()
+        {
             self.forget_tree(id);
             if let Some(tree) = self.trees.get_mut(&id) {
                 tree.set_means(limit_reached(), now);
@@ -158,8 +160,10 @@ impl Worker {
             return;
         };
         if metadata.is_symlink() && tree.rules.symlinks != Symlinks::Never {
-            if leads_to_directory(&tree.ground, &path) {
-                return self.appeared(id, location, now);
+            match target(&tree.ground, &path) {
+                Some(Target::Directory) => return self.appeared(id, location, now),
+                Some(Target::File(target)) => remember(&mut tree.links, target, location.as_str()),
+                None => {}
             }
             // What lies outside is only looked at, and only the look knows whether it may be.
             tree.note(Change::Complete(location), now);

@@ -33,6 +33,13 @@ pub(super) struct Event {
     pub name: Option<Box<[u8]>>,
 }
 
+impl Event {
+    /// Whether a file was written to, and nothing else.
+    pub fn is_write(&self) -> bool {
+        self.flags == ReadFlags::MODIFY
+    }
+}
+
 /// Why a directory is not watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {

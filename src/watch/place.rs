@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::inotify::{Event, Refused};
+use super::links::Links;
 use super::table::{Table, TreeId, Watched};
 use crate::config::{Leads, Symlinks};
+use crate::package::Location;
 
 /// Directories below links that are watched in one go; links that branch at every level name
 /// exponentially many.
@@ -30,12 +32,13 @@ pub(super) struct Ground {
 pub(super) struct Full;
 
 /// Watches the directory at `path` of the tree, and all below it. What is no directory (any more),
-/// or may not be read, is passed over: a look at the tree reports it.
+/// or may not be read, is passed over: a look at the tree reports it. Links to files go into `links`.
 pub(super) fn place(
     table: &mut Table,
     tree: TreeId,
     ground: &Ground,
     path: &str,
+    links: &mut Links,
     backlog: &mut VecDeque<Event>,
 ) -> Result<(), Full> {
     let mut to_do = vec![(path.to_owned(), is_link(&ground.root.join(path)))];
@@ -61,13 +64,13 @@ pub(super) fn place(
             // An error here shows again when the events are waited for.
             let _ = table.read(backlog);
         }
-        to_do.extend(directories(ground, &path, &full));
+        to_do.extend(directories(ground, &path, &full, links));
     }
     Ok(())
 }
 
 /// The directories, and links to directories, that are to be watched in a directory.
-fn directories(ground: &Ground, path: &str, full: &Path) -> Vec<(String, bool)> {
+fn directories(ground: &Ground, path: &str, full: &Path, links: &mut Links) -> Vec<(String, bool)> {
     let Ok(entries) = fs::read_dir(full) else { return Vec::new() };
     let mut directories = Vec::new();
     for entry in entries.flatten() {
@@ -81,30 +84,53 @@ fn directories(ground: &Ground, path: &str, full: &Path) -> Vec<(String, bool)> 
             if ground.networks.is_empty() || !ground.networks.contains(&ground.real.join(&below)) {
                 directories.push((below, false));
             }
-        } else if kind.is_symlink() && leads_to_directory(ground, &entry.path()) {
-            directories.push((below, true));
+        } else if kind.is_symlink() {
+            match target(ground, &entry.path()) {
+                Some(Target::Directory) => directories.push((below, true)),
+                Some(Target::File(target)) => remember(links, target, &below),
+                None => {}
+            }
         }
     }
     directories
 }
 
-/// Whether a link is to be watched as the directory it leads to. Only inside the tree: what is
-/// outside is left to the periodic comparison.
-pub(super) fn leads_to_directory(ground: &Ground, link: &Path) -> bool {
+pub(super) fn remember(links: &mut Links, target: Location, link: &str) {
+    if let Ok(link) = Location::parse(link)
+        && link.names_a_package()
+    {
+        links.add(target, link);
+    }
+}
+
+/// What a link in the tree leads to.
+pub(super) enum Target {
+    Directory,
+    /// A file; where it lies in the tree.
+    File(Location),
+}
+
+/// What a link leads to, if that is inside the tree and links are followed. What is outside is left
+/// to the periodic comparison.
+pub(super) fn target(ground: &Ground, link: &Path) -> Option<Target> {
     if ground.symlinks == Symlinks::Never {
-        return false;
+        return None;
     }
     // By its text first: a file server that a link leads to may be down, and stat(2) would hang.
-    let Ok(target) = fs::read_link(link) else { return false };
-    let target = normal(&link.parent().unwrap_or(link).join(target));
-    if !target.starts_with(&ground.root) && !target.starts_with(&ground.real) {
-        return false;
+    let text = normal(&link.parent()?.join(fs::read_link(link).ok()?));
+    let inside = text.strip_prefix(&ground.root).or_else(|_| text.strip_prefix(&ground.real)).ok()?;
+    let Ok(target) = fs::canonicalize(link) else {
+        // Dangling: what it names may come yet.
+        return Some(Target::File(Location::from_path(inside).ok()?));
+    };
+    let inside = target.strip_prefix(&ground.real).ok()?;
+    if ground.symlinks.leads(&ground.real, &target) != Leads::Followed {
+        return None;
     }
-    fs::metadata(link).is_ok_and(|target| target.is_dir())
-        && fs::canonicalize(link).is_ok_and(|target| {
-            target.starts_with(&ground.real)
-                && ground.symlinks.leads(&ground.real, &target) == Leads::Followed
-        })
+    if fs::metadata(&target).ok()?.is_dir() {
+        return Some(Target::Directory);
+    }
+    Some(Target::File(Location::from_path(inside).ok()?))
 }
 
 /// Resolves `.` and `..` by the path's text alone.

@@ -648,3 +648,25 @@ fn ten_thousand_files_made_at_once_are_all_told() {
         settled.len() >= 10_000 || dirties(heard).any(|d| d.everything)
     });
 }
+
+#[test]
+fn what_happens_to_a_file_happens_to_the_links_that_lead_to_it() {
+    let tree = Watched::with(RULES, TEST_PACE, |root| {
+        fs::create_dir_all(root.join("pool/a")).unwrap();
+        fs::write(root.join("pool/a/x.rpm"), "x").unwrap();
+        symlink("pool/a/x.rpm", root.join("before.rpm")).unwrap();
+        symlink("not-yet.rpm", root.join("dangling.rpm")).unwrap();
+    });
+    symlink("pool/a/x.rpm", tree.path("after.rpm")).unwrap();
+    tree.ear.wait_settled("after.rpm");
+    tree.ear.clear();
+    fs::write(tree.path("pool/a/x.rpm"), "other").unwrap();
+    tree.ear.wait_settled("before.rpm");
+    tree.ear.wait_settled("after.rpm");
+    tree.ear.clear();
+    fs::remove_dir_all(tree.path("pool")).unwrap();
+    tree.ear.wait_settled("before.rpm");
+    tree.ear.wait_settled("after.rpm");
+    fs::write(tree.path("not-yet.rpm"), "x").unwrap();
+    tree.ear.wait_settled("dangling.rpm");
+}

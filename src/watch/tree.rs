@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::debounce::{Change, Debounce};
+use super::links::Links;
 use super::place::Ground;
 use super::{Means, Pace, Seen, Sink, WatchRules};
 
@@ -20,6 +21,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 pub(super) struct Tree {
     pub ground: Ground,
     pub rules: WatchRules,
+    pub links: Links,
     pub debounce: Debounce,
     /// Watches are to be placed anew before the next full comparison is asked for.
     pub replace: bool,
@@ -53,6 +55,7 @@ impl Tree {
                 networks: Default::default(),
             },
             rules,
+            links: Links::default(),
             debounce: Debounce::new(rules.settle, rules.settle_max),
             replace: true,
             metadata: false,
@@ -69,7 +72,13 @@ impl Tree {
         &self.ground.root
     }
 
+    /// Takes note of a change, also for the links that lead to it.
     pub fn note(&mut self, change: Change, now: Instant) {
+        if let Some(place) = change.place() {
+            for link in self.links.to(place) {
+                self.debounce.note(change.at(link), now);
+            }
+        }
         self.debounce.note(change, now);
     }
 

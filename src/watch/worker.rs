@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use tracing::{debug, error};
 
 use super::inotify::{Event, Inotify};
+use super::links::Links;
 use super::mounts::Mounts;
 use super::place::{Full, Ground, is_link, place};
 use super::table::{Table, TreeId};
@@ -32,7 +33,13 @@ pub(super) struct Worker {
     next: TreeId,
     /// Events taken in and not handled yet.
     pub backlog: VecDeque<Event>,
+    /// The last events told of nothing but writing.
+    only_writing: bool,
 }
+
+/// How long events may gather while somebody does nothing but write: the kernel keeps equal ones in
+/// a row as one, and each that wakes us costs more than the write it tells of.
+const LULL: Duration = Duration::from_millis(10);
 
 impl Worker {
     pub fn new(pace: Pace, commands: Receiver<Command>, wake: Arc<OwnedFd>) -> Self {
@@ -43,7 +50,7 @@ impl Worker {
             )
         });
         let (mounts, trees, backlog) = (Mounts::new(), BTreeMap::new(), VecDeque::new());
-        Self { pace, commands, wake, table, mounts, trees, next: 0, backlog }
+        Self { pace, commands, wake, table, mounts, trees, next: 0, backlog, only_writing: false }
     }
 
     pub fn run(mut self) {
@@ -57,7 +64,9 @@ impl Worker {
                 error!("cannot read what inotify has to say: {error}; every tree is polled from now on");
                 self.without_inotify(format!("inotify failed ({error}); restart the daemon"));
             }
+            self.only_writing = !self.backlog.is_empty();
             while let Some(event) = self.backlog.pop_front() {
+                self.only_writing &= event.is_write();
                 self.event(&event, Instant::now());
             }
             self.deliver(Instant::now());
@@ -126,7 +135,8 @@ impl Worker {
         let means = stand(&mut tree.ground, &self.mounts).and_then(|()| {
             let table = self.table.as_mut().map_err(|why| Means::Polling { why: why.clone() })?;
             let before = table.take_paths(id);
-            let placed = place(table, id, &tree.ground, "", &mut self.backlog);
+            tree.links = Links::default();
+            let placed = place(table, id, &tree.ground, "", &mut tree.links, &mut self.backlog);
             watch_repodata(table, id, &tree.ground);
             table.sweep(id, before);
             placed.map_err(|Full| limit_reached())
@@ -178,16 +188,22 @@ impl Worker {
     /// Sleeps until something happens, is asked for, or is due.
     fn wait(&mut self) -> Result<(), Errno> {
         let mut fds = vec![PollFd::new(&*self.wake, PollFlags::IN)];
-        if let Ok(table) = &self.table {
+        if let Ok(table) = &self.table
+            && !self.only_writing
+        {
             fds.push(PollFd::from_borrowed_fd(table.inotify.as_fd(), PollFlags::IN));
         }
         let mounts = self.mounts.changed_fd().map(|fd| {
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::PRI));
             fds.len() - 1
         });
-        let idle = self.backlog.is_empty();
+        let longest = match (self.backlog.is_empty(), self.only_writing) {
+            (false, _) => Duration::ZERO,
+            (true, true) => LULL,
+            (true, false) => Duration::MAX,
+        };
         let timeout = self.trees.values().map(Tree::deadline).min().map(|deadline| {
-            let left = if idle { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let left = deadline.saturating_duration_since(Instant::now()).min(longest);
             Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(left.subsec_nanos()),
