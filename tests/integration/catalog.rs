@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::world::daemon::{run_refused, write_config};
 use crate::world::tree::build_all;
-use crate::world::{Daemon, Rpm, Tree};
+use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
 
 /// Every file of `repodata/`, by name.
 pub fn repodata(tree: &Tree) -> BTreeMap<String, Vec<u8>> {
@@ -145,7 +145,13 @@ fn the_state_of_another_tree_is_refused() {
     daemon.stop();
     assert!(tree.beside("state/repositories/rpm/catalog.sqlite").is_file(), "where product.md says");
     let file = write_config(&tree, &config(&tree.beside("other")));
-    let refused = run_refused(["serve".as_ref(), "--config".as_ref(), file.as_os_str()]);
-    assert!(refused.stderr.contains(tree.root().to_str().unwrap()), "it names the tree: {}", refused.stderr);
+    // One broken repository does not take the daemon down.
+    let daemon = Daemon::serve_config(&file, "/rpm/");
+    let said =
+        eventually(PATIENCE, "the log tells", || Some(daemon.log()).filter(|log| log.contains("ERROR")));
+    assert!(said.contains(tree.root().to_str().unwrap()), "it names the tree: {said}");
+    assert_eq!(http::send(daemon.address(), "GET", "/-/ready", &[], None).status, 503);
+    assert!(daemon.status().to_string().contains(tree.root().to_str().unwrap()), "{}", daemon.status());
     assert!(!tree.beside("other/repodata").exists());
+    daemon.stop();
 }

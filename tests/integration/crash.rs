@@ -61,11 +61,7 @@ fn a_kill_amid_uploads_and_publications_loses_nothing_acknowledged() {
             acknowledged.is_subset(&hrefs)
         });
         metadata.matches_tree(tree.root()).unwrap();
-        let left = eventually(PATIENCE, "nothing half-written is left", || {
-            let left = tree.leftovers();
-            left.is_empty().then_some(left)
-        });
-        assert!(left.is_empty());
+        tree.has_no_leftovers();
         assert_eq!(crate::world::daemon::rejected(&daemon.status()), [], "no half a package was left");
         // repodata/ does not fill up with what kills left behind.
         let strange: Vec<_> = fs::read_dir(tree.path("repodata"))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crate::world::daemon::run;
-use crate::world::tree::{cp, set_mtime};
+use crate::world::tree::{build_all, cp, set_mtime};
 use crate::world::{Daemon, Metadata, Random, Rpm, Tree};
 
 /// One random step of people's work on a tree.
@@ -61,18 +61,49 @@ fn up_to_date(metadata: &Metadata, tree: &Tree, names: &BTreeSet<String>) -> boo
         && metadata.matches_tree(tree.root()).is_ok()
 }
 
+/// A tree with enough packages for several chunks.
+fn stocked() -> (Tree, BTreeSet<String>) {
+    let tree = Tree::new();
+    let rpms: Vec<_> = (0..150).map(|number| Rpm::new(format!("start{number}"))).collect();
+    let mut names = BTreeSet::new();
+    for (name, bytes) in build_all(&rpms) {
+        tree.write(&name, &bytes);
+        names.insert(name);
+    }
+    (tree, names)
+}
+
+fn index(tree: &Tree, profile: &str) -> Metadata {
+    let done = run(["index".as_ref(), tree.root().as_os_str(), "--metadata".as_ref(), profile.as_ref()]);
+    assert!(done.status.success(), "{}", done.stderr);
+    Metadata::from_tree(tree.root()).unwrap()
+}
+
+/// Holds the metadata of a tree with a history against those of the same tree elsewhere: same bytes,
+/// names and times, and no memory of how it came to be.
+fn compare_with_a_full_run(tree: &Tree, incremental: &Metadata, profile: &str, what: &str) {
+    let fresh = Tree::new();
+    for name in tree.names_in("") {
+        cp(["-a".as_ref(), tree.path(&name).as_os_str(), fresh.path(&name).as_os_str()]);
+    }
+    let full = index(&fresh, profile);
+    let same_content = full.primary == incremental.primary
+        && full.filelists == incremental.filelists
+        && full.other == incremental.other;
+    assert!(same_content, "{what}: the XML differs");
+    for (kind, record) in &full.records {
+        let incremental = &incremental.records[kind];
+        assert_eq!(record.checksum, incremental.checksum, "{what}: the bytes of {kind} differ");
+        assert_eq!((&record.href, record.size), (&incremental.href, incremental.size));
+    }
+    assert_eq!(full.records.len(), incremental.records.len());
+}
+
 #[test]
 fn random_changes_published_one_by_one_give_the_bytes_of_one_full_run() {
     for seed in 1..=3 {
-        let tree = Tree::new();
+        let (tree, mut names) = stocked();
         let mut random = Random::new(seed);
-        let mut names = BTreeSet::new();
-        // Enough for several chunks from the start.
-        for number in 0..150 {
-            let rpm = Rpm::new(format!("start{number}"));
-            tree.add(&rpm);
-            names.insert(rpm.file_name());
-        }
         let daemon = Daemon::serve(&tree);
         let mut steps = 0;
         for number in 0..40 {
@@ -85,25 +116,27 @@ fn random_changes_published_one_by_one_give_the_bytes_of_one_full_run() {
         }
         let incremental = daemon.metadata();
         daemon.stop();
+        compare_with_a_full_run(&tree, &incremental, "zstd", &format!("seed {seed}"));
+    }
+}
 
-        // The same tree elsewhere: same bytes, names and times; no memory of how it came to be.
-        let fresh = Tree::new();
-        for name in tree.names_in("") {
-            cp(["-a".as_ref(), tree.path(&name).as_os_str(), fresh.path(&name).as_os_str()]);
+#[test]
+fn random_changes_indexed_one_by_one_give_the_bytes_of_one_full_run() {
+    for (seed, profile) in [(11, "zstd"), (12, "gzip"), (13, "zstd"), (14, "gzip")] {
+        let (tree, mut names) = stocked();
+        let mut random = Random::new(seed);
+        let mut steps = 0;
+        for number in 0..60 {
+            for _ in 0..=random.below(6) {
+                step(&tree, &mut names, &mut random, steps);
+                steps += 1;
+            }
+            let metadata = index(&tree, profile);
+            assert!(up_to_date(&metadata, &tree, &names), "seed {seed}, step {number}");
+            if number % 20 == 19 {
+                compare_with_a_full_run(&tree, &metadata, profile, &format!("seed {seed}, step {number}"));
+            }
         }
-        let done = run(["index".as_ref(), fresh.root().as_os_str()]);
-        assert!(done.status.success(), "{}", done.stderr);
-        let full = Metadata::from_tree(fresh.root()).unwrap();
-        let same_content = full.primary == incremental.primary
-            && full.filelists == incremental.filelists
-            && full.other == incremental.other;
-        assert!(same_content, "seed {seed}: the XML differs");
-        for (kind, record) in &full.records {
-            let incremental = &incremental.records[kind];
-            assert_eq!(record.checksum, incremental.checksum, "seed {seed}: the bytes of {kind} differ");
-            assert_eq!((&record.href, record.size), (&incremental.href, incremental.size));
-        }
-        assert_eq!(full.records.len(), incremental.records.len());
     }
 }
 

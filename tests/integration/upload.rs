@@ -10,16 +10,6 @@ use crate::world::daemon::{Publications, write_config};
 use crate::world::tree::build_all;
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
 
-/// A daemon with one repository `/rpm/`, writable by anyone, and these further settings.
-fn configured(tree: &Tree, server: &str, repository: &str) -> Daemon {
-    let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n[state]\ndir = \"{}\"\n\n[repository.rpm]\npath = \"{}\"\nwrite = \"anyone\"\n{repository}\n",
-        tree.beside("state").display(),
-        tree.root().display(),
-    );
-    Daemon::serve_config(&write_config(tree, &text), "/rpm/")
-}
-
 fn one_line(response: &http::Response) -> String {
     let text = response.text();
     let line = text.trim_end();
@@ -55,7 +45,7 @@ fn a_new_package_is_201_and_the_same_bytes_again_are_200() {
     let again = daemon.put_and_wait(&name, &rpm.build());
     assert_eq!((again.status, state(&again)), (200, "indexed"), "{}", again.text());
     assert_eq!(publications.so_far(), 0, "the same bytes again change nothing");
-    assert_eq!(tree.leftovers(), Vec::<std::path::PathBuf>::new());
+    tree.has_no_leftovers();
 }
 
 #[test]
@@ -140,13 +130,13 @@ fn other_bytes_under_a_name_that_is_taken_are_409_and_the_old_file_stays() {
     assert_eq!(fs::read(tree.path(&name)).unwrap(), rpm.build());
     assert!(!tree.path("elsewhere/x.rpm").exists());
     daemon.until_exactly(&[&name]);
-    assert_eq!(tree.leftovers(), Vec::<std::path::PathBuf>::new());
+    tree.has_no_leftovers();
 }
 
 #[test]
 fn overwrite_allow_replaces_with_204_and_deny_refuses_even_the_same_bytes() {
     let tree = Tree::new();
-    let daemon = configured(&tree, "", "overwrite = \"allow\"");
+    let daemon = Daemon::configured(&tree, "", "overwrite = \"allow\"");
     let rpm = Rpm::new("again");
     assert_eq!(daemon.put("again.rpm", &rpm.build()).status, 201);
     let replaced = daemon.put_and_wait("again.rpm", &rpm.clone().salt(1).build());
@@ -155,7 +145,7 @@ fn overwrite_allow_replaces_with_204_and_deny_refuses_even_the_same_bytes() {
     assert_eq!(fs::read(tree.path("again.rpm")).unwrap(), rpm.clone().salt(1).build());
     daemon.stop();
 
-    let daemon = configured(&tree, "", "overwrite = \"deny\"");
+    let daemon = Daemon::configured(&tree, "", "overwrite = \"deny\"");
     assert_eq!(daemon.put("again.rpm", &rpm.clone().salt(1).build()).status, 409);
     daemon.stop();
 }
@@ -190,7 +180,7 @@ fn what_is_not_a_package_is_415() {
     }
     // A package under another suffix would never be indexed.
     assert_eq!(daemon.put("package.zip", &Rpm::new("a").build()).status, 415);
-    assert_eq!(tree.leftovers(), Vec::<std::path::PathBuf>::new());
+    tree.has_no_leftovers();
 }
 
 #[test]
@@ -206,9 +196,13 @@ fn a_damaged_package_is_422_and_says_what_is_wrong() {
     let cut = whole[..whole.len() - 1_000].to_vec();
     let mut longer = whole.clone();
     longer.extend_from_slice(b"more");
-    for (what, bytes) in
-        [("flipped", flipped), ("payload", payload), ("cut", cut), ("header", whole[..2_000].to_vec())]
-    {
+    for (what, bytes) in [
+        ("flipped", flipped),
+        ("payload", payload),
+        ("cut", cut),
+        ("longer", longer),
+        ("header", whole[..2_000].to_vec()),
+    ] {
         let answer = daemon.put("damaged.rpm", &bytes);
         assert_eq!(answer.status, 422, "{what}: {}", answer.text());
         one_line(&answer);
@@ -216,7 +210,7 @@ fn a_damaged_package_is_422_and_says_what_is_wrong() {
     }
     assert_eq!(daemon.put("damaged.rpm", &whole).status, 201);
     daemon.until_exactly(&["damaged.rpm"]);
-    assert_eq!(tree.leftovers(), Vec::<std::path::PathBuf>::new());
+    tree.has_no_leftovers();
 }
 
 #[test]
@@ -249,7 +243,7 @@ fn if_none_match_star_is_412_when_the_name_is_taken() {
 #[test]
 fn more_than_max_upload_is_413_also_when_the_length_is_not_announced() {
     let tree = Tree::new();
-    let daemon = configured(&tree, "max_upload = \"100k\"", "");
+    let daemon = Daemon::configured(&tree, "max_upload = \"100k\"", "");
     let small = Rpm::new("small").build();
     let large = Rpm::new("large").payload(200_000).build();
     assert_eq!(daemon.put("large.rpm", &large).status, 413);
@@ -261,7 +255,7 @@ fn more_than_max_upload_is_413_also_when_the_length_is_not_announced() {
     assert!(answer.map_or(true, |answer| answer.status == 413));
     assert!(!tree.path("large.rpm").exists());
     assert_eq!(daemon.put("small.rpm", &small).status, 201);
-    assert_eq!(tree.leftovers(), Vec::<std::path::PathBuf>::new());
+    tree.has_no_leftovers();
 }
 
 #[test]
@@ -388,7 +382,7 @@ fn delete_removes_a_package_and_keeps_it_fetchable() {
 #[test]
 fn an_aborted_upload_leaves_nothing_and_the_old_file_untouched() {
     let tree = Tree::new();
-    let daemon = configured(&tree, "", "overwrite = \"allow\"");
+    let daemon = Daemon::configured(&tree, "", "overwrite = \"allow\"");
     let old = Rpm::new("old").build();
     assert_eq!(daemon.put_and_wait("old.rpm", &old).status, 201);
     let before = daemon.metadata();
@@ -461,7 +455,7 @@ fn of_fifty_parallel_uploads_of_one_nevra_exactly_one_is_201() {
         let metadata = daemon.until("the winner", |metadata| metadata.has(&name));
         assert_eq!(metadata.packages.len(), round + 1, "{:?}", metadata.hrefs());
         metadata.matches_tree(tree.root()).unwrap();
-        assert_eq!(tree.leftovers(), Vec::<std::path::PathBuf>::new());
+        tree.has_no_leftovers();
     }
 }
 
@@ -532,13 +526,9 @@ fn awkward_names_work_from_upload_to_dnf() {
     daemon.until("the dropped one", |metadata| metadata.packages.len() == names.len() + 1);
     let Some(dnf) = Dnf::find() else { return };
     assert_eq!(dnf.nevras(&daemon.url()).len(), names.len() + 1);
-    let downloaded = clients::rpms_below(&dnf.download_all(&daemon.url()));
-    let digests: Vec<_> = downloaded
-        .iter()
-        .map(|(_, bytes)| crate::world::metadata::digest("sha256", bytes).unwrap())
-        .collect();
+    let downloaded = dnf.download_all(&daemon.url());
     for (digest, name) in wanted {
-        assert!(digests.contains(&digest), "dnf downloaded {name}");
+        assert!(downloaded.contains(&digest), "dnf downloaded {name}");
     }
     assert_eq!(downloaded.len(), names.len() + 1);
 }

@@ -75,6 +75,7 @@ fn a_symlink_inside_the_tree_is_a_location_of_its_own_and_one_that_leaves_it_is_
     symlink("a-1.0-1.noarch.rpm", tree.path("link.rpm")).unwrap();
     let outside = tree.write_beside("outside.rpm", &Rpm::new("outside").build());
     symlink(&outside, tree.path("leaves.rpm")).unwrap();
+    symlink("nowhere.rpm", tree.path("dangling.rpm")).unwrap();
     daemon.until_exactly(&["a-1.0-1.noarch.rpm", "link.rpm"]);
     // The refused one is not forgotten silently, and cannot be read through the door either.
     daemon.signal(Signal::USR1);
@@ -83,6 +84,26 @@ fn a_symlink_inside_the_tree_is_a_location_of_its_own_and_one_that_leaves_it_is_
     });
     assert_eq!(daemon.get("leaves.rpm").status, 404);
     assert_eq!(daemon.metadata().hrefs(), ["a-1.0-1.noarch.rpm", "link.rpm"]);
+}
+
+#[test]
+fn symlinks_are_followed_never_or_anywhere_when_the_configuration_says_so() {
+    let tree = Tree::new();
+    tree.write("a.rpm", &Rpm::new("a").build());
+    symlink("a.rpm", tree.path("link.rpm")).unwrap();
+    let outside = tree.write_beside("outside/b.rpm", &Rpm::new("b").build());
+    symlink(&outside, tree.path("file.rpm")).unwrap();
+    symlink(tree.beside("outside"), tree.path("directory")).unwrap();
+    let daemon = Daemon::configured(&tree, "", "symlinks = \"never\"");
+    daemon.until_exactly(&["a.rpm"]);
+    daemon.stop();
+    let daemon = Daemon::configured(&tree, "", "symlinks = \"anywhere\"");
+    let metadata = daemon.until_exactly(&["a.rpm", "directory/b.rpm", "file.rpm", "link.rpm"]);
+    metadata.matches_tree(tree.root()).unwrap();
+    for location in metadata.hrefs() {
+        assert_eq!(daemon.get(location).status, 200, "{location} is served");
+    }
+    daemon.stop();
 }
 
 #[test]

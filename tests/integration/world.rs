@@ -10,7 +10,7 @@ pub mod metadata;
 pub mod rpms;
 pub mod tree;
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,12 +25,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `look` finds something; panics after `limit`, saying what was waited for.
 pub fn eventually<T>(limit: Duration, what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
+    eventually_ok(limit, what, || look().ok_or("it did not come"))
+}
+
+/// Like [`eventually`], and says what was wrong at the last look.
+pub fn eventually_ok<T, E: Debug>(
+    limit: Duration,
+    what: impl Display,
+    mut look: impl FnMut() -> Result<T, E>,
+) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
-            return found;
+        match look() {
+            Ok(found) => return found,
+            Err(why) => assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}: {why:?}"),
         }
-        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::metadata::digest;
 use super::skipped;
 
 /// The path of a program, or `None` after having said that it is missing.
@@ -73,12 +74,7 @@ impl Dnf {
         command
             .env("LC_ALL", "C.UTF-8")
             .args(["-q", "-y", "--releasever=1", "--setopt=reposdir=/dev/null", "--setopt=varsdir=/dev/null"])
-            .args([
-                "--setopt=install_weak_deps=False",
-                "--setopt=metadata_expire=0",
-                "--nogpgcheck",
-                "--repo=t",
-            ])
+            .args(["--setopt=install_weak_deps=False", "--refresh", "--nogpgcheck", "--repo=t"])
             .args(["--setopt=retries=1", "--setopt=timeout=60"])
             .arg(format!("--installroot={}", self.root().display()))
             .arg(format!("--setopt=cachedir={}", self.home.path().join("cache").display()))
@@ -97,27 +93,20 @@ impl Dnf {
         output(self.command(url).arg("repoquery").args(arguments))
     }
 
-    /// Downloads every package, whether it could be installed or not; dnf checks their digests.
-    pub fn download_all(&self, url: &str) -> PathBuf {
-        let target = self.home.path().join("downloaded");
-        std::fs::create_dir_all(&target).unwrap();
+    /// Downloads every package, whether it could be installed or not; returns the sha256 of each.
+    pub fn download_all(&self, url: &str) -> BTreeSet<String> {
         // Debian's dnf lacks the download command (its package conflicts with zypper), but has the library.
-        let mut python = Command::new("/usr/bin/python3");
-        python
-            .args(["-c", DOWNLOAD_ALL, url])
-            .arg(&target)
-            .arg(self.home.path().join("cache-all"))
-            .arg(self.root());
-        if Command::new("/usr/bin/python3")
-            .args(["-c", "import dnf"])
-            .output()
-            .is_ok_and(|found| found.status.success())
+        let python = Path::new("/usr/bin/python3");
+        if Command::new(python).args(["-c", "import dnf"]).output().is_ok_and(|found| found.status.success())
         {
-            output(&mut python);
-        } else {
-            output(self.command(url).arg("download").arg(format!("--destdir={}", target.display())).arg("*"));
+            let cache = self.home.path().join("cache-all");
+            let text =
+                output(Command::new(python).args(["-c", DOWNLOAD_ALL, url]).arg(cache).arg(self.root()));
+            return text.lines().map(str::to_owned).collect();
         }
-        target
+        let target = self.home.path().join("downloaded");
+        output(self.command(url).arg("download").arg(format!("--destdir={}", target.display())).arg("*"));
+        rpms_below(&target).iter().map(|(_, bytes)| digest("sha256", bytes).unwrap()).collect()
     }
 
     pub fn install(&self, url: &str, package: &str) {
@@ -125,19 +114,22 @@ impl Dnf {
     }
 }
 
+/// dnf checks what it has downloaded against the metadata. Base names may repeat, so each is looked at in its turn.
 const DOWNLOAD_ALL: &str = r"
-import sys, dnf
-url, target, cache, root = sys.argv[1:]
+import sys, os, hashlib, dnf
+url, cache, root = sys.argv[1:]
 base = dnf.Base()
 conf = base.conf
 conf.cachedir = cache; conf.installroot = root; conf.reposdir = []; conf.logdir = cache
 conf.substitutions['releasever'] = '1'
-conf.destdir = target
 base.repos.add_new_repo('t', conf, baseurl=[url], retries=1)
 base.fill_sack(load_system_repo=False)
 packages = list(base.sack.query())
 if not packages: sys.exit('the repository is empty')
-base.download_packages(packages)
+for package in packages:
+    base.download_packages([package])
+    with open(package.localPkg(), 'rb') as file: print(hashlib.sha256(file.read()).hexdigest())
+    os.remove(package.localPkg())
 ";
 
 /// zypper with a root and caches of its own.
@@ -188,10 +180,14 @@ impl Zypper {
             .collect()
     }
 
-    /// Downloads these packages; zypper checks their digests.
-    pub fn download(&self, names: &[&str]) -> PathBuf {
-        output(self.command().arg("download").args(names));
-        self.home.path().join("packages/t")
+    /// Downloads this package, such as `name=version-release`; zypper checks its digest.
+    pub fn download(&self, package: &str) {
+        output(self.command().args(["download", package]));
+    }
+
+    /// What was downloaded: base name and content.
+    pub fn downloaded(&self) -> Vec<(String, Vec<u8>)> {
+        rpms_below(&self.home.path().join("packages"))
     }
 }
 

@@ -51,6 +51,18 @@ impl Daemon {
         Self::start(&["serve".as_ref(), "--config".as_ref(), config.as_ref()], url_path)
     }
 
+    /// A configuration with one repository, `/rpm/`, writable by anyone, and further lines for `[server]` and for it.
+    pub fn configured(tree: &Tree, server: &str, repository: &str) -> Self {
+        let (state, path) = (tree.beside("state"), tree.root());
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n[state]\ndir = \"{}\"\n\n\
+             [repository.rpm]\npath = \"{}\"\nwrite = \"anyone\"\n{repository}\n",
+            state.display(),
+            path.display(),
+        );
+        Self::serve_config(&write_config(tree, &text), "/rpm/")
+    }
+
     fn start(arguments: &[&std::ffi::OsStr], url_path: &str) -> Self {
         let mut command = program();
         command.args(arguments).stdin(Stdio::null());

@@ -346,7 +346,7 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text:?} is not a number"))
 }
 
-fn attribute(tag: &BytesStart, name: &str) -> Result<String, String> {
+fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<String, String> {
     let found = tag.try_get_attribute(name).map_err(|error| error.to_string())?;
     let found = found.ok_or_else(|| format!("no attribute {name} in {tag:?}"))?;
     Ok(found.normalized_value(XmlVersion::Explicit1_0).map_err(|error| error.to_string())?.into_owned())

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::Rpm;
+use super::{PATIENCE, Rpm, eventually};
 
 /// `<temporary>/rpm`, removed when dropped. What lies beside it is on the same file system.
 pub struct Tree {
@@ -67,6 +67,13 @@ impl Tree {
             .collect();
         names.sort();
         names
+    }
+
+    /// Waits until nothing half-written is in the tree: a publication that is being made has its own there.
+    pub fn has_no_leftovers(&self) {
+        eventually(PATIENCE, "nothing half-written in the tree", || {
+            self.leftovers().is_empty().then_some(())
+        });
     }
 
     /// Whatever uploads left behind in the staging directories: files anywhere that are no packages.
