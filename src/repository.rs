@@ -284,12 +284,18 @@ impl Handle {
     }
 
     fn with_reader<T>(&self, ask: impl Fn(&Reader) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
-        let mut reader = lock(&self.shared.reader);
-        let reader = match &*reader {
-            Some(reader) => reader,
-            None => reader.insert(Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?),
-        };
-        ask(reader)
+        let mut kept = lock(&self.shared.reader);
+        if let Some(reader) = &*kept {
+            return ask(reader);
+        }
+        let reader = Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?;
+        let answer = ask(&reader);
+        // Kept only while there is a worker, which closes it when it ends: a thousand quiet
+        // repositories that are asked for their status must not keep a thousand databases open.
+        if self.shared.inbox.has_worker() {
+            *kept = Some(reader);
+        }
+        answer
     }
 
     pub fn published(&self) -> Option<Arc<Published>> {

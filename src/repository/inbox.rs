@@ -112,6 +112,11 @@ impl Inbox {
         !lock(&self.state).next.is_empty()
     }
 
+    /// Whether a worker runs that has not decided to end.
+    pub fn has_worker(&self) -> bool {
+        lock(&self.state).worker_runs
+    }
+
     /// For the worker: waits for something to do, at most until `until`.
     pub fn next(&self, until: Instant) -> Next {
         let mut state = lock(&self.state);

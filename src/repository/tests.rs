@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::inbox::Batch;
-use super::{Repository, index};
+use super::{Handle, Repository, index};
 use crate::config::{MetadataProfile, RepositoryConfig};
 use crate::package::{Checksum, ChecksumType, Location};
 use crate::repodata::Repomd;
@@ -194,6 +194,15 @@ proptest! {
             prop_assert!(shown == indexed_afresh(tree.path(), metadata), "metadata differs from a full run's");
         }
     }
+}
+
+#[test]
+fn a_question_to_a_quiet_repository_leaves_no_database_open() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let handle = Handle::open(config(tree.path(), state.path(), MetadataProfile::Zstd)).unwrap();
+    assert_eq!(handle.status().trouble, None);
+    assert!(handle.shared.reader.lock().unwrap().is_none());
+    handle.close();
 }
 
 #[test]
