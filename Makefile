@@ -4,12 +4,16 @@
 #   make check    formatting, lints, licences and advisories
 #   make clients  only the first half of `make test`
 #   make figures  measures 10,000 packages beside createrepo_c
+#   make man      man pages into target/man, completions into target/completions
+#   make rpm      target/package/rpm: RPM and source RPM, from vendored crates, without network
+#   make deb      target/package/deb: Debian package
+#   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
 
 CARGO ?= cargo
 # What `make figures` passes on: make figures FIGURES="--packages 1000 --rounds 3"
 FIGURES ?=
 
-.PHONY: all build test check clients figures
+.PHONY: all build test check clients figures man rpm deb package-test
 
 all: build
 
@@ -34,3 +38,18 @@ clients:
 figures:
 	$(CARGO) build --release --locked
 	python3 scripts/figures.py $(FIGURES)
+
+man:
+	$(CARGO) run --quiet --locked -- generate man target/man
+	$(CARGO) run --quiet --locked -- generate completions target/completions
+
+rpm:
+	@CARGO="$(CARGO)" sh packaging/rpm/build.sh
+
+deb: build
+	@sh packaging/deb/build.sh
+
+# Both packages hold the binary that was built for the RPM: one release build is enough.
+package-test: rpm
+	@sh packaging/deb/build.sh target/package/build/release/createrepod
+	python3 scripts/package-test.py target/package/rpm/RPMS/*/createrepod-[0-9]*.rpm packaging/rpm/createrepod.spec target/package/deb/*.deb

@@ -26,6 +26,8 @@ litmus     litmus            litmus
 gpg        gnupg             gnupg2
 python3    python3           python3
 systemd-analyze systemd      systemd
+rpmlint    rpmlint           rpmlint
+strace     strace            strace
 '
 
 say() { printf 'clients: %s\n' "$*"; }

@@ -61,12 +61,37 @@ fn pages(
         .source(concat!("createrepod ", env!("CARGO_PKG_VERSION")))
         .manual("createrepod");
     let mut text = Vec::new();
-    page.render(&mut text)?;
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    if command.get_subcommands().any(|below| !below.is_hide_set()) {
+        page.render_subcommands_section(&mut text)?;
+    }
+    let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut more = Roff::new();
+    after.split("\n\n").filter(|part| !part.is_empty()).for_each(|part| section(part, &mut more));
+    more.control("SH", ["SEE ALSO"]);
+    more.text([bold("createrepod"), roman("(1), "), bold("createrepod.toml"), roman("(5)")]);
+    more.to_writer(&mut text)?;
     write(name, text)?;
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         pages(below, &format!("{name}-{}", below.get_name()), write)?;
     }
     Ok(())
+}
+
+/// What --help shows below the options, such as `Examples:` with its lines: as it stands, under a heading.
+fn section(part: &str, page: &mut Roff) {
+    let (title, rest) = part.split_once(':').unwrap_or(("Notes", part));
+    let title = title.split(',').next().unwrap_or(title);
+    page.control("SH", [title.to_uppercase().as_str()]);
+    page.control("nf", []);
+    for line in rest.lines().filter(|line| !line.trim().is_empty()) {
+        page.text([roman(line.strip_prefix("  ").unwrap_or(line.trim_start()))]);
+    }
+    page.control("fi", []);
 }
 
 /// createrepod.toml(5).
@@ -144,7 +169,11 @@ mod tests {
             for option in options {
                 assert!(plain.contains(&option), "{name}(1) lacks {option}:\n{page}");
             }
+            assert!(!plain.contains(".SH EXTRA"), "{name}(1)");
         }
+        let page = fs::read_to_string(place.path().join("createrepod-serve.1")).unwrap().replace("\\-", "-");
+        assert!(page.contains(".SH EXAMPLES\n.nf\ncreaterepod serve ./rpm\n"), "{page}");
+        assert!(page.contains(".SH ENVIRONMENT\n"), "{page}");
         let count = fs::read_dir(place.path()).unwrap().count();
         assert_eq!(count, visible().len() + 1, "one page for each command, and createrepod.toml(5)");
     }

@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Tries the packages for real: judges them, installs them into fresh roots, starts the daemon from there,
+uploads to it, reads it with dnf, upgrades and removes. As root. What cannot be tried is said, and is no failure
+unless CREATEREPOD_REQUIRE_CLIENTS=1.
+
+usage: scripts/package-test.py RPM SPEC DEB [RPMLINT]"""
+
+import glob
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# What scriptlets and the test use in a root that has nothing else.
+TOOLS = ["sh", "systemctl", "systemd-sysusers", "systemd-tmpfiles", "true", "rm", "env", "dpkg", "ls"]
+
+
+def run(*words, **more):
+    done = subprocess.run(words, capture_output=True, text=True, **more)
+    if done.returncode != 0:
+        sys.exit(f"FAILED ({done.returncode}): {' '.join(words)}\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def check(fact, what):
+    if not fact:
+        sys.exit(f"FAILED: {what}")
+    print(f"ok: {what}")
+
+
+def skipped(what):
+    if os.environ.get("CREATEREPOD_REQUIRE_CLIENTS") == "1":
+        sys.exit(f"FAILED: {what}, and CREATEREPOD_REQUIRE_CLIENTS=1")
+    print(f"SKIPPED: {what}", file=sys.stderr)
+
+
+def judge_units(root):
+    """systemd's own opinion of the units as they are installed."""
+    units = os.path.join(root, "usr/lib/systemd/system")
+    exposure = run("systemd-analyze", "security", "--offline=yes", "--no-pager", f"{units}/createrepod.service")
+    exposure = float(re.search(r"exposure level.*: ([0-9.]+)", exposure).group(1))
+    check(exposure <= 1.5, f"systemd-analyze security: exposure {exposure}, at most 1.5")
+    with tempfile.TemporaryDirectory() as place:
+        # The unit names /usr/bin/createrepod, which is in the root only.
+        for name in ["createrepod.service", "createrepod.socket"]:
+            text = open(f"{units}/{name}").read().replace("=/usr/bin/createrepod", f"={root}/usr/bin/createrepod")
+            open(f"{place}/{name}", "w").write(text)
+        said = run("systemd-analyze", "verify", "--man=no", *sorted(glob.glob(f"{place}/*")))
+        check(said.strip() == "", f"systemd-analyze verify has nothing to say {said}")
+
+
+def allowed_calls(unit):
+    """The system calls that SystemCallFilter= of the unit lets through."""
+    sets, name = {}, None
+    for line in run("systemd-analyze", "syscall-filter", "--no-pager").splitlines():
+        if line.startswith("@"):
+            name = line.strip()
+            sets[name] = []
+        elif line.strip() and not line.strip().startswith("#") and name:
+            sets[name].append(line.strip())
+
+    def spell_out(word):
+        return set().union(*map(spell_out, sets[word])) if word in sets else {word}
+
+    allowed = set()
+    for line in open(unit):
+        if line.startswith("SystemCallFilter="):
+            words = line.split("=", 1)[1].strip()
+            named = set().union(*map(spell_out, words.lstrip("~").split()))
+            allowed = allowed - named if words.startswith("~") else allowed | named
+    return allowed
+
+
+def fresh_root(place):
+    """A root with a shell, the three systemd tools that scriptlets call, and nothing else."""
+    for directory in ["etc", "tmp", "var", "proc", "dev", "run", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]:
+        os.makedirs(f"{place}/{directory}")
+    os.chmod(place, 0o755)
+    for link in ["bin", "sbin", "lib", "lib64"]:
+        os.symlink(f"usr/{link}", f"{place}/{link}")
+    open(f"{place}/dev/null", "w").close()
+    for tool in TOOLS:
+        path = shutil.which(tool)
+        if path:
+            copy_with_libraries(path, place)
+    # Fedora's and EL's default: nothing is enabled by being installed.
+    os.makedirs(f"{place}/usr/lib/systemd/system-preset")
+    open(f"{place}/usr/lib/systemd/system-preset/99-default.preset", "w").write("disable *\n")
+    open(f"{place}/etc/passwd", "w").write("root:x:0:0:root:/root:/bin/sh\n")
+    open(f"{place}/etc/group", "w").write("root:x:0:\n")
+
+
+def copy_with_libraries(path, root):
+    wanted = [path] + re.findall(r"(/\S+) \(0x", run("ldd", path)) if is_dynamic(path) else [path]
+    for file in wanted:
+        target = root + file
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not os.path.exists(target):
+            shutil.copy2(os.path.realpath(file), target)
+
+
+def add_libraries(path, root):
+    """What `path` links, from here: the root has no packages that could bring it."""
+    for library in re.findall(r"(/\S+) \(0x", run("ldd", path)):
+        if not os.path.exists(root + library):
+            copy_with_libraries(library, root)
+
+
+def is_dynamic(path):
+    return subprocess.run(["ldd", path], capture_output=True).returncode == 0
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Daemon:
+    """createrepod, started in the root as the unit starts it: that user, that command."""
+
+    def __init__(self, root, tracer=None):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/rpm/"
+        self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
+        environment = {"PATH": "/usr/bin", "CREATEREPOD_LISTEN": f"127.0.0.1:{self.port}"}
+        command = ["chroot", "--userspec=createrepod:createrepod", root, "/usr/bin/createrepod", "serve"]
+        if tracer:
+            command = ["strace", "-f", "-qq", "-o", tracer] + command
+        environment["PATH"] = os.environ["PATH"]
+        self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log)
+        for _ in range(600):
+            answered = subprocess.run(["curl", "-sf", f"http://127.0.0.1:{self.port}/-/health"], capture_output=True)
+            if answered.returncode == 0:
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        self.process.kill()
+        sys.exit(f"FAILED: the daemon from the package is not healthy\n{open(self.log.name).read()}")
+
+    def stop(self):
+        # strace passes nothing on: the daemon itself is told.
+        children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
+        os.kill(int(children[0]) if children else self.process.pid, signal.SIGTERM)
+        status = self.process.wait(60)
+        if status != 0:
+            sys.exit(f"FAILED: the daemon ended with {status}\n{open(self.log.name).read()}")
+
+
+def dnf_lists(url):
+    with tempfile.TemporaryDirectory() as place:
+        return run(
+            "dnf", "-q", f"--repofrompath=t,{url}", "--repo=t", "--nogpgcheck", f"--installroot={place}",
+            "--setopt=reposdir=/dev/null", f"--setopt=cachedir={place}/cache", "--releasever=1",
+            "repoquery", "--qf", "%{name}-%{version}-%{release}.%{arch}\n",
+        ).split()  # fmt: skip
+
+
+def owner(path):
+    status = os.stat(path)
+    return status.st_uid, status.st_mode & 0o7777
+
+
+def createrepod_id(root):
+    for line in open(f"{root}/etc/passwd"):
+        if line.startswith("createrepod:"):
+            return int(line.split(":")[2])
+    return None
+
+
+def try_daemon(root, package):
+    """Upload a package, read it with dnf."""
+    if shutil.which("strace"):
+        trace = tempfile.NamedTemporaryFile(suffix=".strace")
+    else:
+        trace = None
+        skipped("strace is missing: the system call filter was not tried")
+    daemon = Daemon(root, trace and trace.name)
+    answer = run("curl", "-sS", "-w", "%{http_code}", "-H", "Prefer: wait=30", "-T", package, daemon.url)
+    check(answer.endswith("201"), f"PUT {os.path.basename(package)}: 201")
+    nevra = os.path.basename(package).removesuffix(".rpm")
+    check(dnf_lists(daemon.url) == [nevra], f"dnf reads {nevra}")
+    os.kill(daemon.process.pid, 0)
+    daemon.stop()
+    print("ok: SIGTERM ends it with 0")
+    if trace:
+        # The first calls are chroot's own.
+        lines = open(trace.name).read().split("execve(\"/usr/bin/createrepod\"", 1)[1]
+        used = set(re.findall(r"^\d+ +(?:<\.\.\. )?([a-z_0-9]+)[( ]", lines, re.M))
+        denied = used - allowed_calls(f"{root}/usr/lib/systemd/system/createrepod.service")
+        check(len(used) > 40, f"{len(used)} different system calls were seen")
+        check(not denied, f"SystemCallFilter= lets all of them through {sorted(denied) or ''}")
+
+
+def try_rpm(rpm, spec, rpmlint):
+    if rpmlint:
+        said = subprocess.run([rpmlint, "-c", f"{TOP}/packaging/rpm/rpmlint.toml", rpm, spec], capture_output=True, text=True).stdout
+        print("\n".join(line for line in said.splitlines() if ": W: " in line or ": E: " in line))
+        check(" 0 errors" in said, "rpmlint finds no errors")
+    else:
+        skipped("rpmlint is missing: the RPM was not judged")
+    with tempfile.TemporaryDirectory() as root:
+        fresh_root(root)
+        # The root has no packages that could provide anything. Debian's rpm wants to be told that it may install.
+        rpm_in = ["rpm", "--root", root, "--nodeps"]
+        if os.path.exists("/etc/debian_version"):
+            rpm_in.append("--force-debian")
+        run("rpm", "--root", root, "--initdb")
+        said = run(*rpm_in, "-i", rpm)
+        check(not re.search("scriptlet|warning|error|ailed", said), f"rpm -i complains of nothing: {said.strip()!r}")
+        user = createrepod_id(root)
+        check(user not in (None, 0), f"the user createrepod was made, number {user}")
+        check(owner(f"{root}/var/lib/createrepod") == (user, 0o750), "/var/lib/createrepod is createrepod's alone")
+        check(owner(f"{root}/var/www/repos/rpm-repo") == (user, 0o755), "/var/www/repos/rpm-repo is createrepod's")
+        check(run(*rpm_in, "-V", "createrepod") == "", "rpm -V finds nothing changed")
+        enabled = f"{root}/etc/systemd/system/multi-user.target.wants/createrepod.service"
+        check(not os.path.lexists(enabled), "the presets decide, and nothing is enabled")
+        run("chroot", root, "systemctl", "enable", "createrepod")
+        check(os.path.lexists(enabled), "systemctl enable createrepod")
+        judge_units(root)
+
+        # What a sysadmin does first.
+        add_libraries(f"{root}/usr/bin/createrepod", root)
+        config = f"{root}/etc/createrepod/repos.d/rpm.toml"
+        text = re.sub(r'^write = .*$', 'write = "anyone"', open(config).read(), flags=re.M)
+        open(config, "w").write(text)
+        run("chroot", root, "/usr/bin/createrepod", "config", "check")
+        run("mount", "-t", "proc", "proc", f"{root}/proc")
+        try:
+            try_daemon(root, rpm)
+        finally:
+            run("umount", f"{root}/proc")
+
+        run(*rpm_in, "-U", "--replacepkgs", rpm)
+        check(open(config).read() == text, "an upgrade keeps the configuration")
+        check(os.path.lexists(enabled), "and leaves the unit enabled")
+        check(createrepod_id(root) == user, "and the user")
+        run(*rpm_in, "-e", "createrepod")
+        check(not os.path.lexists(enabled), "removal disables the unit")
+        check(open(config + ".rpmsave").read() == text, "keeps the changed configuration aside")
+        kept = os.listdir(f"{root}/var/www/repos/rpm-repo")
+        check(os.path.basename(rpm) in kept and "repodata" in kept, "and leaves the repository as it is")
+        check(not os.path.exists(f"{root}/usr/bin/createrepod"), "the program is gone")
+
+
+def try_deb(deb):
+    if not shutil.which("dpkg"):
+        skipped("dpkg is missing: the Debian package was not tried")
+        return
+    if shutil.which("lintian"):
+        said = subprocess.run(["lintian", "--no-cfg", "--allow-root", deb], capture_output=True, text=True).stdout
+        print(said, end="")
+        errors = [line for line in said.splitlines() if line.startswith("E:")]
+        check(not errors, "lintian finds no errors")
+    else:
+        skipped("lintian is missing: the Debian package was not judged")
+    with tempfile.TemporaryDirectory() as root:
+        fresh_root(root)
+        os.makedirs(f"{root}/var/lib/dpkg/info")
+        os.makedirs(f"{root}/var/lib/dpkg/updates")
+        os.makedirs(f"{root}/var/lib/dpkg/triggers")
+        open(f"{root}/var/lib/dpkg/status", "w").close()
+        run("mount", "-t", "proc", "proc", f"{root}/proc")
+        try:
+            install = ["dpkg", f"--root={root}", "--force-depends"]
+            run(*install, "--install", deb)
+            user = createrepod_id(root)
+            check(user not in (None, 0), f"the user createrepod was made, number {user}")
+            check(owner(f"{root}/var/www/repos/rpm-repo") == (user, 0o755), "/var/www/repos/rpm-repo is createrepod's")
+            add_libraries(f"{root}/usr/bin/createrepod", root)
+            run("chroot", root, "/usr/bin/createrepod", "config", "check")
+            print("ok: createrepod from the Debian package runs and takes its configuration")
+            config = f"{root}/etc/createrepod/repos.d/rpm.toml"
+            open(config, "a").write("# ours\n")
+            run(*install, "--install", deb)
+            check("# ours" in open(config).read(), "an upgrade keeps the configuration")
+            run(*install, "--remove", "createrepod")
+            check(os.path.exists(config) and not os.path.exists(f"{root}/usr/bin/createrepod"), "removal keeps it, too")
+            run(*install, "--purge", "createrepod")
+            check(not os.path.exists(config), "purge does not")
+            check(os.path.isdir(f"{root}/var/www/repos/rpm-repo"), "but leaves the repository")
+        finally:
+            run("umount", f"{root}/proc")
+
+
+def main():
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    if os.geteuid() != 0:
+        skipped("packages are installed by root: nothing was tried")
+        return
+    with tempfile.TemporaryDirectory() as place:
+        if subprocess.run(["unshare", "--mount", "mount", "-t", "proc", "proc", place], capture_output=True).returncode:
+            skipped("nothing can be mounted here (a container without rights): the packages were not installed")
+            return
+    rpm, spec, deb = sys.argv[1:4]
+    rpmlint = sys.argv[4] if len(sys.argv) > 4 else shutil.which("rpmlint")
+    try_rpm(rpm, spec, rpmlint)
+    try_deb(deb)
+
+
+main()
