@@ -7,13 +7,14 @@
 #   make man      man pages into target/man, completions into target/completions
 #   make rpm      target/package/rpm: RPM and source RPM, from vendored crates, without network
 #   make deb      target/package/deb: Debian package
+#   make docs-test    runs what docs/operations.md and docs/clients.md show, as root
 #   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
 
 CARGO ?= cargo
 # What `make figures` passes on: make figures FIGURES="--packages 1000 --rounds 3"
 FIGURES ?=
 
-.PHONY: all build test check clients figures man rpm deb package-test
+.PHONY: all build test check clients figures man rpm deb package-test docs-test
 
 all: build
 
@@ -53,3 +54,7 @@ deb: build
 package-test: rpm
 	@sh packaging/deb/build.sh target/package/build/release/createrepod
 	python3 scripts/package-test.py target/package/rpm/RPMS/*/createrepod-[0-9]*.rpm packaging/rpm/createrepod.spec target/package/deb/*.deb
+
+docs-test:
+	$(CARGO) build --quiet --locked
+	python3 scripts/docs-test.py target/debug/createrepod

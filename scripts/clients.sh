@@ -26,6 +26,7 @@ litmus     litmus            litmus
 gpg        gnupg             gnupg2
 python3    python3           python3
 systemd-analyze systemd      systemd
+rsync      rsync             rsync
 rpmlint    rpmlint           rpmlint
 strace     strace            strace
 '

@@ -134,7 +134,8 @@ fn take_over(
     let unused: Vec<_> = wanted.iter().filter(|a| !addresses.contains(a)).map(ToString::to_string).collect();
     if !unused.is_empty() {
         warn!(
-            "systemd handed over the sockets to listen on (createrepod.socket), so listen = {} is not used;              change ListenStream= there, or disable createrepod.socket",
+            "systemd handed over the sockets to listen on (createrepod.socket), so listen = {} is not used; \
+             change ListenStream= there, or disable createrepod.socket",
             unused.join(", ")
         );
     }

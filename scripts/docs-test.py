@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Runs what docs/operations.md and docs/clients.md show, as written: every ```sh block, in order, as root, in a mount
+namespace of its own where /etc/createrepod, /var/lib/createrepod, /srv, /var/www and the clients' configuration are empty
+or the packaged ones. And looks whether every line of the log that the docs explain stands in the source.
+
+usage: scripts/docs-test.py CREATEREPOD (the program)"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGES = ["docs/operations.md", "docs/clients.md"]
+
+# Empty while the docs are tried, so that nothing of this machine is read or changed.
+PLACES = ["/srv", "/var/www", "/etc/createrepod", "/var/lib/createrepod", "/etc/yum.repos.d", "/etc/zypp/repos.d",
+          "/var/cache/dnf", "/var/cache/zypp", "/backup"]  # fmt: skip
+
+# What the blocks find: the packaged state, a daemon, systemctl's stand-in, one package.
+WORLD = r"""
+set -eu
+top=$1 work=$2
+for d in $3; do mount -t tmpfs tmpfs "$d"; done
+cp /etc/hosts "$work/hosts"; echo "127.0.0.1 repo.example.com" >>"$work/hosts"; mount --bind "$work/hosts" /etc/hosts
+cp /etc/passwd "$work/passwd"; cp /etc/group "$work/group"
+echo "createrepod:x:990:990::/var/lib/createrepod:/bin/sh" >>"$work/passwd"; echo "createrepod:x:990:" >>"$work/group"
+mount --bind "$work/passwd" /etc/passwd; mount --bind "$work/group" /etc/group
+install -D -m 644 "$top/etc/createrepod.toml" /etc/createrepod/createrepod.toml
+install -D -m 644 "$top/etc/repos.d/rpm.toml" /etc/createrepod/repos.d/rpm.toml
+install -d -o createrepod -g createrepod /var/www/repos/rpm-repo /var/lib/createrepod
+cp "$work/hello-1.0-1.noarch.rpm" /var/www/repos/rpm-repo/
+systemctl start createrepod
+trap 'systemctl stop createrepod' EXIT
+cd "$work"
+"""
+SYSTEMCTL = r"""#!/bin/sh
+# start, stop, restart and kill, as systemd would do them.
+set -eu
+pidfile=@WORK@/pid
+case $1 in
+start)
+    setpriv --reuid=createrepod --regid=createrepod --clear-groups \
+        env CREATEREPOD_LISTEN=127.0.0.1:8080 createrepod serve >>@WORK@/log 2>&1 & echo $! >$pidfile
+    for i in $(seq 100); do curl -fs http://127.0.0.1:8080/-/ready && exit 0; sleep 0.1; done >/dev/null
+    cat @WORK@/log >&2; exit 1 ;;
+stop) pid=$(cat $pidfile); kill "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done ;;
+restart) "$0" stop; "$0" start ;;
+kill) kill -s "$3" "$(cat $pidfile)" ;;
+esac
+"""
+SPEC = """Name: hello
+Version: 1.0
+Release: 1
+Summary: Hello
+License: MIT
+BuildArch: noarch
+%description
+Hello.
+%files
+"""
+
+
+def explained():
+    """Every fragment of the table's first column is a part of a message in the source."""
+    source = ""
+    for directory, _, files in os.walk(f"{TOP}/src"):
+        for name in files:
+            source += open(f"{directory}/{name}").read()
+    # A backslash at the end of a line joins it with the next one.
+    source = re.sub(r"\\\n\s*", "", source)
+    page = open(f"{TOP}/docs/operations.md").read().split("## What the log says")[1]
+    rows = re.findall(r"^\| `(.+?)` \|", page, re.M)
+    if len(rows) < 15:
+        sys.exit("FAILED: the table of messages was not found")
+    for row in rows:
+        for part in filter(None, map(str.strip, row.split("…"))):
+            if part not in source:
+                sys.exit(f"FAILED: docs/operations.md explains a message that no longer exists: {part!r}")
+    print(f"ok: {len(rows)} messages that are explained stand in the source")
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    explained()
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        print("SKIPPED: what docs show was not run: that takes root and a mount namespace", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as work:
+        os.chmod(work, 0o755)
+        os.makedirs(f"{work}/bin")
+        os.symlink(os.path.abspath(sys.argv[1]), f"{work}/bin/createrepod")
+        open(f"{work}/bin/systemctl", "w").write(SYSTEMCTL.replace("@WORK@", work))
+        os.chmod(f"{work}/bin/systemctl", 0o755)
+        open(f"{work}/hello.spec", "w").write(SPEC)
+        subprocess.run(
+            ["rpmbuild", "-bb", "--define", f"_rpmdir {work}", "--define", f"_topdir {work}/top",
+             "--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm", f"{work}/hello.spec"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        script = WORLD
+        count = 0
+        for page in PAGES:
+            text = open(f"{TOP}/{page}").read()
+            for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
+                # Each command is shown before it runs, so that a failure shows which one it was.
+                script += f"echo '--- {page}' >&2\nset -x\n{block}{{ set +x; }} 2>/dev/null\n"
+                count += 1
+        environment = {**os.environ, "PATH": f"{work}/bin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        missing = [place for place in PLACES if not os.path.isdir(place)]
+        for place in missing:
+            os.makedirs(place)
+        done = subprocess.run(
+            ["unshare", "--mount", "bash", "-c", script, "docs", TOP, work, " ".join(PLACES)],
+            env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        for place in missing:
+            os.rmdir(place)
+        if done.returncode:
+            sys.exit(f"FAILED: what docs show does not work\n{done.stdout}\n{done.stderr}")
+        for wanted in ["hello-0:1.0-1.noarch", "| hello "]:
+            if wanted not in done.stdout:
+                sys.exit(f"FAILED: no client listed {wanted!r}\n{done.stdout}\n{done.stderr}")
+        print(f"ok: {count} blocks of {len(PAGES)} pages run as written; dnf and zypper list the package")
+
+
+main()
