@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it ends.
 
+pub mod compat;
 mod config_command;
 mod failure;
 mod generate;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use failure::{Exit, Failure};
 
+use crate::compat::createrepo::CreaterepoOptions;
 use crate::config::value::{Choice, parse_listen};
 use crate::config::{MetadataProfile, Symlinks};
 use crate::daemon;
@@ -40,6 +42,8 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 refused.";
 enum Command {
     Serve(Serve),
     Index(Index),
+    #[command(name = "createrepo_c", disable_version_flag = true)]
+    CreaterepoC(CreaterepoOptions),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -133,12 +137,14 @@ impl Cli {
             Command::Serve(_) => "info",
             // What is rejected stands in the report already.
             Command::Index(_) => "error",
-            Command::Config(_) | Command::Generate(_) => "warn",
+            Command::Config(_) | Command::Generate(_) | Command::CreaterepoC(_) => "warn",
         };
         logging::start(level, &load::environment).map_err(Failure::usage)?;
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Index(index) => index.run(),
+            // `compat::run` has looked for it before: this is for the help.
+            Command::CreaterepoC(_) => Ok(()),
             Command::Config(command) => command.run(),
             Command::Generate(generate) => generate.run(),
         }

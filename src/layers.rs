@@ -15,11 +15,11 @@ fn allowed(room: &str) -> Option<Vec<&'static str>> {
         "tree" => vec!["package", "repodata"],
         "config" => vec!["package", "repodata", "tree"],
         hand if HANDS.contains(&hand) => WORDS.to_vec(),
-        "repository" => [WORDS, HANDS].concat(),
+        "repository" | "compat" => [WORDS, HANDS].concat(),
         "serve" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "dav"]].concat(),
         "dav" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "serve"]].concat(),
         wiring if WIRING.contains(&wiring) => {
-            [WORDS, HANDS, WIRING, &["repository", "serve", "dav"]].concat()
+            [WORDS, HANDS, WIRING, &["repository", "compat", "serve", "dav"]].concat()
         }
         "lib" => vec![],
         _ => return None,

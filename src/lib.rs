@@ -27,6 +27,7 @@ pub mod scan;
 pub mod watch;
 
 // 3. flows: the stories
+pub mod compat;
 pub mod repository;
 
 // 4. doors: where strangers come in

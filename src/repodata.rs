@@ -6,6 +6,7 @@ pub mod compression;
 pub mod element;
 pub mod error;
 pub mod filelists;
+pub mod filelists_ext;
 pub mod fragment;
 pub mod join;
 pub mod other;

@@ -178,6 +178,11 @@ impl Intake {
         Ok(())
     }
 
+    /// Lead and headers, once all of them came.
+    pub fn head(&self) -> Option<&[u8]> {
+        (self.stage == Stage::Payload && self.failed.is_none()).then_some(&self.head[..])
+    }
+
     /// Ends the stream: checks length and digests as far as `verify` asks.
     pub fn finish(self) -> Result<Taken, BadPackage> {
         if let Some(failed) = self.failed {

@@ -10,6 +10,7 @@ mod world;
 
 mod catalog;
 mod clients;
+mod compat;
 mod config;
 mod crash;
 mod createrepo_c;

@@ -1,0 +1,93 @@
+//! Metadata beyond packages: comps, and what the old repomd.xml names and we do not make.
+
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::Plan;
+use crate::compat::Voice;
+use crate::compat::output::{Finished, Style, Workshop};
+use crate::compat::sources::file_name;
+use crate::package::{ChecksumType, Hasher};
+use crate::repodata::codec::Limits;
+use crate::repodata::{Codec, Record, Repomd};
+
+/// Bytes: more than any comps file has.
+const LONGEST: u64 = 1 << 30;
+
+/// Takes a comps file in, however it is compressed.
+pub(super) fn groups(
+    workshop: &Workshop,
+    path: &Path,
+    codec: Codec,
+    style: &Style,
+) -> anyhow::Result<Finished> {
+    let cannot = || format!("cannot read the groupfile {}", path.display());
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("comps.xml");
+    let base = name.strip_suffix(Codec::of_name(name).suffix()).unwrap_or(name);
+    let mut text = Codec::open(file, Limits { open_size: Some(LONGEST) }).with_context(cannot)?;
+    workshop.write("group", base, codec, style, |sink| {
+        std::io::copy(&mut text, sink).with_context(cannot)?;
+        Ok(())
+    })
+}
+
+/// The kinds that are made from packages, whose old files therefore say nothing any more.
+fn is_made(kind: &str) -> bool {
+    let base = kind.strip_suffix("_db").or_else(|| kind.strip_suffix("_zck")).unwrap_or(kind);
+    matches!(base, "primary" | "filelists" | "other" | "filelists-ext")
+}
+
+/// The old records that stay, with their files.
+pub(super) fn carried_over(
+    repodata: &Path,
+    old: &Repomd,
+    plan: &Plan,
+    style: &Style,
+    voice: Voice,
+) -> anyhow::Result<Vec<Record>> {
+    let mut carried = Vec::new();
+    for record in &old.records {
+        let is_group = record.kind == "group" || record.kind.starts_with("group_");
+        if is_made(&record.kind) || (is_group && plan.groupfile.is_some()) {
+            continue;
+        }
+        let name = file_name(&record.href);
+        let path = repodata.join(name);
+        if name.is_empty() || !path.is_file() {
+            voice.warn(&format!("{} is left out: there is no {}", record.kind, path.display()));
+            continue;
+        }
+        voice.say(&format!("Using {name} from target repo"));
+        let mut record = record.clone();
+        if record.checksum.kind != plan.repomd_checksum {
+            let cannot = || format!("cannot read {}", path.display());
+            record.checksum = hash(std::fs::File::open(&path).with_context(cannot)?, plan.repomd_checksum)
+                .with_context(cannot)?;
+            if record.open_checksum.is_some() {
+                let file = std::fs::File::open(&path).with_context(cannot)?;
+                let open = Codec::open(file, Limits { open_size: None }).with_context(cannot)?;
+                record.open_checksum = Some(hash(open, plan.repomd_checksum).with_context(cannot)?);
+            }
+        }
+        if style.stamp {
+            record.timestamp = style.time;
+        }
+        carried.push(record);
+    }
+    Ok(carried)
+}
+
+fn hash(file: impl Read, kind: ChecksumType) -> std::io::Result<crate::package::Checksum> {
+    let mut hasher = Hasher::new(kind);
+    let mut buffer = [0; 64 << 10];
+    let mut file = BufReader::new(file);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
