@@ -3,18 +3,18 @@
 #   make test     installs the clients the tests need (Debian and Fedora, as root or with sudo), runs every test
 #   make check    formatting, lints, licences and advisories
 #   make clients  only the first half of `make test`
-#   make figures  measures 10,000 packages beside createrepo_c
 #   make man      man pages into target/man, completions into target/completions
 #   make rpm      target/package/rpm: RPM and source RPM, from vendored crates, without network
 #   make deb      target/package/deb: Debian package
 #   make docs-test    runs what docs/operations.md and docs/clients.md show, as root
 #   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
+#   make bench    measures createrepod beside createrepo_c 1.2 and prints a table (see docs/benchmarks.md)
 
 CARGO ?= cargo
-# What `make figures` passes on: make figures FIGURES="--packages 1000 --rounds 3"
-FIGURES ?=
+# What `make bench` passes on: make bench BENCH="--sizes 10k --quick"
+BENCH ?=
 
-.PHONY: all build test check clients figures man rpm deb package-test docs-test
+.PHONY: all build test check clients bench man rpm deb package-test docs-test
 
 all: build
 
@@ -26,7 +26,7 @@ test: clients
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "$(CARGO) deny check"; $(CARGO) deny --locked check; \
 	else \
@@ -35,10 +35,6 @@ check:
 
 clients:
 	@sh scripts/clients.sh
-
-figures:
-	$(CARGO) build --release --locked
-	python3 scripts/figures.py $(FIGURES)
 
 man:
 	$(CARGO) run --quiet --locked -- generate man target/man
@@ -58,3 +54,7 @@ package-test: rpm
 docs-test:
 	$(CARGO) build --quiet --locked
 	python3 scripts/docs-test.py target/debug/createrepod
+
+bench: clients
+	$(CARGO) build --release --locked --workspace
+	python3 scripts/bench.py $(BENCH)
