@@ -11,7 +11,9 @@ use crate::{packages, take};
 fn intake(bencher: Bencher<'_, '_>, verify: Verify) {
     let packages = packages(100);
     let bytes: usize = packages.iter().map(Vec::len).sum();
-    bencher.counter(BytesCount::new(bytes)).bench(|| packages.iter().map(|bytes| take(bytes, verify).size).sum::<u64>());
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench(|| packages.iter().map(|bytes| take(bytes, verify).size).sum::<u64>());
 }
 
 /// The header's lists alone.

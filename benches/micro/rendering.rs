@@ -12,7 +12,9 @@ use crate::{packages, render, take};
 fn fragments(bencher: Bencher<'_, '_>) {
     let taken: Vec<Taken> = packages(100).iter().map(|bytes| take(bytes, Verify::Header)).collect();
     let bytes: usize = taken.iter().map(|taken| render(taken).len()).sum();
-    bencher.counter(BytesCount::new(bytes)).bench(|| taken.iter().map(|taken| render(taken).len()).sum::<usize>());
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench(|| taken.iter().map(|taken| render(taken).len()).sum::<usize>());
 }
 
 /// A closed chunk of 256 packages, and the 16 of the open run.

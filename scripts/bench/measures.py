@@ -155,16 +155,16 @@ class Measures:
     def uploads(self):
         """From the last byte of a PUT to the new repomd.xml, as clients see it."""
         seconds = 10 if self.options.quick else 60
-        count = 50 if self.options.quick else 300
+        count = 30 if self.options.quick else 150
         forget(self.trees.ours)
         generator = self.options.generator
         with Daemon(self.options.createrepod, self.trees.ours) as daemon:
             daemon.wait_for(self.size)
             daemon.settle()
-            # Each uploader is as good as alone: the daemon rests before the next one comes.
+            # Half a second: the daemon has prepared the next publication before the next package comes.
             for seed, (how, option) in enumerate((("", "--wait"), (", by polling", "--poll"))):
                 self.say(f"uploads alone{how}")
-                times, _ = uploads(generator, daemon, "--seed", seed + 1, "--count", count, "--pause-ms", 150, option)
+                times, _ = uploads(generator, daemon, "--seed", seed + 1, "--count", count, "--pause-ms", 500, option)
                 for share in (50, 99):
                     self.note(f"PUT to served repomd.xml, alone{how}: p{share}", "ours", percentile(times, share / 100), "ms")
             self.say(f"8 uploaders that wait, {seconds} s")

@@ -33,7 +33,13 @@ impl List {
     fn add(&mut self, path: String, mode: u16, flags: u32) {
         let cut = path.rfind('/').map_or(0, |at| at + 1);
         let (directory, name) = path.split_at(cut);
-        self.files.push(File { directory: directory.to_owned(), name: name.to_owned(), mode, flags, link: String::new() });
+        self.files.push(File {
+            directory: directory.to_owned(),
+            name: name.to_owned(),
+            mode,
+            flags,
+            link: String::new(),
+        });
     }
 
     fn plain(&mut self, path: String) {
@@ -60,7 +66,15 @@ impl List {
 }
 
 /// The files of a package: the same from build to build, but for versions and build ids.
-pub fn files(seed: u64, class: Class, package: &str, arch: &str, base: &str, version: &str, build: u32) -> Vec<File> {
+pub fn files(
+    seed: u64,
+    class: Class,
+    package: &str,
+    arch: &str,
+    base: &str,
+    version: &str,
+    build: u32,
+) -> Vec<File> {
     let mut random = Random::of(seed, package, 5);
     let mut ids = Random::of(seed, package, 1000 + u64::from(build) * 2 + u64::from(arch == "i686"));
     let wanted = (random.log_normal(17.0, 1.85) as usize).clamp(0, 17_264);
@@ -68,7 +82,11 @@ pub fn files(seed: u64, class: Class, package: &str, arch: &str, base: &str, ver
         return Vec::new();
     }
     let lib = if arch == "x86_64" { "/usr/lib64" } else { "/usr/lib" };
-    let short = base.trim_start_matches("lib").trim_start_matches("python-").trim_start_matches("perl-").trim_start_matches("texlive-");
+    let short = base
+        .trim_start_matches("lib")
+        .trim_start_matches("python-")
+        .trim_start_matches("perl-")
+        .trim_start_matches("texlive-");
     let mut list = List::default();
     let doc = format!("/usr/share/doc/{package}");
     let parts = Parts { package, short, lib, version, wanted };
@@ -78,16 +96,31 @@ pub fn files(seed: u64, class: Class, package: &str, arch: &str, base: &str, ver
         parts.pages(&mut list, &mut random);
     } else {
         match class {
-            Class::Library | Class::Program => parts.program(&mut list, &mut random, &mut ids, class == Class::Library || package.ends_with("-libs")),
+            Class::Library | Class::Program => parts.program(
+                &mut list,
+                &mut random,
+                &mut ids,
+                class == Class::Library || package.ends_with("-libs"),
+            ),
             Class::Python => parts.python(&mut list, &mut random),
             Class::Perl => parts.perl(&mut list, &mut random),
-            Class::Tex => parts.tree(&mut list, &mut random, &format!("/usr/share/texlive/texmf-dist/tex/latex/{short}"), &["sty", "tex", "fd", "def"]),
+            Class::Tex => parts.tree(
+                &mut list,
+                &mut random,
+                &format!("/usr/share/texlive/texmf-dist/tex/latex/{short}"),
+                &["sty", "tex", "fd", "def"],
+            ),
             Class::Java => {
                 list.plain(format!("/usr/share/java/{short}.jar"));
                 list.plain(format!("/usr/share/maven-poms/{short}.pom"));
                 list.plain(format!("/usr/share/maven-metadata/{package}.xml"));
             }
-            Class::Kernel => parts.tree(&mut list, &mut random, &format!("/usr/lib/modules/{version}.x86_64/kernel/drivers"), &["ko.xz"]),
+            Class::Kernel => parts.tree(
+                &mut list,
+                &mut random,
+                &format!("/usr/lib/modules/{version}.x86_64/kernel/drivers"),
+                &["ko.xz"],
+            ),
             Class::Data => parts.tree(&mut list, &mut random, &format!("/usr/share/{short}"), EXTENSIONS),
         }
     }
@@ -97,7 +130,14 @@ pub fn files(seed: u64, class: Class, package: &str, arch: &str, base: &str, ver
             list.add(format!("{doc}/{}", random.pick(DOCUMENTS)), PLAIN, DOC);
         }
         list.add(format!("/usr/share/licenses/{package}"), DIRECTORY, 0);
-        list.add(format!("/usr/share/licenses/{package}/{}", random.pick(&["COPYING", "LICENSE", "LICENSE.txt", "COPYING.LIB"])), PLAIN, LICENSE);
+        list.add(
+            format!(
+                "/usr/share/licenses/{package}/{}",
+                random.pick(&["COPYING", "LICENSE", "LICENSE.txt", "COPYING.LIB"])
+            ),
+            PLAIN,
+            LICENSE,
+        );
     }
     let mut files = list.files;
     files.sort_by(|a, b| (&a.directory, &a.name).cmp(&(&b.directory, &b.name)));
@@ -144,7 +184,11 @@ impl Parts<'_> {
         if wanted > 150 && random.chance(50.0) {
             for language in LANGUAGES.iter().take(random.between(3, 20)) {
                 for section in 1..=8 {
-                    list.add(format!("/usr/share/man/{language}/man{section}/{short}.{section}.gz"), PLAIN, DOC);
+                    list.add(
+                        format!("/usr/share/man/{language}/man{section}/{short}.{section}.gz"),
+                        PLAIN,
+                        DOC,
+                    );
                 }
             }
         }
@@ -166,9 +210,26 @@ impl Parts<'_> {
         list.add(format!("/usr/include/{short}"), DIRECTORY, 0);
         while list.files.len() < wanted {
             match random.below(4) {
-                0 => list.add(format!("/usr/share/man/man3/{short}_{}_{}.3.gz", random.pick(VERBS), random.pick(TOPICS)), PLAIN, DOC),
-                1 if wanted > 60 => list.plain(format!("/usr/include/{short}/{}/{}_{}.h", random.pick(TOPICS), random.pick(TOPICS), random.pick(VERBS))),
-                _ => list.plain(format!("/usr/include/{short}/{}-{}.h", random.pick(TOPICS), random.pick(NOUNS).replace(' ', "-"))),
+                0 => list.add(
+                    format!(
+                        "/usr/share/man/man3/{short}_{}_{}.3.gz",
+                        random.pick(VERBS),
+                        random.pick(TOPICS)
+                    ),
+                    PLAIN,
+                    DOC,
+                ),
+                1 if wanted > 60 => list.plain(format!(
+                    "/usr/include/{short}/{}/{}_{}.h",
+                    random.pick(TOPICS),
+                    random.pick(TOPICS),
+                    random.pick(VERBS)
+                )),
+                _ => list.plain(format!(
+                    "/usr/include/{short}/{}-{}.h",
+                    random.pick(TOPICS),
+                    random.pick(NOUNS).replace(' ', "-")
+                )),
             }
         }
     }
@@ -176,7 +237,11 @@ impl Parts<'_> {
     fn pages(&self, list: &mut List, random: &mut Random) {
         let Self { package, short, wanted, .. } = *self;
         let java = package.ends_with("-javadoc");
-        let root = if java { format!("/usr/share/javadoc/{short}") } else { format!("/usr/share/doc/{package}/html") };
+        let root = if java {
+            format!("/usr/share/javadoc/{short}")
+        } else {
+            format!("/usr/share/doc/{package}/html")
+        };
         list.add(root.clone(), DIRECTORY, 0);
         list.plain(format!("{root}/index.html"));
         while list.files.len() < wanted * 2 {
@@ -213,7 +278,11 @@ impl Parts<'_> {
                 module(list, &directory, "__init__");
             }
             let name = format!("{}{}", if random.chance(50.0) { "" } else { "_" }, random.pick(TOPICS));
-            module(list, &directory, &if wanted > 60 { format!("{name}_{}", random.pick(VERBS)) } else { name });
+            module(
+                list,
+                &directory,
+                &if wanted > 60 { format!("{name}_{}", random.pick(VERBS)) } else { name },
+            );
         }
     }
 
@@ -224,7 +293,11 @@ impl Parts<'_> {
         list.plain(format!("{root}/{path}.pm"));
         list.add(format!("/usr/share/man/man3/{}.3pm.gz", path.replace('/', "::")), PLAIN, DOC);
         while list.files.len() < wanted {
-            let module = format!("{}{}", capital(random.pick(TOPICS)), if wanted > 50 { capital(random.pick(VERBS)) } else { String::new() });
+            let module = format!(
+                "{}{}",
+                capital(random.pick(TOPICS)),
+                if wanted > 50 { capital(random.pick(VERBS)) } else { String::new() }
+            );
             list.plain(format!("{root}/{path}/{module}.pm"));
             list.add(format!("/usr/share/man/man3/{}::{module}.3pm.gz", path.replace('/', "::")), PLAIN, DOC);
         }

@@ -148,8 +148,29 @@ pub fn capital(word: &str) -> String {
 
 fn packages(class: Class, name: &str, random: &mut Random) -> Vec<(String, &'static str)> {
     const MORE: &[&str] = &[
-        "-utils", "-common", "-tools", "-server", "-client", "-selinux", "-core", "-gui", "-ldap", "-mysql", "-pgsql", "-glib", "-gtk",
-        "-cli", "-daemon", "-data", "-examples", "-tests", "-plugins", "-x11", "-filesystem", "-headless", "-bash-completion",
+        "-utils",
+        "-common",
+        "-tools",
+        "-server",
+        "-client",
+        "-selinux",
+        "-core",
+        "-gui",
+        "-ldap",
+        "-mysql",
+        "-pgsql",
+        "-glib",
+        "-gtk",
+        "-cli",
+        "-daemon",
+        "-data",
+        "-examples",
+        "-tests",
+        "-plugins",
+        "-x11",
+        "-filesystem",
+        "-headless",
+        "-bash-completion",
     ];
     let mut list: Vec<(String, &'static str)> = Vec::new();
     let mut add = |ending: &str, arch| list.push((format!("{name}{ending}"), arch));
@@ -196,7 +217,9 @@ fn packages(class: Class, name: &str, random: &mut Random) -> Vec<(String, &'sta
                 add("-tests", "noarch");
             }
         }
-        Class::Tex => (0..random.between(1, 40)).for_each(|at| add(&if at == 0 { String::new() } else { format!("-{}", stem(random)) }, "noarch")),
+        Class::Tex => (0..random.between(1, 40)).for_each(|at| {
+            add(&if at == 0 { String::new() } else { format!("-{}", stem(random)) }, "noarch")
+        }),
         Class::Java => {
             add("", "noarch");
             if random.chance(60.0) {

@@ -57,7 +57,18 @@ pub fn package(history: &History, item: &Item) -> Package {
     header.text(1014, words::LICENSES[shared.favour(words::LICENSES.len())]);
     header.text(1015, "builder@example.org");
     header.translated(1016, "Unspecified");
-    header.text(1020, &format!("https://{}/{base}", shared.pick(&["github.com/example", "www.example.org", "sourceforge.example/projects", "metacpan.example/release"])));
+    header.text(
+        1020,
+        &format!(
+            "https://{}/{base}",
+            shared.pick(&[
+                "github.com/example",
+                "www.example.org",
+                "sourceforge.example/projects",
+                "metacpan.example/release"
+            ])
+        ),
+    );
     header.text(1021, "linux");
     header.text(1022, arch);
     header.text(1044, &format!("{base}-{evr}.src.rpm"));
@@ -79,11 +90,13 @@ pub fn package(history: &History, item: &Item) -> Package {
         relation_tags(&mut header, tags, list);
     }
 
-    let builds: Vec<(u64, String)> = (0..=item.build).map(|build| {
-        let (version, release) = self::version(&mut Random::of(seed, base, 1), build);
-        // A day for each build is near enough: rpm keeps no more of it.
-        (item.built - u64::from(item.build - build) * 86_400 * 30, format!("{version}-{release}"))
-    }).collect();
+    let builds: Vec<(u64, String)> = (0..=item.build)
+        .map(|build| {
+            let (version, release) = self::version(&mut Random::of(seed, base, 1), build);
+            // A day for each build is near enough: rpm keeps no more of it.
+            (item.built - u64::from(item.build - build) * 86_400 * 30, format!("{version}-{release}"))
+        })
+        .collect();
     let changes = text::changelog(seed, base, &builds);
     header.int32(1080, changes.iter().map(|change| change.time));
     header.texts(1081, changes.iter().map(|change| change.author.as_str()));
@@ -93,7 +106,11 @@ pub fn package(history: &History, item: &Item) -> Package {
     let installed = file_tags(&mut header, &files, item.built as u32, &mut random);
     header.number(1009, installed);
 
-    let len = if random.below(400) == 0 { random.between(2 << 20, 6 << 20) } else { random.log_normal(PAYLOAD, 1.2) as usize };
+    let len = if random.below(400) == 0 {
+        random.between(2 << 20, 6 << 20)
+    } else {
+        random.log_normal(PAYLOAD, 1.2) as usize
+    };
     let mut payload = vec![0; len.clamp(124, 6 << 20)];
     random.fill(&mut payload);
     let name = format!("{name}-{evr}");
@@ -107,7 +124,17 @@ pub fn upload(seed: u64, number: u64) -> Package {
     let mut random = Random::of(seed, "upload", number);
     let mut header = Header::default();
     header.texts(100, std::iter::once("C"));
-    for (tag, text) in [(1000, name.as_str()), (1001, "1.0"), (1002, "1"), (1014, "MIT"), (1021, "linux"), (1022, "noarch"), (1124, "cpio"), (1125, "zstd"), (1126, "19")] {
+    for (tag, text) in [
+        (1000, name.as_str()),
+        (1001, "1.0"),
+        (1002, "1"),
+        (1014, "MIT"),
+        (1021, "linux"),
+        (1022, "noarch"),
+        (1124, "cpio"),
+        (1125, "zstd"),
+        (1126, "19"),
+    ] {
         header.text(tag, text);
     }
     header.translated(1004, "A package that comes by the thousand");
@@ -115,14 +142,29 @@ pub fn upload(seed: u64, number: u64) -> Package {
     header.translated(1016, "Unspecified");
     header.number(1006, 1_700_000_000);
     header.text(1044, &format!("{name}-1.0-1.src.rpm"));
-    relation_tags(&mut header, [1047, 1112, 1113], &[Relation { name: name.clone(), flags: 8, version: "1.0-1".into() }]);
-    let files = files::files(seed, history::Class::Data, &format!("upload-{}", number % 50), "noarch", &name, "1.0", 0);
+    relation_tags(
+        &mut header,
+        [1047, 1112, 1113],
+        &[Relation { name: name.clone(), flags: 8, version: "1.0-1".into() }],
+    );
+    let files = files::files(
+        seed,
+        history::Class::Data,
+        &format!("upload-{}", number % 50),
+        "noarch",
+        &name,
+        "1.0",
+        0,
+    );
     let files: Vec<_> = files.into_iter().take(60).collect();
     let installed = file_tags(&mut header, &files, 1_700_000_000, &mut random);
     header.number(1009, installed);
     let mut payload = vec![0; 12_000];
     random.fill(&mut payload);
-    Package { file_name: format!("{name}-1.0-1.noarch.rpm"), bytes: header::package(&name, header, &payload, 20_000) }
+    Package {
+        file_name: format!("{name}-1.0-1.noarch.rpm"),
+        bytes: header::package(&name, header, &payload, 20_000),
+    }
 }
 
 /// Every fourth build brings a new version, the others a new release.
@@ -130,7 +172,10 @@ fn version(random: &mut Random, build: u32) -> (String, String) {
     let version = [random.below(9), random.below(30), random.below(10)];
     let release = random.between(1, 20) as u32;
     let minor = version[1] as u32 + build / 4;
-    (format!("{}.{minor}.{}", version[0], version[2]), format!("{}.el9", if build < 4 { release + build } else { 1 + build % 4 }))
+    (
+        format!("{}.{minor}.{}", version[0], version[2]),
+        format!("{}.el9", if build < 4 { release + build } else { 1 + build % 4 }),
+    )
 }
 
 /// Tags of names, flags and versions.
@@ -149,15 +194,22 @@ fn file_tags(header: &mut Header, files: &[files::File], built: u32, random: &mu
     let mut directories: Vec<&str> = files.iter().map(|file| file.directory.as_str()).collect();
     directories.dedup();
     let mut at = 0;
-    let indexes: Vec<u32> = files.iter().map(|file| {
-        while directories[at] != file.directory {
-            at += 1;
-        }
-        at as u32
-    }).collect();
+    let indexes: Vec<u32> = files
+        .iter()
+        .map(|file| {
+            while directories[at] != file.directory {
+                at += 1;
+            }
+            at as u32
+        })
+        .collect();
     let plain = |file: &files::File| file.mode >> 12 == 8;
-    let sizes: Vec<u32> = files.iter().map(|file| if plain(file) { random.log_normal(2000.0, 1.5) as u32 } else { 0 }).collect();
-    let digests: Vec<String> = files.iter().map(|file| if plain(file) { random.hex(64) } else { String::new() }).collect();
+    let sizes: Vec<u32> = files
+        .iter()
+        .map(|file| if plain(file) { random.log_normal(2000.0, 1.5) as u32 } else { 0 })
+        .collect();
+    let digests: Vec<String> =
+        files.iter().map(|file| if plain(file) { random.hex(64) } else { String::new() }).collect();
     let same = |number: u32| std::iter::repeat_n(number, count);
     header.int32(1028, sizes.iter().copied());
     header.int16(1030, files.iter().map(|file| file.mode));

@@ -38,7 +38,9 @@ enum Command {
 
 fn main() -> io::Result<()> {
     match Cli::parse().command {
-        Command::Packages { count, extra, seed, out } => packages(&History::new(seed, count + extra), count, &out),
+        Command::Packages { count, extra, seed, out } => {
+            packages(&History::new(seed, count + extra), count, &out)
+        }
         Command::Uploads(uploads) => uploads.run(),
     }
 }
@@ -47,16 +49,26 @@ fn packages(history: &History, count: usize, out: &Path) -> io::Result<()> {
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(|| {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = history.items.get(at) else { return Ok(()) };
-                let package = package(history, item);
-                let folder = if at < count { out.join("tree/Packages").join(&package.file_name[..1].to_lowercase()) } else { out.join("extra") };
-                write(&folder, &package.file_name, &package.bytes, item.arrived)?;
-            }
-        })).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a writer panicked"))))
+        let threads: Vec<_> = (0..workers)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = history.items.get(at) else { return Ok(()) };
+                        let package = package(history, item);
+                        let folder = if at < count {
+                            out.join("tree/Packages").join(&package.file_name[..1].to_lowercase())
+                        } else {
+                            out.join("extra")
+                        };
+                        write(&folder, &package.file_name, &package.bytes, item.arrived)?;
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a writer panicked")))
+        })
     })
 }
 
@@ -64,5 +76,8 @@ fn write(folder: &Path, name: &str, bytes: &[u8], time: u64) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let path = folder.join(name);
     fs::write(&path, bytes)?;
-    File::options().write(true).open(&path)?.set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(time)))
+    File::options()
+        .write(true)
+        .open(&path)?
+        .set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(time)))
 }

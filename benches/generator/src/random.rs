@@ -68,7 +68,11 @@ impl Random {
         // 2^x for x in 0..1, to three places.
         let rest = power - whole;
         let rest = 1.0 + rest * (0.6951 + rest * (0.2276 + rest * 0.0773));
-        let scale = if whole < 0.0 { 1.0 / (1u64 << (-whole as u32).min(60)) as f64 } else { (1u64 << (whole as u32).min(60)) as f64 };
+        let scale = if whole < 0.0 {
+            1.0 / (1u64 << (-whole as u32).min(60)) as f64
+        } else {
+            (1u64 << (whole as u32).min(60)) as f64
+        };
         median * scale * rest
     }
 

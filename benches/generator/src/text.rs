@@ -21,7 +21,9 @@ pub fn summary(random: &mut Random, class: Class, package: &str, base: &str) -> 
         () if package.ends_with("-tests") => format!("Tests for {base}"),
         () if class == Class::Tex => format!("The LaTeX {topic} package {}", random.usual(ADJECTIVES)),
         () if class == Class::Python => format!("A Python {topic} library for {}", random.usual(NOUNS)),
-        () if class == Class::Perl => format!("Perl module to {} {topic} {}", random.usual(VERBS), random.usual(NOUNS)),
+        () if class == Class::Perl => {
+            format!("Perl module to {} {topic} {}", random.usual(VERBS), random.usual(NOUNS))
+        }
         () => about,
     }
 }
@@ -60,7 +62,9 @@ pub fn prose(random: &mut Random, base: &str, len: impl Fn(&mut Random) -> usize
                 0 => format!(" {} {}", random.usual(JOINS), random.usual(NOUNS)),
                 1 => format!(" {} {}", random.usual(ADJECTIVES), random.usual(NOUNS)),
                 2 => format!(" to {} {}", random.usual(VERBS), random.usual(NOUNS)),
-                _ => format!(" {} {} {}", random.usual(JOINS), random.usual(ADJECTIVES), random.usual(TOPICS)),
+                _ => {
+                    format!(" {} {} {}", random.usual(JOINS), random.usual(ADJECTIVES), random.usual(TOPICS))
+                }
             };
             text.push_str(&next);
         }
@@ -74,14 +78,19 @@ pub fn changelog(seed: u64, source: &str, builds: &[(u64, String)]) -> Vec<Entry
     let mut random = Random::of(seed, source, 77);
     let people: Vec<String> = (0..random.between(1, 3)).map(|_| person(&mut random)).collect();
     let entry = |time: u64, version: &str, random: &mut Random| {
-        let author = if random.chance(25.0) { RELEASE.to_owned() } else { people[random.below(people.len())].clone() };
+        let author =
+            if random.chance(25.0) { RELEASE.to_owned() } else { people[random.below(people.len())].clone() };
         let text = if author == RELEASE {
             format!("- Rebuilt for https://example.org/wiki/Release_{}_Mass_Rebuild", random.between(30, 38))
         } else {
             change(random, source, version)
         };
         // rpm dates entries by day, at noon.
-        Entry { time: (time / 86_400 * 86_400 + 43_200) as u32, author: format!("{author} - {version}"), text }
+        Entry {
+            time: (time / 86_400 * 86_400 + 43_200) as u32,
+            author: format!("{author} - {version}"),
+            text,
+        }
     };
     let old = (random.log_normal(11.0, 0.9) as usize).clamp(1, 97);
     let first = builds.first().map_or(1_654_041_600, |(time, _)| *time);
@@ -115,10 +124,33 @@ fn change(random: &mut Random, source: &str, version: &str) -> String {
             2 => format!("- New upstream release {upstream} (#{})", random.between(1_000_000, 2_200_000)),
             3 => format!("- Resolves: rhbz#{}", random.between(1_400_000, 2_200_000)),
             4 => format!("- Rebuild for updated {}", random.usual(TOPICS)),
-            5 => format!("- Fix {} of {} {}", random.usual(TOPICS), random.usual(ADJECTIVES), random.usual(NOUNS)),
-            6 => format!("- CVE-20{}-{}: {} {} in {source}", random.between(10, 24), random.between(1000, 49_999), random.usual(ADJECTIVES), random.usual(TOPICS)),
-            7 => format!("- {} {} {}", capital(random.usual(VERBS)), random.usual(ADJECTIVES), random.usual(NOUNS)),
-            _ => format!("- {} the {} {} {} {}", capital(random.usual(VERBS)), random.usual(TOPICS), random.usual(NOUNS), random.usual(JOINS), random.usual(NOUNS)),
+            5 => format!(
+                "- Fix {} of {} {}",
+                random.usual(TOPICS),
+                random.usual(ADJECTIVES),
+                random.usual(NOUNS)
+            ),
+            6 => format!(
+                "- CVE-20{}-{}: {} {} in {source}",
+                random.between(10, 24),
+                random.between(1000, 49_999),
+                random.usual(ADJECTIVES),
+                random.usual(TOPICS)
+            ),
+            7 => format!(
+                "- {} {} {}",
+                capital(random.usual(VERBS)),
+                random.usual(ADJECTIVES),
+                random.usual(NOUNS)
+            ),
+            _ => format!(
+                "- {} the {} {} {} {}",
+                capital(random.usual(VERBS)),
+                random.usual(TOPICS),
+                random.usual(NOUNS),
+                random.usual(JOINS),
+                random.usual(NOUNS)
+            ),
         });
     }
     lines.join("\n")

@@ -45,8 +45,12 @@ impl Uploads {
         let next = AtomicU64::new(0);
         let start = Instant::now();
         let times: Vec<io::Result<Vec<u128>>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.connections).map(|_| scope.spawn(|| self.one(&next, start))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("an uploader panicked")))).collect()
+            let threads: Vec<_> =
+                (0..self.connections).map(|_| scope.spawn(|| self.one(&next, start))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("an uploader panicked"))))
+                .collect()
         });
         let took = start.elapsed();
         let mut out = io::stdout().lock();
@@ -73,13 +77,20 @@ impl Uploads {
             let package = upload(self.seed, number);
             let head = format!(
                 "PUT {}uploads/{} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n{wait}\r\n",
-                self.path, package.file_name, self.host, package.bytes.len()
+                self.path,
+                package.file_name,
+                self.host,
+                package.bytes.len()
             );
             connection.get_mut().write_all(&[head.as_bytes(), &package.bytes].concat())?;
             let sent = Instant::now();
             let (status, body) = answer(&mut connection)?;
             if status != 201 {
-                return Err(io::Error::other(format!("{}: {status}: {}", package.file_name, String::from_utf8_lossy(&body))));
+                return Err(io::Error::other(format!(
+                    "{}: {status}: {}",
+                    package.file_name,
+                    String::from_utf8_lossy(&body)
+                )));
             }
             if self.poll {
                 loop {
