@@ -22,7 +22,7 @@ build:
 	$(CARGO) build --release --locked
 
 test: clients
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 
 check:
 	$(CARGO) fmt --all --check

@@ -197,7 +197,7 @@ fn packages(class: Class, name: &str, random: &mut Random) -> Vec<(String, &'sta
                 add("-devel", "x86_64");
             }
             // One source in fifty gives dozens.
-            let more = if random.chance(2.0) { MORE.len() } else { (random.unit().powi(3) * 7.0) as usize };
+            let more = if random.chance(2.0) { MORE.len() } else { (random.small(3) * 7.0) as usize };
             let from = random.below(MORE.len());
             for at in 0..more {
                 let ending = MORE[(from + at) % MORE.len()];

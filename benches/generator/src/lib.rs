@@ -230,3 +230,34 @@ fn file_tags(header: &mut Header, files: &[files::File], built: u32, random: &mu
     header.number(5011, 8);
     sizes.iter().fold(0, |sum: u32, size| sum.saturating_add(*size))
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// When it changes, raise GENERATION in scripts/bench/sets.py: figures of other packages are other figures.
+    #[test]
+    fn a_seed_gives_the_same_bytes_everywhere() {
+        let history = History::new(1, 300);
+        let mut digest = Sha256::new();
+        for item in &history.items {
+            let package = package(&history, item);
+            digest.update(format!("{} {}\n", package.file_name, item.arrived));
+            digest.update(&package.bytes);
+        }
+        let digest: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, "1114b9ef663ecc85");
+    }
+
+    #[test]
+    fn no_two_packages_have_the_same_file_name() {
+        let history = History::new(2, 3000);
+        let mut names: Vec<String> =
+            history.items.iter().map(|item| package(&history, item).file_name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 3000);
+    }
+}

@@ -57,7 +57,7 @@ fn packages(history: &History, count: usize, out: &Path) -> io::Result<()> {
                         let Some(item) = history.items.get(at) else { return Ok(()) };
                         let package = package(history, item);
                         let folder = if at < count {
-                            out.join("tree/Packages").join(&package.file_name[..1].to_lowercase())
+                            out.join("tree/Packages").join(package.file_name[..1].to_lowercase())
                         } else {
                             out.join("extra")
                         };

@@ -41,6 +41,12 @@ impl Random {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// From 0 to 1, the more often near 0 the higher the power. (`powi` is not the same everywhere.)
+    pub fn small(&mut self, power: u32) -> f64 {
+        let unit = self.unit();
+        (1..power).fold(unit, |product, _| product * unit)
+    }
+
     pub fn pick<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
         list[self.below(list.len())]
     }
@@ -52,7 +58,7 @@ impl Random {
 
     /// A place in a list, the first ones much more often.
     pub fn favour(&mut self, len: usize) -> usize {
-        let at = self.unit().powi(3) * len as f64;
+        let at = self.small(3) * len as f64;
         (at as usize).min(len.saturating_sub(1))
     }
 

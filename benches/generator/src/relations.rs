@@ -66,7 +66,7 @@ pub fn relations(history: &History, source: &Source, item: &Item, evr: &str) -> 
     if item.package > 0 && random.chance(80.0) {
         all.requires.push(relation(format!("{}{isa}", source.packages[0].0), EQUAL, evr));
     }
-    for _ in 0..(random.unit().powi(6) * 9.0) as usize {
+    for _ in 0..(random.small(6) * 9.0) as usize {
         let at = random.favour(history.sources.len());
         all.requires.push(relation(
             &*history.sources[at].name,
@@ -150,7 +150,7 @@ fn own(
         Class::Perl => {
             let module = short.replace('-', "::");
             all.provides.push(relation(format!("perl({module})"), EQUAL, version));
-            for _ in 0..(random.unit().powi(4) * 60.0) as usize {
+            for _ in 0..(random.small(4) * 60.0) as usize {
                 all.provides.push(relation(
                     format!("perl({module}::{})", capital(random.pick(TOPICS))),
                     EQUAL,
