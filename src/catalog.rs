@@ -220,6 +220,11 @@ impl Catalog {
         reader::stamps(&self.db, places)
     }
 
+    /// How many files are listed as rejected.
+    pub fn count_rejected(&self) -> Result<usize, CatalogError> {
+        Ok(self.db.prepare_cached("SELECT count(*) FROM rejected")?.query_row([], |row| row.get(0))?)
+    }
+
     /// The pkgid of the package at this location.
     pub fn pkgid(&self, location: &Location) -> Result<Option<Vec<u8>>, CatalogError> {
         let mut statement = self.db.prepare_cached("SELECT pkgid FROM package WHERE location = ?")?;

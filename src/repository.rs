@@ -6,6 +6,7 @@ mod idle;
 mod inbox;
 mod index;
 mod lock;
+mod pool;
 mod press;
 mod publication;
 pub mod receive;
@@ -16,6 +17,7 @@ mod tests;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -49,6 +51,8 @@ struct Shared {
     repository: Mutex<Repository>,
     progress: watch::Sender<Progressed>,
     reader: Mutex<Option<Reader>>,
+    /// Whether the repository was busy lately, so that its catalog stays open.
+    awake: AtomicBool,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
     /// Hears how long a full comparison took.
@@ -89,6 +93,8 @@ struct Progressed {
     /// Places whose names cannot be published, with reasons.
     refused: Vec<(String, String)>,
     watching: Option<Means>,
+    /// How many files were rejected or refused.
+    left_out: usize,
 }
 
 /// A package the repository knows of, visible or about to be.
@@ -166,9 +172,19 @@ struct Repository {
     current_size: u64,
     /// When a repomd.xml that was not ours was replaced, lately.
     restored: Vec<std::time::Instant>,
-    /// Until another change: why publication has stopped.
+    /// Whether publication has stopped because something else keeps replacing repomd.xml.
     contested: bool,
+    later: worker::Later,
 }
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+/// How many catalogs this process has open for writing.
+static OPEN_CATALOGS: AtomicUsize = AtomicUsize::new(0);
 
 impl Repository {
     /// The catalog, opened again if it was put to rest.
@@ -191,6 +207,7 @@ impl Repository {
 impl Shared {
     /// Closes the catalog until there is something to do.
     fn close_catalog(&self, repository: &mut Repository) {
+        self.awake.store(false, Ordering::Relaxed);
         // The writer goes last: only it can empty the write-ahead log.
         *lock(&self.reader) = None;
         repository.rest();
@@ -217,6 +234,7 @@ impl Handle {
             repository: Mutex::new(repository),
             progress: watch::Sender::new(progress),
             reader: Mutex::new(None),
+            awake: AtomicBool::new(false),
             config,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -231,7 +249,7 @@ impl Handle {
     pub fn seen(&self, seen: Seen) {
         match seen {
             Seen::Dirty(dirty) => _ = self.submit(dirty),
-            Seen::Metadata => self.start_worker(self.shared.inbox.check_metadata()),
+            Seen::Metadata => self.ask_for_turn(self.shared.inbox.check_metadata()),
             Seen::Watching(means) => {
                 self.shared.progress.send_modify(|progress| progress.watching = Some(means));
             }
@@ -244,21 +262,21 @@ impl Handle {
 
     /// Asks for a look at these places; returns at once.
     pub fn submit(&self, dirty: Dirty) -> Ticket {
-        let (ticket, start) = self.shared.inbox.submit(dirty);
-        self.start_worker(start);
+        let (ticket, ask) = self.shared.inbox.submit(dirty);
+        self.ask_for_turn(ask);
         ticket
     }
 
     /// Hands over a package that was read on its way in and is in the tree already.
     pub fn arrived(&self, scanned: Scanned) -> Ticket {
-        let (ticket, start) = self.shared.inbox.arrived(scanned);
-        self.start_worker(start);
+        let (ticket, ask) = self.shared.inbox.arrived(scanned);
+        self.ask_for_turn(ask);
         ticket
     }
 
-    fn start_worker(&self, start: bool) {
-        if start {
-            worker::start(Arc::clone(&self.shared));
+    fn ask_for_turn(&self, ask: bool) {
+        if ask {
+            pool::push(Arc::clone(&self.shared));
         }
     }
 
@@ -285,15 +303,14 @@ impl Handle {
 
     fn with_reader<T>(&self, ask: impl Fn(&Reader) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
         let mut kept = lock(&self.shared.reader);
-        if let Some(reader) = &*kept {
-            return ask(reader);
-        }
-        let reader = Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?;
-        let answer = ask(&reader);
-        // Kept only while there is a worker, which closes it when it ends: a thousand quiet
-        // repositories that are asked for their status must not keep a thousand databases open.
-        if self.shared.inbox.has_worker() {
-            *kept = Some(reader);
+        let reader = match &*kept {
+            Some(reader) => reader,
+            None => kept.insert(Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?),
+        };
+        let answer = ask(reader);
+        if !self.shared.awake.load(Ordering::Relaxed) {
+            // Nothing will close it when the repository goes to rest: it rests already.
+            *kept = None;
         }
         answer
     }
@@ -318,6 +335,11 @@ impl Handle {
         let passed = tokio::time::timeout(limit, progress.wait_for(|p| p.passed >= ticket)).await;
         let progress = passed.ok()?.ok()?;
         progress.published.clone()
+    }
+
+    /// How many files of the tree are not published, for whatever reason; see [`Handle::status`].
+    pub fn left_out(&self) -> usize {
+        self.shared.progress.borrow().left_out
     }
 
     /// Blocking: asks the catalog for what was rejected.

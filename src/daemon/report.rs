@@ -1,41 +1,24 @@
 //! The line that `systemctl status` shows: how much is served, when something was last published, what is wrong.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::systemd;
-use crate::repository::{Handle, Ticket};
+use crate::repository::Handle;
 use crate::serve::{Mount, Site};
 
-/// How often the line is put together. Below the time a quiet repository keeps its catalog open, so that
-/// asking for what it rejected opens none again.
+/// How often the line is put together.
 const PERIOD: Duration = Duration::from_secs(5);
 /// How many names the line has room for.
 const NAMES: usize = 3;
 
-/// Counts what all repositories serve.
-#[derive(Default)]
-pub struct Report {
-    /// What each repository rejected when it was last asked, and how far it was then.
-    rejected: HashMap<String, (Ticket, usize)>,
-}
-
 /// Tells systemd whenever the line changes.
 pub async fn keep_telling(site: Arc<Site>) {
-    let mut report = Report::default();
     let mut told = String::new();
     let mut often = tokio::time::interval(PERIOD);
     loop {
         often.tick().await;
-        let now = site.now();
-        let line = tokio::task::spawn_blocking(move || {
-            let line = report.line(now.all(), SystemTime::now());
-            (line, report)
-        });
-        // A panic in there was logged; the line stays as it was.
-        let Ok((line, kept)) = line.await else { return };
-        report = kept;
+        let line = line(site.now().all(), SystemTime::now());
         if line != told {
             systemd::status(&line);
             told = line;
@@ -43,39 +26,21 @@ pub async fn keep_telling(site: Arc<Site>) {
     }
 }
 
-impl Report {
-    /// Blocking. One line, in whole sentences.
-    pub fn line(&mut self, mounts: &[Mount], now: SystemTime) -> String {
-        let mut sums = Sums::default();
-        for Mount { config, door } in mounts {
-            match door {
-                Ok(handle) => {
-                    sums.add(handle, self.rejected(&config.name, handle));
-                    if handle.trouble().is_some() {
-                        sums.troubled.push(&config.name);
-                    }
+/// One line, in whole sentences.
+pub fn line(mounts: &[Mount], now: SystemTime) -> String {
+    let mut sums = Sums { repositories: mounts.len(), ..Sums::default() };
+    for Mount { config, door } in mounts {
+        match door {
+            Ok(handle) => {
+                sums.add(handle);
+                if handle.trouble().is_some() {
+                    sums.troubled.push(&config.name);
                 }
-                Err(_) => sums.troubled.push(&config.name),
             }
-        }
-        self.rejected.retain(|name, _| mounts.iter().any(|mount| mount.config.name == *name));
-        sums.repositories = mounts.len();
-        sums.line(now)
-    }
-
-    /// Asks the catalog only after the repository has moved on: this runs every few seconds.
-    fn rejected(&mut self, name: &str, handle: &Handle) -> usize {
-        let passed = handle.passed();
-        match self.rejected.get(name) {
-            Some((then, count)) if *then == passed => *count,
-            _ => {
-                let status = handle.status();
-                let count = status.rejected.len() + status.refused.len();
-                self.rejected.insert(name.to_owned(), (passed, count));
-                count
-            }
+            Err(_) => sums.troubled.push(&config.name),
         }
     }
+    sums.line(now)
 }
 
 #[derive(Default)]
@@ -89,8 +54,8 @@ struct Sums<'n> {
 }
 
 impl Sums<'_> {
-    fn add(&mut self, handle: &Handle, rejected: usize) {
-        self.rejected += rejected;
+    fn add(&mut self, handle: &Handle) {
+        self.rejected += handle.left_out();
         match handle.published() {
             Some(published) => {
                 self.packages += published.packages;
@@ -176,7 +141,7 @@ mod tests {
 
     #[test]
     fn nothing_to_serve_says_what_to_do() {
-        assert!(Report::default().line(&[], at(0)).contains("/etc/createrepod/repos.d/"));
+        assert!(line(&[], at(0)).contains("/etc/createrepod/repos.d/"));
     }
 
     #[test]

@@ -110,11 +110,7 @@ async fn answer(handle: &Handle, location: &Location, received: Received, wait: 
         (State::Pending, Some(wait)) => format!(
             "clients do not see it yet after {} seconds{}",
             wait.as_secs(),
-            if handle.status().trouble.is_some() {
-                "; the server has trouble publishing, see its log"
-            } else {
-                ""
-            },
+            if handle.trouble().is_some() { "; the server has trouble publishing, see its log" } else { "" },
         ),
     };
     let (status, words) = match (outcome, state, wait) {

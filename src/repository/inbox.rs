@@ -1,7 +1,7 @@
 //! What is asked of a repository's worker, gathered until it has time.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Known, Ticket, lock};
@@ -19,19 +19,9 @@ pub struct Batch {
     pub upto: Ticket,
 }
 
-/// What the worker is to do next.
-pub enum Next {
-    Work(Batch),
-    /// Nothing was asked for until the given time.
-    Idle,
-    /// The repository is being closed and nothing is left to do.
-    End,
-}
-
 #[derive(Default)]
 pub struct Inbox {
     state: Mutex<State>,
-    wake: Condvar,
     ended: Condvar,
 }
 
@@ -42,7 +32,8 @@ struct State {
     waiting: BTreeMap<Location, (Ticket, Nevra, Known)>,
     last: Ticket,
     passed: Ticket,
-    worker_runs: bool,
+    /// Whether the repository has its turn or waits for it.
+    scheduled: bool,
     closed: bool,
 }
 
@@ -53,26 +44,25 @@ impl State {
         self.last
     }
 
-    /// Whether the caller has to start a worker.
-    fn wants_worker(&mut self) -> bool {
-        !self.closed && !std::mem::replace(&mut self.worker_runs, true)
+    /// Whether the caller has to ask for a turn.
+    fn schedule(&mut self) -> bool {
+        !self.closed && !std::mem::replace(&mut self.scheduled, true)
     }
 }
 
 impl Batch {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.dirty.is_empty() && self.arrived.is_empty() && !self.check_metadata
     }
 }
 
 impl Inbox {
-    /// Returns the change's ticket, and whether a worker has to be started.
+    /// Returns the change's ticket, and whether a turn has to be asked for.
     pub fn submit(&self, dirty: Dirty) -> (Ticket, bool) {
         let mut state = lock(&self.state);
         state.next.dirty.merge(dirty);
         let ticket = state.ticket();
-        self.wake.notify_one();
-        (ticket, state.wants_worker())
+        (ticket, state.schedule())
     }
 
     pub fn arrived(&self, scanned: Scanned) -> (Ticket, bool) {
@@ -82,15 +72,13 @@ impl Inbox {
             Known { location: scanned.location.clone(), stamp: scanned.stamp, pkgid: scanned.pkgid.clone() };
         state.waiting.insert(scanned.location.clone(), (ticket, scanned.nevra.clone(), known));
         state.next.arrived.push(scanned);
-        self.wake.notify_one();
-        (ticket, state.wants_worker())
+        (ticket, state.schedule())
     }
 
     pub fn check_metadata(&self) -> bool {
         let mut state = lock(&self.state);
         state.next.check_metadata = true;
-        self.wake.notify_one();
-        state.wants_worker()
+        state.schedule()
     }
 
     pub fn waiting_of(&self, nevra: &Nevra) -> Vec<Known> {
@@ -112,33 +100,16 @@ impl Inbox {
         !lock(&self.state).next.is_empty()
     }
 
-    /// Whether a worker runs that has not decided to end.
-    pub fn has_worker(&self) -> bool {
-        lock(&self.state).worker_runs
+    /// Whether the caller has to ask for a turn.
+    pub fn schedule(&self) -> bool {
+        lock(&self.state).schedule()
     }
 
-    /// For the worker: waits for something to do, at most until `until`.
-    pub fn next(&self, until: Instant) -> Next {
+    /// For the worker: everything that was asked for so far.
+    pub fn take(&self) -> Batch {
         let mut state = lock(&self.state);
-        loop {
-            if !state.next.is_empty() {
-                let upto = state.last;
-                let mut batch = std::mem::take(&mut state.next);
-                batch.upto = upto;
-                return Next::Work(batch);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if state.closed {
-                return Next::End;
-            }
-            if left.is_zero() {
-                return Next::Idle;
-            }
-            state = match self.wake.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        let upto = state.last;
+        Batch { upto, ..std::mem::take(&mut state.next) }
     }
 
     /// For the worker: everything up to `upto` is in the catalog and published.
@@ -148,31 +119,25 @@ impl Inbox {
         state.waiting.retain(|_, (ticket, _, _)| *ticket > upto);
     }
 
-    /// For the worker: ends it, unless something came in meanwhile.
-    pub fn try_end(&self) -> bool {
+    /// For the worker: ends its turn. `true` when something came in meanwhile, and the next turn is due.
+    pub fn end_turn(&self) -> bool {
         let mut state = lock(&self.state);
-        let end = state.next.is_empty();
-        state.worker_runs = !end;
+        state.scheduled = !state.next.is_empty();
         self.ended.notify_all();
-        end
+        state.scheduled
     }
 
-    /// Lets the worker finish what was asked for, waits for its end, at most `limit`, and lets nobody
-    /// start another.
+    /// Lets nothing start any more, and waits until what was asked for is done, at most `limit`.
     pub fn close(&self, limit: Duration) {
         let mut state = lock(&self.state);
         state.closed = true;
-        self.wake.notify_all();
         let until = Instant::now() + limit;
-        while state.worker_runs {
+        while state.scheduled {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            state = match self.ended.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use super::{Clock, Published, Repository, RepositoryError, lock::TreeLock};
-use crate::catalog::{Catalog, Settings};
+use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::TreeLock};
+use crate::catalog::Settings;
 use crate::config::RepositoryConfig;
 use crate::package::{Checksum, ChecksumType};
 use crate::publish::{self, Place};
@@ -34,19 +35,19 @@ impl Repository {
             umask: config.umask,
         };
         remove_leftovers(&place);
-        let catalog = Catalog::open(&config.state_dir, &config.path, &settings(&config))?;
         let mut repository = Self {
             config,
             clock,
             place,
             lock,
             root,
-            catalog: Some(catalog),
+            catalog: None,
             trails: Default::default(),
             published: None,
             current_size: 0,
             restored: Vec::new(),
             contested: false,
+            later: super::worker::Later::default(),
         };
         repository.confirm()?;
         Ok(repository)
@@ -83,7 +84,9 @@ impl Repository {
 
     /// Closes the catalog until there is something to do; the publication stays.
     pub fn rest(&mut self) {
-        if let Some(Err(error)) = self.catalog.take().map(Catalog::close) {
+        let Some(catalog) = self.catalog.take() else { return };
+        OPEN_CATALOGS.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = catalog.close() {
             warn!(repo.name = %self.config.name, "cannot close the catalog of {}: {error}", self.config.name);
         }
     }

@@ -38,6 +38,8 @@ pub struct Remains {
     pub recheck: Vec<Found>,
     /// Names that cannot be published; told anew after every look at everything.
     pub refused: Option<Vec<(String, String)>>,
+    /// How many files the catalog lists as rejected now.
+    pub rejected: usize,
 }
 
 impl Repository {
@@ -70,12 +72,14 @@ impl Repository {
             refused: dirty.everything.then_some(found.refused),
             young: Vec::new(),
             read: 0,
+            rejected: 0,
         };
         if self.is_due(&found.read, &arrived, &found.gone)? {
             let listing = self.take_in(found.read, arrived, &found.gone, &mut remains, progress)?;
             self.publish(&listing)?;
         }
         self.retire()?;
+        remains.rejected = self.catalog()?.count_rejected()?;
         Ok(remains)
     }
 

@@ -1,21 +1,20 @@
-//! The thread that owns a repository while there is something to do. It starts with the first
-//! change, stays for a while, and ends: a thousand quiet repositories cost no thread.
+//! What a repository does when it has its turn: one batch of changes, or one piece of idle work.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::error;
 
-use super::inbox::{Batch, Next};
+use super::inbox::Batch;
 use super::refresh::{Remains, as_dirty};
-use super::{Handle, Repository, RepositoryError, Shared, lock};
+use super::{Handle, OPEN_CATALOGS, Repository, RepositoryError, Shared, lock, pool};
 use crate::tree::{Dirty, Found};
 
-/// How long a worker waits for more before it ends and the catalog is closed.
+/// How long the catalog stays open after the last change.
 const LINGER: Duration = Duration::from_secs(10);
-/// With more workers than this, those without work end at once.
+/// With more catalogs open than this, one is closed as soon as its changes are published.
 const MANY: usize = 32;
 /// Quiet time after which the next publication is prepared.
 const QUIET: Duration = Duration::from_millis(50);
@@ -25,39 +24,36 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 /// When files that were too young to be sure of are looked at once more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-static WORKERS: AtomicUsize = AtomicUsize::new(0);
-
-fn crowded() -> bool {
-    WORKERS.load(Ordering::Relaxed) > MANY
-}
-
-pub fn start(shared: Arc<Shared>) {
-    let name = format!("repo {}", shared.config.name);
-    let inner = Arc::clone(&shared);
-    WORKERS.fetch_add(1, Ordering::Relaxed);
-    let spawned = std::thread::Builder::new().name(name).spawn(move || {
-        // Whatever happens, the door must be able to start another worker.
-        while std::panic::catch_unwind(AssertUnwindSafe(|| work(&inner))).is_err() {
-            let trouble = RepositoryError::Panicked { name: inner.config.name.clone() };
-            report(&inner, Some(&trouble));
-            inner.inbox.submit(Dirty::everything());
-            std::thread::sleep(FIRST_RETRY);
-        }
-        WORKERS.fetch_sub(1, Ordering::Relaxed);
-    });
-    if let Err(cause) = spawned {
-        WORKERS.fetch_sub(1, Ordering::Relaxed);
-        error!(repo.name = %shared.config.name, "cannot start the worker of {}: {cause}", shared.config.name);
-        shared.inbox.try_end();
-    }
-}
-
-/// What waits for its time.
-#[derive(Default)]
-struct Later {
+/// What waits for its time; travels with the repository.
+pub struct Later {
     looks: Vec<(Instant, Dirty)>,
     recheck: Vec<Found>,
     failures: u32,
+    /// When something was last taken up.
+    active: Instant,
+    /// What is still to be done in idle time.
+    idle: Idle,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// Tidy up and prepare the next publication.
+    Prepare,
+    /// Close the catalog once it has not been used for a while.
+    Rest,
+    Nothing,
+}
+
+impl Default for Later {
+    fn default() -> Self {
+        Self {
+            looks: Vec::new(),
+            recheck: Vec::new(),
+            failures: 0,
+            active: Instant::now(),
+            idle: Idle::Nothing,
+        }
+    }
 }
 
 impl Later {
@@ -77,82 +73,112 @@ impl Later {
         dirty
     }
 
-    fn next(&self) -> Option<Instant> {
-        self.looks.iter().map(|(at, _)| *at).min()
+    /// When the next turn is needed, if nothing is asked for until then.
+    fn next_turn(&self) -> Option<Instant> {
+        let idle = match self.idle {
+            Idle::Prepare => Some(self.active + QUIET),
+            _ if !self.recheck.is_empty() => Some(Instant::now()),
+            Idle::Rest => Some(self.active + LINGER),
+            Idle::Nothing => None,
+        };
+        self.looks.iter().map(|(at, _)| *at).chain(idle).min()
     }
 }
 
-fn work(shared: &Arc<Shared>) {
-    let mut later = Later::default();
-    let mut idle_since = Instant::now();
-    let mut prepared = false;
-    loop {
-        let now = Instant::now();
-        let until = match (prepared, later.recheck.is_empty()) {
-            (false, _) => now + QUIET,
-            (true, false) => now,
-            (true, true) if crowded() => now,
-            (true, true) => idle_since + LINGER,
-        };
-        let until = later.next().map_or(until, |next| next.min(until));
-        match shared.inbox.next(until) {
-            Next::Work(batch) => {
-                idle_since = Instant::now();
-                prepared = false;
-                let _turn = Turn::take();
-                take_up(shared, &mut lock(&shared.repository), batch, &mut later);
-            }
-            Next::Idle => {
-                let due = later.due();
-                if !due.is_empty() {
-                    // Nobody waits for these, so they must not lift the ticket of others.
-                    let _turn = Turn::take();
-                    let batch = Batch { dirty: due, ..Batch::default() };
-                    take_up(shared, &mut lock(&shared.repository), batch, &mut later);
-                    prepared = false;
-                } else if !prepared {
-                    Handle { shared: Arc::clone(shared) }.expire_kept();
-                    let _turn = Turn::take();
-                    let mut repository = lock(&shared.repository);
-                    repository.tidy();
-                    note(&repository.prepare(&|| shared.inbox.has_work()), shared);
-                    prepared = true;
-                } else if !later.recheck.is_empty() {
-                    let _turn = Turn::take();
-                    let changed = lock(&shared.repository).recheck(&mut later.recheck);
-                    note(&changed, shared);
-                    later.at(Duration::ZERO, changed.unwrap_or_default());
-                } else if (idle_since.elapsed() >= LINGER || crowded()) && later.looks.is_empty() {
-                    let mut repository = lock(&shared.repository);
-                    if shared.inbox.try_end() {
-                        shared.close_catalog(&mut repository);
-                        return;
-                    }
-                }
-            }
-            Next::End => {
-                shared.inbox.try_end();
-                return;
-            }
-        }
+/// Gives the repository a turn, unless it waits for one already.
+pub fn wake(shared: &Arc<Shared>) {
+    if shared.inbox.schedule() {
+        pool::push(Arc::clone(shared));
     }
+}
+
+/// One turn, on a thread of the pool.
+pub fn turn(shared: &Arc<Shared>) {
+    let mut repository = lock(&shared.repository);
+    let batch = shared.inbox.take();
+    // Whatever happens, the repository must get its next turn.
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| one_thing(shared, &mut repository, batch)));
+    if outcome.is_err() {
+        let trouble = RepositoryError::Panicked { name: shared.config.name.clone() };
+        report(shared, &trouble);
+        repository.later.at(LAST_RETRY, Dirty::everything());
+    }
+    let next = repository.later.next_turn();
+    drop(repository);
+    if shared.inbox.end_turn() {
+        pool::push(Arc::clone(shared));
+    } else if let Some(at) = next {
+        pool::remind(at, shared);
+    }
+}
+
+fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch) {
+    let due = repository.later.due();
+    if !batch.is_empty() || !due.is_empty() {
+        batch.dirty.merge(due);
+        shared.awake.store(true, Ordering::Relaxed);
+        take_up(shared, repository, batch);
+        repository.later.active = Instant::now();
+        repository.later.idle = Idle::Prepare;
+        if crowded() {
+            idle_work(shared, repository);
+            shared.close_catalog(repository);
+            repository.later.idle = Idle::Nothing;
+        }
+        return;
+    }
+    let quiet_for = repository.later.active.elapsed();
+    match repository.later.idle {
+        Idle::Prepare if quiet_for >= QUIET => {
+            idle_work(shared, repository);
+            repository.later.idle = Idle::Rest;
+        }
+        _ if !repository.later.recheck.is_empty() => {
+            let mut waiting = std::mem::take(&mut repository.later.recheck);
+            match repository.recheck(&mut waiting) {
+                Ok(changed) => repository.later.at(Duration::ZERO, changed),
+                Err(trouble) => report(shared, &trouble),
+            }
+            repository.later.recheck = waiting;
+        }
+        Idle::Rest if quiet_for >= LINGER => {
+            shared.close_catalog(repository);
+            repository.later.idle = Idle::Nothing;
+        }
+        // Woken for something that has been done meanwhile.
+        Idle::Prepare | Idle::Rest | Idle::Nothing => {}
+    }
+}
+
+fn idle_work(shared: &Arc<Shared>, repository: &mut Repository) {
+    repository.tidy();
+    Handle { shared: Arc::clone(shared) }.expire_kept();
+    let stop = || shared.inbox.has_work() || pool::has_waiting();
+    if let Err(trouble) = repository.prepare(&stop) {
+        report(shared, &trouble);
+    }
+}
+
+/// Whether more catalogs are open than should stay so.
+fn crowded() -> bool {
+    OPEN_CATALOGS.load(Ordering::Relaxed) > MANY
 }
 
 /// Takes up a batch; what fails is tried again later, what is not ready is looked at again.
-fn take_up(shared: &Arc<Shared>, repository: &mut Repository, batch: Batch, later: &mut Later) {
+fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
     let upto = batch.upto;
     let again = as_dirty(&batch);
     let whole = batch.dirty.everything.then(Instant::now);
     let checked =
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
     match checked.and_then(|()| repository.refresh(batch, &())) {
-        Ok(remains) => {
-            later.failures = 0;
-            let Remains { unsettled, young, recheck, refused, read } = remains;
+        Ok(Remains { unsettled, young, recheck, refused, rejected, read }) => {
             // The time it took to read packages says nothing about the next comparison.
             if let (Some(begun), 0, Some(tell)) = (whole, read, shared.compared.get()) {
                 tell(begun.elapsed());
             }
+            let later = &mut repository.later;
+            later.failures = 0;
             later.at(
                 shared.config.settle,
                 Dirty { unsure: unsettled.into_iter().collect(), ..Dirty::default() },
@@ -167,10 +193,12 @@ fn take_up(shared: &Arc<Shared>, repository: &mut Repository, batch: Batch, late
                 if let Some(refused) = refused {
                     progress.refused = refused;
                 }
+                progress.left_out = rejected + progress.refused.len();
             });
         }
         Err(trouble) => {
-            report(shared, Some(&trouble));
+            report(shared, &trouble);
+            let later = &mut repository.later;
             let delay = (FIRST_RETRY * 2u32.saturating_pow(later.failures)).min(LAST_RETRY);
             later.failures = (later.failures + 1).min(10);
             later.at(delay, again);
@@ -178,24 +206,16 @@ fn take_up(shared: &Arc<Shared>, repository: &mut Repository, batch: Batch, late
     }
 }
 
-fn note<T>(outcome: &Result<T, RepositoryError>, shared: &Shared) {
-    if let Err(trouble) = outcome {
-        report(shared, Some(trouble));
-    }
-}
-
 /// Logs trouble, once, and shows it in the status.
-fn report(shared: &Shared, trouble: Option<&RepositoryError>) {
-    let text = trouble.map(chain);
+fn report(shared: &Shared, trouble: &RepositoryError) {
+    let text = chain(trouble);
     shared.progress.send_if_modified(|progress| {
-        if let Some(text) = &text
-            && progress.trouble.as_ref() != Some(text)
-        {
-            error!(repo.name = %shared.config.name, "{} is not kept up to date: {text}", shared.config.name);
+        if progress.trouble.as_ref() == Some(&text) {
+            return false;
         }
-        let changed = progress.trouble != text;
-        progress.trouble = text;
-        changed
+        error!(repo.name = %shared.config.name, "{} is not kept up to date: {text}", shared.config.name);
+        progress.trouble = Some(text.clone());
+        true
     });
 }
 
@@ -209,29 +229,4 @@ fn chain(error: &RepositoryError) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The right to work: few at a time, however many repositories there are.
-struct Turn;
-
-static WORKING: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
-
-impl Turn {
-    fn take() -> Self {
-        let limit = std::thread::available_parallelism().map_or(2, usize::from) * 2;
-        let mut working = lock(&WORKING);
-        while *working >= limit {
-            working = FREED.wait(working).unwrap_or_else(PoisonError::into_inner);
-        }
-        *working += 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *lock(&WORKING) -= 1;
-        FREED.notify_one();
-    }
 }
