@@ -6,9 +6,11 @@ use super::{BadPackage, ChangelogEntry, Dependency, Package, PackageFile};
 const MEMORY: u64 = 512 << 20;
 /// A character takes at most this many more bytes once it is written as a reference (`&#xFFFD;` for one byte).
 const ESCAPE: u64 = 7;
-/// Tags, quotes and attribute names around one dependency, file or changelog entry, rounded up; a
-/// dependency also passes through a hash set.
-const AROUND: u64 = 160;
+/// Tags, quotes and attribute names around one dependency, and its place in the sets that find repetitions.
+const AROUND_DEPENDENCY: u64 = 180;
+/// The tags around one file, twice, and its place in the set of own files.
+const AROUND_FILE: u64 = 140;
+const AROUND_CHANGE: u64 = 60;
 
 /// Counts memory before it is taken, because a small header can ask for much: the same directory
 /// is written out for each of its files.
@@ -20,9 +22,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `header_len`: bytes of both headers.
-    pub fn new(header_len: usize) -> Self {
-        Self { spent: header_len as u64, paths: 0, header_len: header_len as u64 }
+    /// `header_len`: bytes of both headers. Texts may have to be recoded, and then each byte takes two more.
+    pub fn new(header_len: usize) -> Result<Self, BadPackage> {
+        let header_len = header_len as u64;
+        let mut budget = Self { spent: 0, paths: 0, header_len };
+        budget.spend(3 * header_len)?;
+        Ok(budget)
     }
 
     /// An empty list with room for `count` elements.
@@ -50,14 +55,15 @@ impl Budget {
 
     /// Adds what the metadata of `package` will take.
     pub fn check_rendering(&mut self, package: &Package<'_>) -> Result<(), BadPackage> {
-        let lists = dependencies(package).map(<[_]>::len).sum::<usize>() + package.changelogs.len();
-        let around = (lists as u64 + 2 * package.files.len() as u64) * AROUND;
-        // Name and version stand in all three files, a path in two of them.
-        let worst = (3 * self.header_len + 2 * self.paths) * (1 + ESCAPE);
+        let around = dependencies(package).map(<[_]>::len).sum::<usize>() as u64 * AROUND_DEPENDENCY
+            + package.files.len() as u64 * AROUND_FILE
+            + package.changelogs.len() as u64 * AROUND_CHANGE;
+        // Name and version stand in all three files, a path in two of them, and in the set of own files.
+        let worst = (3 * self.header_len + 2 * self.paths) * (1 + ESCAPE) + self.paths;
         if self.spent + around + worst <= MEMORY {
             return Ok(());
         }
-        self.spend(around)?;
+        self.spend(around + self.paths)?;
         self.spend(written(package))
     }
 }

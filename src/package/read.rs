@@ -21,7 +21,7 @@ pub fn package<'h>(
     signature: Header<'h>,
     header_len: usize,
 ) -> Result<Package<'h>, BadPackage> {
-    let mut budget = Budget::new(header_len);
+    let mut budget = Budget::new(header_len)?;
     let text = |tag: IndexTag| main.string(tag as u32).map_or(Cow::Borrowed(""), decode);
     let number = |tag: IndexTag| main.number(tag as u32);
 

@@ -12,32 +12,46 @@ use super::Text;
 pub fn decode(bytes: &[u8]) -> Text<'_> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(
-            replace_impossible(bytes).unwrap_or_else(|| bytes.iter().copied().map(char::from).collect()),
-        ),
+        Err(_) if sequences(bytes).all(|sequence| sequence.is_some()) => {
+            Cow::Owned(replace_impossible(bytes))
+        }
+        Err(_) => Cow::Owned(latin_1(bytes)),
     }
 }
 
-/// Text whose every byte fits UTF-8's shape, meaningless sequences replaced; `None` when some byte does not fit.
-fn replace_impossible(bytes: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(bytes.len());
+/// Splits bytes into sequences that have the shape of UTF-8; ends with `None` where one has not.
+fn sequences(bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     let mut rest = bytes;
-    while let Some(&first) = rest.first() {
-        let len = match first {
+    std::iter::from_fn(move || {
+        let len = match rest.first()? {
             0x00..=0x7F => 1,
             0xC0..=0xDF => 2,
             0xE0..=0xEF => 3,
             0xF0..=0xF7 => 4,
-            _ => return None,
+            _ => usize::MAX,
         };
-        let (sequence, tail) = rest.split_at_checked(len)?;
-        if sequence[1..].iter().any(|byte| byte & 0xC0 != 0x80) {
-            return None;
-        }
-        text.push_str(std::str::from_utf8(sequence).unwrap_or("\u{FFFD}"));
-        rest = tail;
-    }
-    Some(text)
+        let whole = rest.split_at_checked(len);
+        let whole = whole.filter(|(sequence, _)| sequence[1..].iter().all(|byte| byte & 0xC0 == 0x80));
+        rest = whole.map_or(&[], |(_, tail)| tail);
+        Some(whole.map(|(sequence, _)| sequence))
+    })
+}
+
+fn replace_impossible(bytes: &[u8]) -> String {
+    // U+FFFD takes three bytes, the shortest sequence without a meaning two.
+    let grown = sequences(bytes).flatten().filter(|sequence| sequence.len() == 2).count();
+    let mut text = String::with_capacity(bytes.len() + grown);
+    text.extend(
+        sequences(bytes).flatten().map(|sequence| std::str::from_utf8(sequence).unwrap_or("\u{FFFD}")),
+    );
+    text
+}
+
+fn latin_1(bytes: &[u8]) -> String {
+    let doubled = bytes.iter().filter(|byte| !byte.is_ascii()).count();
+    let mut text = String::with_capacity(bytes.len() + doubled);
+    text.extend(bytes.iter().copied().map(char::from));
+    text
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn filter<'p, 'h>(package: &'p Package<'h>) -> Filtered<'p, 'h> {
     let mut last_of_name = HashMap::with_capacity(package.requires.len());
     let mut requires = Vec::with_capacity(package.requires.len());
     let mut recommends = Vec::new();
-    let mut libc: Option<&Dependency<'_>> = None;
+    let mut libc: Option<(_, &Dependency<'_>)> = None;
     for dependency in &package.requires {
         let name = &*dependency.name;
         let provides_itself = own_files.contains(name) || provided.contains(&key(dependency));
@@ -45,15 +45,16 @@ pub fn filter<'p, 'h>(package: &'p Package<'h>) -> Filtered<'p, 'h> {
         }
         if name.starts_with("libc.so.6") {
             // One of them implies the others.
-            if libc.is_none_or(|known| libc_version(name) > libc_version(&known.name)) {
-                libc = Some(dependency);
+            let version = libc_version(name);
+            if libc.as_ref().is_none_or(|(highest, _)| version > *highest) {
+                libc = Some((version, dependency));
             }
             continue;
         }
         last_of_name.insert(name, said);
         requires.push(dependency);
     }
-    requires.extend(libc);
+    requires.extend(libc.map(|(_, dependency)| dependency));
     Filtered { requires, recommends }
 }
 
@@ -65,6 +66,9 @@ fn own_files<'p>(package: &'p Package<'_>) -> HashSet<Cow<'p, str>> {
     package.files.iter().filter(|file| is_primary(file)).map(|file| file.path()).collect()
 }
 
+/// The longest version of a C library that is compared whole, so that comparing many stays cheap.
+const LONGEST_VERSION: usize = 100;
+
 /// Orders requirements of the C library: plain ones first, then by the version in the parentheses.
 fn libc_version(name: &str) -> (u8, rpm_version::Evr<'_>) {
     let version = |text| rpm_version::Evr::new("", text, "");
@@ -72,6 +76,10 @@ fn libc_version(name: &str) -> (u8, rpm_version::Evr<'_>) {
     match inner.split_once(')') {
         None => (1, version("")),
         Some(("", _)) => (2, version("")),
-        Some((inner, _)) => (3, version(inner.trim_start_matches(|c: char| !c.is_ascii_digit()))),
+        Some((inner, _)) => {
+            let text = inner.trim_start_matches(|c: char| !c.is_ascii_digit());
+            let end = text.char_indices().nth(LONGEST_VERSION).map_or(text.len(), |(at, _)| at);
+            (3, version(&text[..end]))
+        }
     }
 }

@@ -14,6 +14,7 @@ mod compat;
 mod config;
 mod crash;
 mod createrepo_c;
+mod digests;
 mod foreign;
 mod incremental;
 mod lock;

@@ -156,3 +156,16 @@ fn what_rpm_copies_from_the_signature_must_have_its_type() {
     assert!(check(|h| h.strings(269, &[b"x"])).is_err());
     assert!(check(|h| h.string(1001, b"unknown, so it may be anything")).is_ok());
 }
+
+#[test]
+fn the_length_of_strings_is_found_across_blocks() {
+    for (count, gap) in [(1, 0), (3, 1), (300, 0), (300, 7), (2, 600)] {
+        let data = [vec![b'x'; gap], vec![0]].concat().repeat(count);
+        for more in [&b""[..], b"tail\0"] {
+            let data = [&data[..], more].concat();
+            assert_eq!(strings_len(&data, count), Some((gap + 1) * count));
+        }
+        assert_eq!(strings_len(&data, count + 1), None);
+    }
+    assert_eq!((strings_len(b"", 1), strings_len(b"x", 1)), (None, None));
+}
