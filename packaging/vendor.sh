@@ -9,8 +9,14 @@ name=createrepod-$version
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-tree=$(git stash create)
-git archive --prefix="$name/" --format=tar.gz --output="$out/$name.tar.gz" "${tree:-HEAD}"
+if git rev-parse --verify --quiet HEAD >/dev/null 2>&1; then
+	tree=$(git stash create)
+	git archive --prefix="$name/" --format=tar.gz --output="$out/$name.tar.gz" "${tree:-HEAD}"
+else
+	echo "packaging: this is no git checkout (or git is missing): the source archive is the directory as it lies here"
+	tar --exclude=./target --exclude=./.git --owner=0 --group=0 --numeric-owner --transform="s#^\.#$name#" \
+		-czf "$out/$name.tar.gz" .
+fi
 
 # The same lock file gives the same crates.
 vendored=$out/$name-vendor.tar.gz
