@@ -15,8 +15,10 @@ use crate::tree::FileStamp;
 
 /// For so long superseded files lie whole in repodata/, where other programs may serve them.
 const WHOLE_FOR: Duration = Duration::from_secs(600);
-/// … as long as they take no more room than so many current publications.
+/// … as long as they take no more room than so many current publications,
 const WHOLE_TIMES: u64 = 2;
+/// … or than this: what is small need not be folded before a reader of the disk had time to read it.
+const WHOLE_AT_LEAST: u64 = 16 << 20;
 
 impl Repository {
     /// Removes what is past its grace; folds what is old into its recipe.
@@ -31,7 +33,10 @@ impl Repository {
             catalog.superseded_by(now.saturating_sub(grace))?.into_iter().map(|f| f.name).collect();
         let over = removed(&repodata, over);
         catalog.forget_metadata_files(&over)?;
-        let limits = Limits { whole_for: WHOLE_FOR, whole_room: room.min(current * WHOLE_TIMES) };
+        let limits = Limits {
+            whole_for: WHOLE_FOR,
+            whole_room: room.min((current * WHOLE_TIMES).max(WHOLE_AT_LEAST)),
+        };
         let fold = retire::to_fold(&catalog.superseded_whole()?, now, limits);
         let fold = removed(&repodata, fold);
         catalog.fold_metadata_files(&fold)?;

@@ -108,6 +108,30 @@ fn a_package_uploaded_a_second_earlier_is_installed() {
 }
 
 #[test]
+fn a_package_that_rpmbuild_has_built_is_uploaded_by_curl_and_installed() {
+    let (Some(rpmbuild), Some(curl)) = (clients::find("rpmbuild"), clients::find("curl")) else { return };
+    let tree = Tree::new();
+    let spec = "Name: built\nVersion: 1.0\nRelease: 1\nSummary: S\nLicense: MIT\nBuildArch: noarch\n\
+                %description\nD\n%install\nmkdir -p %{buildroot}/usr/share/built\n\
+                echo works > %{buildroot}/usr/share/built/file\n%files\n/usr/share/built\n";
+    let spec = tree.write_beside("built.spec", spec.as_bytes());
+    let mut command = Command::new(rpmbuild);
+    command
+        .args(["--quiet", "-bb", "--define"])
+        .arg(format!("_topdir {}", tree.beside("build").display()))
+        .arg(spec);
+    clients::output(&mut command);
+    let built = tree.beside("build/RPMS/noarch/built-1.0-1.noarch.rpm");
+    let daemon = Daemon::serve(&tree);
+    let mut command = Command::new(curl);
+    command.args(["-sS", "--fail", "-H", "Prefer: wait=60", "-T"]).arg(built).arg(daemon.url());
+    clients::output(&mut command);
+    let Some(dnf) = Dnf::find() else { return };
+    dnf.install(&daemon.url(), "built");
+    assert_eq!(fs::read_to_string(dnf.root().join("usr/share/built/file")).unwrap(), "works\n");
+}
+
+#[test]
 fn a_dropped_package_is_installed() {
     let tree = Tree::new();
     let daemon = Daemon::serve(&tree);

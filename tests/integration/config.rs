@@ -1,7 +1,9 @@
 //! Configuration: several repositories, prefixes, and refusals that help.
 
 use std::fs;
+use std::process::Command;
 
+use crate::world::clients;
 use crate::world::daemon::{run, run_refused, write_config};
 use crate::world::{Daemon, Metadata, Rpm, Tree, http};
 
@@ -145,6 +147,24 @@ fn index_makes_the_metadata_once_and_without_a_daemon() {
     assert_eq!(Metadata::from_tree(tree.root()).unwrap().packages.len(), 20);
     let missing = run(["index".as_ref(), tree.beside("missing").as_os_str()]);
     assert!(!missing.status.success() && missing.stderr.contains("missing"), "{}", missing.stderr);
+}
+
+#[test]
+fn index_shows_its_progress_to_a_terminal_and_to_nobody_else() {
+    let tree = Tree::new();
+    for number in 0..300 {
+        tree.add(&Rpm::new(format!("p{number}")).payload(20_000));
+    }
+    let quiet = run(["index".as_ref(), tree.root().as_os_str()]);
+    let words = quiet.stdout + &quiet.stderr;
+    assert!(words.contains("300") && !words.contains(['\r', '\u{1b}']), "{words:?}");
+    // script(1) runs it on a terminal of its own.
+    let Some(script) = clients::find("script") else { return };
+    fs::remove_dir_all(tree.path(".createrepod")).unwrap();
+    let command = format!("{} index {}", env!("CARGO_BIN_EXE_createrepod"), tree.root().display());
+    let shown =
+        clients::output(Command::new(script).args(["-qec", &command, "/dev/null"]).env("TERM", "xterm"));
+    assert!(shown.contains('\r') && shown.contains("300"), "{shown:?}");
 }
 
 #[test]

@@ -39,3 +39,14 @@ fn a_second_daemon_is_refused_and_the_first_is_named() {
     let daemon = Daemon::serve(&tree);
     daemon.stop();
 }
+
+#[test]
+fn an_address_that_is_taken_is_refused_with_what_to_do() {
+    let tree = Tree::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused =
+        run_refused(["serve".as_ref(), tree.root().as_os_str(), "--listen".as_ref(), address.as_ref()]);
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains(&address) && refused.stderr.contains("--listen"), "{}", refused.stderr);
+}

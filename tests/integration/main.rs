@@ -20,6 +20,7 @@ mod incremental;
 mod lock;
 mod many;
 mod odd;
+mod publish;
 mod read;
 mod systemd;
 mod upload;

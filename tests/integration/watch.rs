@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::world::daemon::Publications;
+use crate::world::clients;
+use crate::world::daemon::{Publications, program};
 use crate::world::tree::{build_all, cp};
-use crate::world::{Daemon, Rpm, Tree};
+use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, skipped};
 
 #[test]
 fn serve_creates_a_missing_directory_and_publishes_an_empty_repository() {
@@ -79,7 +81,7 @@ fn a_symlink_inside_the_tree_is_a_location_of_its_own_and_one_that_leaves_it_is_
     daemon.until_exactly(&["a-1.0-1.noarch.rpm", "link.rpm"]);
     // The refused one is not forgotten silently, and cannot be read through the door either.
     daemon.signal(Signal::USR1);
-    crate::world::eventually(crate::world::PATIENCE, "status names the link that leaves the tree", || {
+    eventually(PATIENCE, "status names the link that leaves the tree", || {
         daemon.status().to_string().contains("leaves.rpm").then_some(())
     });
     assert_eq!(daemon.get("leaves.rpm").status, 404);
@@ -303,6 +305,84 @@ fn a_file_time_that_changes_is_published() {
 }
 
 #[test]
+fn an_overflowing_queue_of_events_loses_nothing() {
+    let tree = Tree::new();
+    let daemon = Daemon::serve(&tree);
+    daemon.until_exactly(&[]);
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    if limit > 50_000 {
+        skipped(format!("fs.inotify.max_queued_events is {limit}: too many to fill the queue"));
+        return;
+    }
+    // While the daemon sleeps, the kernel counts: at least three events for each file.
+    daemon.signal(Signal::STOP);
+    fs::create_dir(tree.path("before")).unwrap();
+    for number in 0..limit / 3 + 1_000 {
+        fs::write(tree.path(format!("noise{number}")), "x").unwrap();
+    }
+    for number in 0..50 {
+        tree.add(&Rpm::new(format!("p{number:02}")));
+        tree.write(format!("new/deep/q{number:02}.rpm"), &Rpm::new(format!("q{number:02}")).build());
+    }
+    daemon.signal(Signal::CONT);
+    daemon.until("everything that was not told", |metadata| metadata.packages.len() == 100);
+    // Directories that nobody told of are watched now.
+    tree.write("new/deep/later.rpm", &Rpm::new("later").build());
+    daemon.until("the later one", |metadata| metadata.has("new/deep/later.rpm"));
+    assert!(daemon.log().contains("max_queued_events"), "it is said: {}", daemon.log());
+    daemon.stop();
+}
+
+#[test]
+fn where_watches_run_out_the_tree_is_polled_and_the_warning_names_the_sysctl() {
+    let Some(unshare) = clients::find("unshare") else { return };
+    let tree = Tree::new();
+    for number in 0..20 {
+        tree.write(format!("d{number}/p{number}.rpm"), &Rpm::new(format!("p{number}")).build());
+    }
+    // A user namespace has a limit of its own.
+    let limited = |program: &std::ffi::OsStr| {
+        let mut command = Command::new(&unshare);
+        command.args(["-Ur", "sh", "-c", "echo 5 > /proc/sys/user/max_inotify_watches && exec \"$@\"", "sh"]);
+        command.arg(program);
+        command
+    };
+    if !limited("true".as_ref()).output().is_ok_and(|tried| tried.status.success()) {
+        skipped("user namespaces are not allowed here: watches that run out");
+        return;
+    }
+    let mut command = limited(program().get_program());
+    command.arg("serve").arg(tree.root()).args(["--listen", "127.0.0.1:0"]);
+    let daemon = Daemon::start_as(command, "/rpm/");
+    daemon.until("all that lay there", |metadata| metadata.packages.len() == 20);
+    eventually(PATIENCE, "the sysctl is named", || daemon.log().contains("max_user_watches").then_some(()));
+    assert!(daemon.status().to_string().contains("max_user_watches"), "{}", daemon.status());
+    tree.write("d19/later.rpm", &Rpm::new("later").build());
+    tree.write("new/deep.rpm", &Rpm::new("deep").build());
+    tree.remove("d0/p0.rpm");
+    daemon.until_within(3 * PATIENCE, "what polling finds", |metadata| {
+        metadata.packages.len() == 21 && metadata.has("d19/later.rpm") && metadata.has("new/deep.rpm")
+    });
+    daemon.stop();
+}
+
+#[test]
+fn the_periodic_comparison_finds_what_no_event_tells() {
+    let tree = Tree::new();
+    tree.write_beside("outside/a.rpm", &Rpm::new("a").build());
+    symlink(tree.beside("outside"), tree.path("linked")).unwrap();
+    let daemon = Daemon::configured(&tree, "", "symlinks = \"anywhere\"\nrescan = \"1s\"");
+    daemon.until_exactly(&["linked/a.rpm"]);
+    // Nothing in the tree itself changes.
+    tree.write_beside("outside/b.rpm", &Rpm::new("b").build());
+    daemon.until_exactly(&["linked/a.rpm", "linked/b.rpm"]);
+    fs::remove_file(tree.beside("outside/a.rpm")).unwrap();
+    daemon.until_exactly(&["linked/b.rpm"]);
+    daemon.stop();
+}
+
+#[test]
 fn ten_thousand_files_copied_in_are_published_in_at_most_twenty_publications() {
     const COUNT: usize = 10_000;
     let tree = Tree::new();
@@ -314,7 +394,7 @@ fn ten_thousand_files_copied_in_are_published_in_at_most_twenty_publications() {
     daemon.until_exactly(&[]);
     let publications = Publications::count_in(&tree);
     cp([tree.beside("source").as_os_str(), tree.path("copied").as_os_str(), "-r".as_ref()]);
-    let limit = 3 * crate::world::PATIENCE;
+    let limit = 3 * PATIENCE;
     let metadata = daemon.until_within(limit, "all published", |metadata| metadata.packages.len() == COUNT);
     let made = publications.so_far();
     assert!((1..=20).contains(&made), "{made} publications");

@@ -66,22 +66,19 @@ impl Package {
 impl Metadata {
     /// Over HTTP; `url_path` is the repository's, `/rpm/`. `Err` says what is not as it must be.
     pub fn fetch(address: SocketAddr, url_path: &str) -> Result<Self, String> {
-        Self::read(|name| {
-            let response = http::try_send(address, "GET", &format!("{url_path}{name}"), &[], None)
-                .map_err(|error| format!("GET {name}: {error}"))?;
-            if response.status == 200 {
-                Ok(response.body)
-            } else {
-                Err(format!("GET {name}: {}", response.status))
-            }
-        })
+        Self::read(|name| get(address, url_path, name))
     }
 
     /// From `<tree>/repodata`.
     pub fn from_tree(tree: &Path) -> Result<Self, String> {
-        Self::read(|name| {
-            let path = tree.join(name);
-            std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        Self::read(|name| read_file(tree, name))
+    }
+
+    /// repomd.xml over HTTP, and what it names from the disk.
+    pub fn fetch_beside(address: SocketAddr, url_path: &str, tree: &Path) -> Result<Self, String> {
+        Self::read(|name| match name {
+            "repodata/repomd.xml" => get(address, url_path, name),
+            _ => read_file(tree, name),
         })
     }
 
@@ -139,6 +136,17 @@ impl Metadata {
         }
         Ok(())
     }
+}
+
+fn get(address: SocketAddr, url_path: &str, name: &str) -> Result<Vec<u8>, String> {
+    let response = http::try_send(address, "GET", &format!("{url_path}{name}"), &[], None)
+        .map_err(|error| format!("GET {name}: {error}"))?;
+    if response.status == 200 { Ok(response.body) } else { Err(format!("GET {name}: {}", response.status)) }
+}
+
+fn read_file(tree: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let path = tree.join(name);
+    std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 pub fn digest(algorithm: &str, bytes: &[u8]) -> Result<String, String> {

@@ -1,0 +1,151 @@
+//! What is published stays whole and stays ours, whatever gets in the way.
+
+use std::fs;
+use std::process::Command;
+
+use crate::world::clients::{self, createrepo_c};
+use crate::world::daemon::Publications;
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
+
+fn ready(daemon: &Daemon) -> u16 {
+    http::send(daemon.address(), "GET", "/-/ready", &[], None).status
+}
+
+#[test]
+fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_and_says_why() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let daemon = Daemon::serve(&tree);
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    // Once by createrepo_c, which also removes what it thinks is old; once by hand.
+    match createrepo_c("createrepo_c") {
+        Some(createrepo) => _ = clients::output(Command::new(createrepo).arg("--quiet").arg(tree.root())),
+        None => fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap(),
+    }
+    let healed = |what: &str| {
+        eventually(PATIENCE, format!("{what}: ours again, on disk too"), || {
+            let disk = fs::read(tree.path("repodata/repomd.xml")).ok()?;
+            let here = Metadata::from_tree(tree.root()).ok()?;
+            (disk == daemon.get("repodata/repomd.xml").body && here.hrefs() == ["a-1.0-1.noarch.rpm"])
+                .then_some(())
+        });
+    };
+    eventually(PATIENCE, "the foreign metadata are noticed", || {
+        daemon.log().contains("not ours").then_some(())
+    });
+    healed("createrepo_c was here");
+    // Whoever asked during all this was given something whole.
+    daemon.metadata();
+    fs::remove_file(tree.path("repodata/repomd.xml")).unwrap();
+    healed("repomd.xml was removed");
+    assert_eq!(ready(&daemon), 200);
+
+    fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
+    eventually(PATIENCE, "not ready", || (ready(&daemon) == 503).then_some(()));
+    assert!(daemon.status().to_string().contains("repomd.xml"), "{}", daemon.status());
+    assert_eq!(fs::read_to_string(tree.path("repodata/repomd.xml")).unwrap(), "<repomd/>");
+    daemon.stop();
+    // A restart is somebody acting.
+    let daemon = Daemon::serve(&tree);
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    Metadata::from_tree(tree.root()).unwrap();
+    daemon.stop();
+}
+
+#[test]
+fn files_of_others_in_repodata_stay() {
+    let tree = Tree::new();
+    tree.write("repodata/comps.xml", b"<comps/>");
+    tree.write("repodata/old-primary.xml.gz", b"not ours");
+    let daemon = Daemon::configured(&tree, "", "grace = \"1s\"");
+    for number in 0..3 {
+        tree.add(&Rpm::new(format!("p{number}")));
+        daemon.until("one more", |metadata| metadata.packages.len() == number + 1);
+    }
+    daemon.stop();
+    assert_eq!(fs::read(tree.path("repodata/comps.xml")).unwrap(), b"<comps/>");
+    assert_eq!(fs::read(tree.path("repodata/old-primary.xml.gz")).unwrap(), b"not ours");
+}
+
+#[test]
+fn superseded_metadata_go_when_their_grace_is_over() {
+    let tree = Tree::new();
+    let daemon = Daemon::configured(&tree, "", "grace = \"1s\"");
+    for number in 0..6 {
+        tree.add(&Rpm::new(format!("p{number}")));
+        daemon.until("one more", |metadata| metadata.packages.len() == number + 1);
+    }
+    // Three files and repomd.xml are current; a publication in the making has its files elsewhere.
+    let count = || fs::read_dir(tree.path("repodata")).unwrap().count();
+    let mut number = 6;
+    eventually(PATIENCE, "only the current files, and those of a second", || {
+        tree.add(&Rpm::new(format!("p{number}")));
+        number += 1;
+        daemon.until("one more", |metadata| metadata.packages.len() == number);
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        (count() <= 7).then_some(())
+    });
+    daemon.metadata();
+    daemon.stop();
+}
+
+#[test]
+fn what_cannot_be_published_is_stored_and_the_old_metadata_stay() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let daemon = Daemon::serve(&tree);
+    let before = daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    // Nobody can make files in a directory that is none.
+    let incoming = tree.path(".createrepod/incoming");
+    fs::rename(tree.path("repodata"), tree.beside("repodata")).unwrap();
+    fs::write(tree.path("repodata"), "in the way").unwrap();
+    let rpm = Rpm::new("b");
+    let answer = daemon.request("PUT", &rpm.file_name(), &[("Prefer", "wait=1")], Some(&rpm.build()));
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(answer.header("Createrepod-State"), Some("pending"));
+    assert!(tree.path(rpm.file_name()).is_file());
+    assert_eq!(daemon.get("repodata/repomd.xml").body, before.repomd, "readers have the old state");
+    eventually(PATIENCE, "not ready", || (ready(&daemon) == 503).then_some(()));
+    assert!(daemon.status().to_string().contains("repodata"), "{}", daemon.status());
+    assert!(incoming.is_dir());
+    // Mended, it goes on by itself.
+    fs::remove_file(tree.path("repodata")).unwrap();
+    fs::rename(tree.beside("repodata"), tree.path("repodata")).unwrap();
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm", &rpm.file_name()]);
+    eventually(PATIENCE, "ready again", || (ready(&daemon) == 200).then_some(()));
+    daemon.stop();
+}
+
+/// As behind nginx: repomd.xml comes from the daemon, what it names is read from the disk.
+#[test]
+fn a_reader_never_meets_half_a_publication() {
+    let tree = Tree::new();
+    let daemon = Daemon::serve(&tree);
+    daemon.until_exactly(&[]);
+    let publications = Publications::count_in(&tree);
+    std::thread::scope(|scope| {
+        let (daemon, tree) = (&daemon, &tree);
+        let read = move |from_disk: bool| {
+            let mut seen = 0;
+            // Until the last package shows.
+            while seen < 60 {
+                let metadata = match from_disk {
+                    true => Metadata::fetch_beside(daemon.address(), "/rpm/", tree.root()),
+                    false => Metadata::fetch(daemon.address(), "/rpm/"),
+                };
+                let metadata = metadata.unwrap_or_else(|why| panic!("{why}"));
+                assert!(metadata.packages.len() >= seen, "went back from {seen}: {:?}", metadata.hrefs());
+                seen = metadata.packages.len();
+            }
+        };
+        let readers = [scope.spawn(move || read(true)), scope.spawn(move || read(false))];
+        for number in 0..60 {
+            let rpm = Rpm::new(format!("p{number}"));
+            assert_eq!(daemon.put_and_wait(&rpm.file_name(), &rpm.build()).status, 201);
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    let made = publications.so_far();
+    assert!(made >= 30, "{made} publications");
+    daemon.stop();
+}
