@@ -116,6 +116,17 @@ fn the_corpus_of_real_packages_is_read_as_createrepo_c_reads_it() {
     differs_only_in(&shared.join("corpus/rpms"), &on_purpose, 560);
 }
 
+/// What the large ones of the shared odd packages add: 20,000 files, a description of 900 KB.
+#[test]
+fn large_odd_packages_are_read_as_createrepo_c_reads_them() {
+    let Some(shared) = shared() else {
+        skipped("the large odd packages are not here (CREATEREPOD_SHARED)");
+        return;
+    };
+    let on_purpose = [FORBIDDEN_CHARACTERS[0], LATIN_1[0], LATIN_1[1]].map(|path| &path["built/".len()..]);
+    differs_only_in(&shared.join("corpus/odd/built"), &on_purpose, 40);
+}
+
 fn ours(directory: &Path, location: &str, verify: Verify) -> Outcome {
     match render(directory, location, verify) {
         Ok(fragments) => Outcome::Listed(Box::new([fragments.primary, fragments.filelists, fragments.other])),

@@ -32,7 +32,7 @@ fn packages_are_found_damaged_where_rpm_finds_them_damaged() {
     match shared() {
         Some(shared) => rpms_below(&shared.join("corpus/rpms"), &mut files),
         None => {
-            skipped("the corpus of real packages is not here (CREATEREPOD_SHARED); the odd ones are tried")
+            skipped("the corpus of real packages is not here (CREATEREPOD_SHARED); the odd ones are tried");
         }
     }
     let mut counts = [0, 0];
