@@ -42,15 +42,7 @@ const CASES: &[(&str, &[Step])] = &[
     ("verbose", &[Run(&["-v", "--workers", "2", "--error-exit-val", "w"])]),
     ("excludes", &[Run(&["-x", "x*", "--excludes=c/*", "w"])]),
     ("excludes by question mark", &[Run(&["-x", "?.rpm", "w"])]),
-    (
-        "basedir",
-        &[
-            MakeDirectory("base"),
-            Put("w/a/x.rpm", "base/y.rpm"),
-            MakeDirectory("w/in"),
-            Run(&["--basedir", "w", "a"]),
-        ],
-    ),
+    ("basedir", &[Run(&["--basedir", ".", "w"])]),
     ("baseurl", &[Run(&["-u", "http://h/a&b", "w"])]),
     ("location prefix", &[Run(&["--location-prefix", "p", "w"])]),
     ("cut dirs", &[Run(&["--cut-dirs", "1", "--location-prefix", "p/q/", "w"])]),
@@ -314,9 +306,9 @@ fn world() -> TempDir {
     all.sort();
     for path in &all {
         let name = path.file_name().unwrap().to_str().unwrap();
-        // On purpose ours differ in two: createrepo_c loses the one with control characters, and drops
-        // characters of the one whose text is no UTF-8.
-        let differs = ["odd-xmlchars", "odd-cp1250"].iter().any(|odd| name.starts_with(odd));
+        // On purpose ours differ in some: createrepo_c loses the one with control characters, and drops
+        // characters of those whose text is no UTF-8.
+        let differs = ["odd-xmlchars", "odd-cp1250", "odd-latin1"].iter().any(|odd| name.starts_with(odd));
         if !name.ends_with(".rpm") || differs {
             continue;
         }
