@@ -5,10 +5,12 @@
 //! `docs/createrepo_c.md` has the list.
 
 pub mod createrepo;
+mod databases;
 mod old;
 mod output;
 mod sources;
 mod spool;
+pub mod sqlite;
 
 use std::io::Write as _;
 use std::process::ExitCode;

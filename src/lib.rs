@@ -21,6 +21,7 @@ pub mod tree;
 
 // 2. hands: each touches exactly one outside thing
 pub mod catalog;
+pub mod databases;
 pub mod incoming;
 pub mod publish;
 pub mod scan;

@@ -14,7 +14,9 @@ use anyhow::Context as _;
 use rayon::prelude::*;
 
 pub use options::{CreaterepoOptions, Plan};
+pub(super) use options::{checksum_type, codec};
 
+use super::databases;
 use super::old::{self, Old};
 use super::output::{Finished, Style, Workshop};
 use super::sources::{self, Source, Walk};
@@ -59,7 +61,17 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
         time: plan.timestamp.unwrap_or(now),
         stamp: plan.timestamp.is_some(),
     };
-    let mut files = write_packages(&workshop, &shelf.close()?, &plan, &style)?;
+    let stock = shelf.close()?;
+    let mut files = write_packages(&workshop, &stock, &plan, &style)?;
+    if plan.databases {
+        voice.say("Preparing sqlite DBs");
+        let place = databases::place(&workshop, options.local_sqlite)?;
+        let made: Vec<_> = files.iter().map(|file| file.record.clone()).collect();
+        for (file, record) in made.iter().enumerate() {
+            let mut texts = stock.texts(file);
+            files.push(databases::make(&workshop, &place, record, plan.databases_codec, &style, &mut texts)?);
+        }
+    }
     if let Some(group) = &plan.groupfile {
         files.push(additional::groups(&workshop, group, plan.groups_codec, &style)?);
     }
@@ -253,6 +265,11 @@ struct Stock {
 }
 
 impl Stock {
+    /// The packages' texts in one of the files.
+    fn texts(&self, file: usize) -> impl Iterator<Item = anyhow::Result<String>> {
+        self.lots.iter().map(move |places| Ok(String::from_utf8(self.readers[file].read(places[file])?)?))
+    }
+
     fn write(&self, file: usize, sink: &mut dyn Write) -> anyhow::Result<()> {
         for places in &self.lots {
             sink.write_all(&self.readers[file].read(places[file])?)?;

@@ -209,8 +209,6 @@ pub struct Plan {
 
 const NO_DELTAS: &str = "delta RPMs are not supported: dnf 5 no longer reads them, and no current \
     distribution makes them; leave out --deltas, --oldpackagedirs, --num-deltas and --max-delta-rpm-size";
-const NO_DATABASES: &str =
-    "SQLite databases are not made yet; leave out --database, or with --compatibility pass --no-database";
 const NO_ZCHUNK: &str =
     "zchunk files are not written yet; leave out --zck, --zck-dict-dir and compression zck";
 
@@ -226,9 +224,6 @@ impl CreaterepoOptions {
         }
         if self.zck || self.zck_dict_dir.is_some() {
             bail!("{NO_ZCHUNK}");
-        }
-        if self.database || self.compatibility && !self.no_database {
-            bail!("{NO_DATABASES}");
         }
         let directories = self.directories()?;
         let output = match &self.outputdir {
