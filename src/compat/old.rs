@@ -30,6 +30,9 @@ pub struct Old {
     spool: SpoolReader,
 }
 
+/// A metadata file, decompressed as it is read.
+pub type Opened = Box<dyn BufRead + Send>;
+
 /// `<repodata>/repomd.xml`, or `None` where there is none.
 pub fn repomd(repodata: &Path) -> anyhow::Result<Option<Repomd>> {
     let path = repodata.join("repomd.xml");
@@ -43,7 +46,7 @@ pub fn repomd(repodata: &Path) -> anyhow::Result<Option<Repomd>> {
 }
 
 /// Opens the file of a record, whatever it is compressed with.
-pub fn open(repodata: &Path, record: &Record) -> anyhow::Result<Box<dyn BufRead + Send>> {
+pub fn open(repodata: &Path, record: &Record) -> anyhow::Result<Opened> {
     let name = file_name(&record.href);
     if matches!(name, "" | "." | "..") {
         return Err(anyhow!("{:?} names no file in {}", record.href, repodata.display()));
@@ -55,16 +58,13 @@ pub fn open(repodata: &Path, record: &Record) -> anyhow::Result<Box<dyn BufRead 
 }
 
 /// The packages that `repomd` lists; files it does not name have no entries.
-pub fn packages(
-    repodata: &Path,
-    repomd: &Repomd,
-) -> anyhow::Result<Packages<Box<dyn BufRead + Send>, Box<dyn BufRead + Send>, Box<dyn BufRead + Send>>> {
+pub fn packages(repodata: &Path, repomd: &Repomd) -> anyhow::Result<Packages<Opened, Opened, Opened>> {
     let file = |kind: &str, empty: &'static str| match (
         repomd.record(kind),
         repomd.record(&format!("{kind}_zck")),
     ) {
         (Some(record), _) | (None, Some(record)) => open(repodata, record),
-        (None, None) => Ok(Box::new(empty.as_bytes()) as Box<dyn BufRead + Send>),
+        (None, None) => Ok(Box::new(empty.as_bytes()) as Opened),
     };
     let primary = file("primary", "<metadata/>")?;
     let (filelists, other) = (file("filelists", "<filelists/>")?, file("other", "<otherdata/>")?);

@@ -227,7 +227,7 @@ impl CreaterepoOptions {
         }
         let directories = self.directories()?;
         let output = match &self.outputdir {
-            Some(output) if !output.is_dir() => bail!("Specified outputdir {:?} doesn't exist", output),
+            Some(output) if !output.is_dir() => bail!("Specified outputdir {output:?} doesn't exist"),
             Some(output) => output.clone(),
             None => directories[0].clone(),
         };
