@@ -18,6 +18,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import sys
 
 sys.dont_write_bytecode = True
@@ -36,6 +37,8 @@ def main():
     os.makedirs(options.work, exist_ok=True)
     report = Report()
     load = [os.getloadavg()[0]]
+    # Ends like Ctrl-C: the daemon is stopped, the trees are removed, what was measured is printed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     about = [
         f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, {machine(options)}",
         f"createrepod {version(options.createrepod)}, createrepo_c {version(options.createrepo_c)}; rounds: {options.rounds}"
