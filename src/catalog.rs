@@ -60,6 +60,8 @@ impl Settings {
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     pub chunks: Vec<Chunk>,
+    /// Whether a chunk was made or dropped by the change that this is the listing of.
+    pub changed: bool,
     /// Packages that came while another location has their NEVRA with other bytes: `(new, other)`.
     pub duplicates: Vec<(Location, String)>,
 }

@@ -134,11 +134,14 @@ impl<'c> Update<'c> {
             chunks::insert(&self.tx, chunk, members)?;
         }
         meta::set(&self.tx, meta::COMPRESSION, self.compression.suffix())?;
-        // From here on what is published no longer shows what is listed: a crash must not hide that.
-        meta::set(&self.tx, meta::PUBLISHED, "")?;
+        let changed = !made.is_empty() || !self.before.is_empty();
+        if changed {
+            // From here on what is published no longer shows what is listed: a crash must not hide that.
+            meta::set(&self.tx, meta::PUBLISHED, "")?;
+        }
         meta::set(&self.tx, meta::OPEN_SINCE_BOOT, super::boot_id())?;
         self.tx.commit()?;
-        Ok(Listing { chunks, duplicates: self.duplicates })
+        Ok(Listing { chunks, changed, duplicates: self.duplicates })
     }
 
     fn hand_out(&mut self, slots: Vec<Slot>) -> Vec<Job> {

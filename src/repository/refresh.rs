@@ -76,7 +76,9 @@ impl Repository {
         };
         if self.is_due(&found.read, &arrived, &found.gone)? {
             let listing = self.take_in(found.read, arrived, &found.gone, &mut remains, progress)?;
-            self.publish(&listing)?;
+            if listing.changed || self.catalog()?.published()?.is_none() {
+                self.publish(&listing)?;
+            }
         }
         self.retire()?;
         remains.rejected = self.catalog()?.count_rejected()?;
@@ -99,7 +101,9 @@ impl Repository {
         let mut remains = Remains { refused: Some(found.refused), ..Remains::default() };
         if self.is_due(&read, &[], &found.gone)? {
             let listing = self.take_in(read, Vec::new(), &found.gone, &mut remains, progress)?;
-            self.publish(&listing)?;
+            if listing.changed || self.catalog()?.published()?.is_none() {
+                self.publish(&listing)?;
+            }
         }
         self.retire()?;
         Ok(remains)

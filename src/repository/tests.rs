@@ -295,3 +295,33 @@ fn published_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let name = |href: &str| href.strip_prefix("repodata/").unwrap().to_owned();
     repomd.records.iter().map(|r| (name(&r.href), fs::read(root.join(&r.href)).unwrap())).collect()
 }
+
+#[tokio::test]
+async fn what_could_not_be_taken_up_goes_along_with_the_next_change() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    act(tree.path(), &Step::Put(1, 1, 1));
+    let handle = super::Handle::open(config(tree.path(), state.path(), MetadataProfile::Zstd)).unwrap();
+    // Nothing can be published while a file stands where the directory belongs.
+    fs::write(tree.path().join("repodata"), "in the way").unwrap();
+    handle.submit(Dirty::everything());
+    while handle.trouble().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(handle.published().is_none());
+    fs::remove_file(tree.path().join("repodata")).unwrap();
+    let ticket = handle.submit(settled(act(tree.path(), &Step::Put(2, 2, 2))));
+    let published = handle.wait(ticket, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((published.packages, handle.trouble()), (2, None));
+    tokio::task::spawn_blocking(move || handle.close()).await.unwrap();
+}
+
+#[test]
+fn a_rejected_file_publishes_nothing() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    act(tree.path(), &Step::Put(1, 1, 1));
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    assert!(index(config.clone(), &()).unwrap().changed);
+    fs::write(tree.path().join("bad.rpm"), "<html>404</html>").unwrap();
+    let summary = index(config, &()).unwrap();
+    assert_eq!((summary.changed, summary.packages, summary.rejected.len()), (false, 1, 1));
+}

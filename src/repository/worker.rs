@@ -28,6 +28,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub struct Later {
     looks: Vec<(Instant, Dirty)>,
     recheck: Vec<Found>,
+    /// What could not be taken up, and when it is tried again. Any batch before then takes it along: its
+    /// changes must not pass for published with those that came after them.
+    failed: Option<(Instant, Dirty)>,
     failures: u32,
     /// When something was last taken up.
     active: Instant,
@@ -49,6 +52,7 @@ impl Default for Later {
         Self {
             looks: Vec::new(),
             recheck: Vec::new(),
+            failed: None,
             failures: 0,
             active: Instant::now(),
             idle: Idle::Nothing,
@@ -70,7 +74,20 @@ impl Later {
         for (_, due) in self.looks.extract_if(.., |(at, _)| *at <= now) {
             dirty.merge(due);
         }
+        if let Some((_, failed)) = self.failed.take_if(|(at, _)| *at <= now) {
+            dirty.merge(failed);
+        }
         dirty
+    }
+
+    /// Puts off what could not be taken up, longer each time.
+    fn fail(&mut self, mut dirty: Dirty) {
+        let delay = (FIRST_RETRY * 2u32.saturating_pow(self.failures)).min(LAST_RETRY);
+        self.failures = (self.failures + 1).min(10);
+        if let Some((_, before)) = self.failed.take() {
+            dirty.merge(before);
+        }
+        self.failed = Some((Instant::now() + delay, dirty));
     }
 
     /// When the next turn is needed, if nothing is asked for until then.
@@ -81,7 +98,8 @@ impl Later {
             Idle::Rest => Some(self.active + LINGER),
             Idle::Nothing => None,
         };
-        self.looks.iter().map(|(at, _)| *at).chain(idle).min()
+        let failed = self.failed.iter().map(|(at, _)| *at);
+        self.looks.iter().map(|(at, _)| *at).chain(failed).chain(idle).min()
     }
 }
 
@@ -101,7 +119,7 @@ pub fn turn(shared: &Arc<Shared>) {
     if outcome.is_err() {
         let trouble = RepositoryError::Panicked { name: shared.config.name.clone() };
         report(shared, &trouble);
-        repository.later.at(LAST_RETRY, Dirty::everything());
+        repository.later.fail(Dirty::everything());
     }
     let next = repository.later.next_turn();
     drop(repository);
@@ -116,6 +134,9 @@ fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch
     let due = repository.later.due();
     if !batch.is_empty() || !due.is_empty() {
         batch.dirty.merge(due);
+        if let Some((_, failed)) = repository.later.failed.take() {
+            batch.dirty.merge(failed);
+        }
         shared.awake.store(true, Ordering::Relaxed);
         take_up(shared, repository, batch);
         repository.later.active = Instant::now();
@@ -198,10 +219,7 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
         }
         Err(trouble) => {
             report(shared, &trouble);
-            let later = &mut repository.later;
-            let delay = (FIRST_RETRY * 2u32.saturating_pow(later.failures)).min(LAST_RETRY);
-            later.failures = (later.failures + 1).min(10);
-            later.at(delay, again);
+            repository.later.fail(again);
         }
     }
 }
