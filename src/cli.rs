@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::{Exit, Failure};
 
 use crate::compat::createrepo::CreaterepoOptions;
+use crate::compat::modify::ModifyrepoOptions;
 use crate::compat::sqlite::SqliterepoOptions;
 use crate::config::value::{Choice, parse_listen};
 use crate::config::{MetadataProfile, Symlinks};
@@ -45,6 +46,8 @@ enum Command {
     Index(Index),
     #[command(name = "createrepo_c", disable_version_flag = true)]
     CreaterepoC(CreaterepoOptions),
+    #[command(name = "modifyrepo_c", disable_version_flag = true)]
+    ModifyrepoC(ModifyrepoOptions),
     #[command(name = "sqliterepo_c", disable_version_flag = true)]
     SqliterepoC(SqliterepoOptions),
     /// Look at the configuration.
@@ -140,16 +143,18 @@ impl Cli {
             Command::Serve(_) => "info",
             // What is rejected stands in the report already.
             Command::Index(_) => "error",
-            Command::Config(_) | Command::Generate(_) | Command::CreaterepoC(_) | Command::SqliterepoC(_) => {
-                "warn"
-            }
+            Command::Config(_)
+            | Command::Generate(_)
+            | Command::CreaterepoC(_)
+            | Command::ModifyrepoC(_)
+            | Command::SqliterepoC(_) => "warn",
         };
         logging::start(level, &load::environment).map_err(Failure::usage)?;
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Index(index) => index.run(),
             // `compat::run` has looked for it before: this is for the help.
-            Command::CreaterepoC(_) | Command::SqliterepoC(_) => Ok(()),
+            Command::CreaterepoC(_) | Command::ModifyrepoC(_) | Command::SqliterepoC(_) => Ok(()),
             Command::Config(command) => command.run(),
             Command::Generate(generate) => generate.run(),
         }

@@ -6,6 +6,7 @@
 
 pub mod createrepo;
 mod databases;
+pub mod modify;
 mod old;
 mod output;
 mod sources;

@@ -9,12 +9,13 @@ use clap::{Args, Command};
 
 use super::load;
 use crate::compat::createrepo::{self, CreaterepoOptions};
+use crate::compat::modify::{self, ModifyrepoOptions};
 use crate::compat::sqlite::{self, SqliterepoOptions};
 use crate::compat::{Ending, LIKE};
 use crate::logging;
 
 /// The commands' names.
-const NAMES: [&str; 2] = ["createrepo_c", "sqliterepo_c"];
+const NAMES: [&str; 3] = ["createrepo_c", "modifyrepo_c", "sqliterepo_c"];
 
 /// Runs one of the commands if these arguments, the program's name first, ask for one.
 ///
@@ -38,6 +39,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
                 return version();
             }
             createrepo::run(options, load::environment("SOURCE_DATE_EPOCH").as_deref(), now())
+        }),
+        "modifyrepo_c" => dispatch::<ModifyrepoOptions>("modifyrepo_c", &arguments, |options| {
+            if options.version { version() } else { modify::run(options, now()) }
         }),
         "sqliterepo_c" => dispatch::<SqliterepoOptions>("sqliterepo_c", &arguments, |options| {
             if options.version { version() } else { sqlite::run(options, now()) }

@@ -58,7 +58,17 @@ pub enum Retain {
 
 impl Workshop {
     pub fn open(directory: &Path, ignore_lock: bool) -> anyhow::Result<Self> {
-        let hidden = directory.join(".repodata");
+        Self::take(directory.join(".repodata"), directory.join("repodata"), ignore_lock)
+    }
+
+    /// For a `repodata` directory that is there, whatever its name.
+    pub fn at(repodata: &Path) -> anyhow::Result<Self> {
+        let real = repodata.canonicalize().with_context(|| format!("cannot find {}", repodata.display()))?;
+        let above = real.parent().unwrap_or(&real);
+        Self::take(above.join(".repodata"), real.clone(), false)
+    }
+
+    fn take(hidden: PathBuf, repodata: PathBuf, ignore_lock: bool) -> anyhow::Result<Self> {
         let cannot = || format!("cannot make {}", hidden.display());
         match fs::create_dir(&hidden) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -77,7 +87,7 @@ impl Workshop {
         }
         let lock = File::create(hidden.join(MARKER)).with_context(cannot)?;
         lock.try_lock().with_context(cannot)?;
-        Ok(Self { repodata: directory.join("repodata"), hidden, _lock: lock })
+        Ok(Self { hidden, repodata, _lock: lock })
     }
 
     /// For what is in the works.

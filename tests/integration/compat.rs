@@ -23,6 +23,8 @@ enum Step {
     Run(&'static [&'static str]),
     /// The same for `sqliterepo_c`.
     Databases(&'static [&'static str]),
+    /// The same for `modifyrepo_c`.
+    Modify(&'static [&'static str]),
     /// Seconds since the epoch.
     Touch(&'static str, u64),
     Remove(&'static str),
@@ -31,7 +33,7 @@ enum Step {
     MakeDirectory(&'static str),
 }
 
-use Step::{Databases, MakeDirectory, Put, Remove, Run, Touch, Write};
+use Step::{Databases, MakeDirectory, Modify, Put, Remove, Run, Touch, Write};
 
 const COMPS: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps><group><id>g</id></group></comps>\n";
 const LISTED: &str = "a/x.rpm\nc/odd-richdeps-1.0-1.noarch.rpm\n";
@@ -103,6 +105,90 @@ const CASES: &[(&str, &[Step])] = &[
         &[Run(&["--simple-md-filenames", "--content", "c", "w"]), Databases(&["w"])],
     ),
     ("databases without a directory", &[Databases(&[])]),
+    (
+        "modify",
+        &[
+            Run(&["--revision", "r", "--repo", "x", "w"]),
+            Write("updateinfo.xml", "<updates/>"),
+            Modify(&["updateinfo.xml", "w/repodata"]),
+        ],
+    ),
+    (
+        "modify plainly",
+        &[
+            Run(&["w"]),
+            Write("productid", "p"),
+            Modify(&["--no-compress", "--simple-md-filenames", "productid", "w/repodata"]),
+        ],
+    ),
+    (
+        "modify with everything",
+        &[
+            Run(&["w"]),
+            Write("p", "p"),
+            Modify(&[
+                "--mdtype",
+                "t",
+                "--new-name",
+                "n.txt",
+                "-s",
+                "sha512",
+                "--compress-type",
+                "bz2",
+                "p",
+                "w/repodata/",
+            ]),
+        ],
+    ),
+    (
+        "modify replaces",
+        &[
+            Run(&["w"]),
+            Write("u.xml", "<u/>"),
+            Write("v.xml", "<v/>"),
+            Modify(&["--mdtype", "u", "u.xml", "w/repodata"]),
+            Modify(&["--mdtype", "u", "v.xml", "w/repodata"]),
+        ],
+    ),
+    (
+        "modify removes",
+        &[
+            Run(&["w"]),
+            Write("u.xml", "<u/>"),
+            Modify(&["u.xml", "w/repodata"]),
+            Modify(&["--remove", "u", "w/repodata"]),
+            Modify(&["--remove", "u", "w/repodata"]),
+        ],
+    ),
+    (
+        "modify by batch",
+        &[
+            Run(&["w"]),
+            Write("u.xml", "<u/>"),
+            Write("v", "v"),
+            Write(
+                "batch",
+                "[u.xml]\ntype=t\ncompress-type=gz\nunique-md-filenames=false\n[x]\npath=v\ncompress=false\nnew-name=n\n[other]\nremove=true\n",
+            ),
+            Modify(&["-f", "batch", "w/repodata"]),
+        ],
+    ),
+    ("modify with nothing", &[Run(&["w"]), Modify(&["none", "w/repodata"]), Modify(&["w/repodata"])]),
+    ("modify nothing", &[Write("u.xml", "<u/>"), Modify(&["u.xml", "w"])]),
+    (
+        "metadata of others are kept",
+        &[
+            Run(&["w"]),
+            Write("u.xml", "<u/>"),
+            Modify(&["u.xml", "w/repodata"]),
+            Touch("w/a/x.rpm", 5),
+            Run(&["--update", "w"]),
+        ],
+    ),
+    (
+        "metadata of others are lost",
+        &[Run(&["w"]), Write("u.xml", "<u/>"), Modify(&["u.xml", "w/repodata"]), Run(&["w"])],
+    ),
     ("no database", &[Run(&["--no-database", "w"])]),
     (
         "compatibility without databases",
@@ -405,8 +491,12 @@ fn play(command: &dyn Fn(&str) -> Command, steps: &[Step]) -> Outcome {
     let (mut exits, mut said) = (Vec::new(), String::new());
     for step in steps {
         match *step {
-            Run(arguments) | Databases(arguments) => {
-                let name = if matches!(step, Run(_)) { "createrepo_c" } else { "sqliterepo_c" };
+            Run(arguments) | Databases(arguments) | Modify(arguments) => {
+                let name = match step {
+                    Databases(_) => "sqliterepo_c",
+                    Modify(_) => "modifyrepo_c",
+                    _ => "createrepo_c",
+                };
                 let mut run = command(name);
                 run.args(arguments).current_dir(world.path());
                 let output = run.env_remove("SOURCE_DATE_EPOCH").output().unwrap();
