@@ -17,7 +17,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// With more catalogs open than this, one is closed as soon as its changes are published.
 const MANY: usize = 32;
 /// Quiet time after which the next publication is prepared.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(20);
 /// Waits between attempts after a failure, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use crate::package::Location;
 use crate::tree::Dirty;
 
 /// A batch goes out once it was quiet for this long; a tenth of the burst's age, within these bounds.
-const QUIET: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+const QUIET: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
 /// A batch waits no longer than this; half of the burst's age, within these bounds.
 const LONGEST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Changes further apart belong to different bursts.
@@ -227,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn a_single_change_goes_out_after_twenty_milliseconds_of_quiet() {
+    fn a_single_change_goes_out_after_a_moment_of_quiet() {
         let (mut debounce, start) = new();
         assert_eq!(debounce.deadline(), None);
         debounce.note(Change::Complete(loc("a.rpm")), start);
-        assert_eq!(debounce.take(start + ms(19)), None);
-        assert_eq!(run(&mut debounce, start, ms(1_000_000)), [(ms(20), Dirty::settled(loc("a.rpm")))]);
+        assert_eq!(debounce.take(start + ms(3)), None);
+        assert_eq!(run(&mut debounce, start, ms(1_000_000)), [(QUIET.0, Dirty::settled(loc("a.rpm")))]);
         assert_eq!(debounce.deadline(), None, "at rest nothing wakes it");
     }
 
@@ -277,7 +277,7 @@ mod tests {
         }
         run(&mut debounce, start, ms(6_000));
         debounce.note(Change::Complete(loc("b.rpm")), start + ms(7_000));
-        assert_eq!(run(&mut debounce, start, ms(10_000))[0].0, ms(7_020));
+        assert_eq!(run(&mut debounce, start, ms(10_000))[0].0, ms(7_000) + QUIET.0);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         }
         debounce.note(Change::Complete(loc("a.rpm")), start + ms(300_000));
         let out = run(&mut debounce, start, ms(10_000_000));
-        assert_eq!(out, [(ms(300_020), Dirty::settled(loc("a.rpm")))]);
+        assert_eq!(out, [(ms(300_000) + QUIET.0, Dirty::settled(loc("a.rpm")))]);
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
         debounce.note(Change::Writing(loc("a.rpm")), start);
         debounce.note(Change::Writing(loc("a.rpm")), start + ms(1500));
         let out = run(&mut debounce, start, ms(10_000_000));
-        assert_eq!(out, [(ms(3520), Dirty::unsure(loc("a.rpm")))]);
+        assert_eq!(out, [(ms(3500) + QUIET.0, Dirty::unsure(loc("a.rpm")))]);
         assert_eq!(debounce.deadline(), None);
     }
 
@@ -333,7 +333,7 @@ mod tests {
     fn touching_a_file_that_nobody_writes_is_told_at_once() {
         let (mut debounce, start) = new();
         debounce.note(Change::Touched(loc("a.rpm")), start);
-        assert_eq!(run(&mut debounce, start, ms(20)), [(ms(20), Dirty::settled(loc("a.rpm")))]);
+        assert_eq!(run(&mut debounce, start, ms(20)), [(QUIET.0, Dirty::settled(loc("a.rpm")))]);
     }
 
     #[test]
@@ -343,7 +343,7 @@ mod tests {
         debounce.note(Change::Appeared(loc("dir")), start);
         debounce.note(Change::Everything, start);
         let everything = Dirty { everything: true, ..Dirty::settled(loc("a.rpm")) };
-        assert_eq!(run(&mut debounce, start, ms(20)), [(ms(20), everything)]);
+        assert_eq!(run(&mut debounce, start, ms(20)), [(QUIET.0, everything)]);
     }
 
     #[test]
