@@ -49,8 +49,9 @@ fn a_thousand_small_repositories_live_in_one_daemon() {
     eventually(PATIENCE, "quiet repositories cost no thread", || (daemon.threads() < 50).then_some(()));
     let rest = figures();
     eprintln!("1,000 repositories (MiB resident, open files, threads): busy {busy:?}, at rest {rest:?}");
-    assert!(rest.0 < 1024, "{} MiB at rest", rest.0);
-    assert!(rest.1 < 5 * COUNT, "{} open files at rest", rest.1);
+    assert!(busy.0 < 400 && busy.2 < 200, "{} MiB and {} threads at work", busy.0, busy.2);
+    assert!(rest.0 < 200, "{} MiB at rest", rest.0);
+    assert!(rest.1 < COUNT + 200, "{} open files at rest", rest.1);
     // And they wake up again.
     fs::write(tree.beside("trees/r0500/late.rpm"), Rpm::new("late").build()).unwrap();
     packages(500, 3);
