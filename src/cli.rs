@@ -45,7 +45,7 @@ enum Command {
     Serve(Serve),
     Index(Index),
     #[command(name = "createrepo_c", disable_version_flag = true)]
-    CreaterepoC(CreaterepoOptions),
+    CreaterepoC(Box<CreaterepoOptions>),
     #[command(name = "modifyrepo_c", disable_version_flag = true)]
     ModifyrepoC(ModifyrepoOptions),
     #[command(name = "sqliterepo_c", disable_version_flag = true)]

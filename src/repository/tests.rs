@@ -300,7 +300,7 @@ fn published_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
 async fn what_could_not_be_taken_up_goes_along_with_the_next_change() {
     let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     act(tree.path(), &Step::Put(1, 1, 1));
-    let handle = super::Handle::open(config(tree.path(), state.path(), MetadataProfile::Zstd)).unwrap();
+    let handle = Handle::open(config(tree.path(), state.path(), MetadataProfile::Zstd)).unwrap();
     // Nothing can be published while a file stands where the directory belongs.
     fs::write(tree.path().join("repodata"), "in the way").unwrap();
     handle.submit(Dirty::everything());

@@ -638,7 +638,7 @@ impl Outcome {
             match found.facts.get(key) {
                 None => wrong.push(format!("we lack {key}")),
                 Some(ours) if ours != value => {
-                    wrong.push(format!("{key}: {}", first_difference(value, ours)))
+                    wrong.push(format!("{key}: {}", first_difference(value, ours)));
                 }
                 Some(_) => {}
             }
