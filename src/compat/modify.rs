@@ -118,7 +118,7 @@ fn modify(repodata: &Path, tasks: &[Task], now: u64) -> anyhow::Result<Ending> {
     if !repodata.join("repomd.xml").is_file() {
         bail!("Regular file \"{}\" doesn't exist", repodata.join("repomd.xml").display());
     }
-    for task in tasks.iter().filter(|task| !task.remove && !Path::new(&task.path).is_file()) {
+    if let Some(task) = tasks.iter().find(|task| !task.remove && !Path::new(&task.path).is_file()) {
         bail!("File \"{}\" is not regular file or doesn't exist", task.path);
     }
     let workshop = Workshop::at(repodata)?;
