@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::inotify::ReadFlags;
@@ -9,7 +10,7 @@ use tracing::warn;
 
 use super::debounce::Change;
 use super::inotify::Event;
-use super::place::{Target, is_left_out, join, place, remember, target};
+use super::place::{Full, is_left_out, join, place, target};
 use super::table::{Place, TreeId};
 use super::worker::{Worker, limit_reached, watch_repodata};
 use crate::config::Symlinks;
@@ -77,7 +78,7 @@ impl Worker {
         let is_directory = flags.contains(ReadFlags::ISDIR);
         // Later issues take more files than packages: this is where they are let in.
         let is_package = !is_directory && name.ends_with(b".rpm");
-        if !(is_directory || is_package || came || left) {
+        if !(is_directory || is_package || came || left || tree.links.are_there()) {
             return;
         }
         let Ok(name) = std::str::from_utf8(name) else {
@@ -92,20 +93,23 @@ impl Worker {
             return;
         }
         let Ok(location) = Location::parse(&join(&place.path, name)) else { return };
-        if left {
-            self.vanished(place.tree, location, is_directory || is_package, now);
-        } else if is_directory {
+        if is_directory && !left {
             if came || flags.contains(ReadFlags::ATTRIB) {
                 self.appeared(place.tree, location, now);
             }
+        } else if left {
+            let is_certain = is_directory || tree.matters(&location);
+            self.vanished(place.tree, location, is_certain, now);
         } else if came {
             self.came(place.tree, location, flags, now);
-        } else if flags.contains(ReadFlags::CLOSE_WRITE) {
-            tree.note(Change::Complete(location), now);
-        } else if flags.contains(ReadFlags::MODIFY) {
-            tree.note(Change::Writing(location), now);
-        } else if flags.contains(ReadFlags::ATTRIB) {
-            tree.note(Change::Touched(location), now);
+        } else if tree.matters(&location) {
+            if flags.contains(ReadFlags::CLOSE_WRITE) {
+                tree.note(Change::Complete(location), now);
+            } else if flags.contains(ReadFlags::MODIFY) {
+                tree.note(Change::Writing(location), now);
+            } else if flags.contains(ReadFlags::ATTRIB) {
+                tree.note(Change::Touched(location), now);
+            }
         }
     }
 
@@ -114,17 +118,27 @@ impl Worker {
         let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
         let ground = &tree.ground;
         let path = location.under(&ground.root);
-        let leads_to_directory = || matches!(target(ground, &path), Some(Target::Directory));
+        let leads_to_directory = |path: &Path| target(ground, path).is_some_and(|target| target.is_directory);
         let is_there = fs::symlink_metadata(&path)
-            .is_ok_and(|it| it.is_dir() || it.is_symlink() && leads_to_directory());
+            .is_ok_and(|it| it.is_dir() || it.is_symlink() && leads_to_directory(&path));
         if !is_there {
             table.forget(id, location.as_str());
             tree.note(Change::Vanished(location), now);
             return;
         }
         let is_far = !ground.networks.is_empty() && ground.networks.contains(&location.under(&ground.real));
-        if !is_far && place(table, id, ground, location.as_str(), &mut tree.links, &mut self.backlog).is_err()
-        {
+        // With the directory, what links make of it.
+        let mut places = vec![location.clone()];
+        places.extend(tree.links.to(&location));
+        for place_at in places {
+            let path = place_at.under(&ground.root);
+            if is_far || place_at != location && !leads_to_directory(&path) {
+                continue;
+            }
+            let Err(Full) = place(table, id, ground, place_at.as_str(), &mut tree.links, &mut self.backlog)
+            else {
+                continue;
+            };
             self.forget_tree(id);
             if let Some(tree) = self.trees.get_mut(&id) {
                 tree.set_means(limit_reached(), now);
@@ -151,19 +165,21 @@ impl Worker {
     fn came(&mut self, id: TreeId, location: Location, flags: ReadFlags, now: Instant) {
         let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
         let path = location.under(&tree.ground.root);
-        let is_package = location.names_a_package();
+        let matters = tree.matters(&location);
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             // Gone again; another event tells of it, unless it replaced something.
-            if is_package {
+            if matters {
                 tree.note(Change::Vanished(location), now);
             }
             return;
         };
         if metadata.is_symlink() && tree.rules.symlinks != Symlinks::Never {
-            match target(&tree.ground, &path) {
-                Some(Target::Directory) => return self.appeared(id, location, now),
-                Some(Target::File(target)) => remember(&mut tree.links, target, location.as_str()),
-                None => {}
+            if let Some(target) = target(&tree.ground, &path) {
+                let is_directory = target.is_directory;
+                tree.links.remember(target, location.as_str());
+                if is_directory {
+                    return self.appeared(id, location, now);
+                }
             }
             // What lies outside is only looked at, and only the look knows whether it may be.
             tree.note(Change::Complete(location), now);
@@ -172,7 +188,7 @@ impl Worker {
         // It may have taken the place of a link to a directory.
         let was_watched = table.has(id, location.as_str());
         table.forget(id, location.as_str());
-        if !is_package {
+        if !matters {
             if was_watched {
                 tree.note(Change::Vanished(location), now);
             }

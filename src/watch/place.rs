@@ -84,30 +84,24 @@ fn directories(ground: &Ground, path: &str, full: &Path, links: &mut Links) -> V
             if ground.networks.is_empty() || !ground.networks.contains(&ground.real.join(&below)) {
                 directories.push((below, false));
             }
-        } else if kind.is_symlink() {
-            match target(ground, &entry.path()) {
-                Some(Target::Directory) => directories.push((below, true)),
-                Some(Target::File(target)) => remember(links, target, &below),
-                None => {}
+        } else if kind.is_symlink()
+            && let Some(target) = target(ground, &entry.path())
+        {
+            let is_directory = target.is_directory;
+            links.remember(target, &below);
+            if is_directory {
+                directories.push((below, true));
             }
         }
     }
     directories
 }
 
-pub(super) fn remember(links: &mut Links, target: Location, link: &str) {
-    if let Ok(link) = Location::parse(link)
-        && link.names_a_package()
-    {
-        links.add(target, link);
-    }
-}
-
 /// What a link in the tree leads to.
-pub(super) enum Target {
-    Directory,
-    /// A file; where it lies in the tree.
-    File(Location),
+pub(super) struct Target {
+    pub is_directory: bool,
+    /// Where in the tree its text says it lies, and where it does lie.
+    pub at: [Option<Location>; 2],
 }
 
 /// What a link leads to, if that is inside the tree and links are followed. What is outside is left
@@ -119,18 +113,17 @@ pub(super) fn target(ground: &Ground, link: &Path) -> Option<Target> {
     // By its text first: a file server that a link leads to may be down, and stat(2) would hang.
     let text = normal(&link.parent()?.join(fs::read_link(link).ok()?));
     let inside = text.strip_prefix(&ground.root).or_else(|_| text.strip_prefix(&ground.real)).ok()?;
+    let named = Location::from_path(inside).ok();
     let Ok(target) = fs::canonicalize(link) else {
         // Dangling: what it names may come yet.
-        return Some(Target::File(Location::from_path(inside).ok()?));
+        return Some(Target { is_directory: false, at: [named, None] });
     };
     let inside = target.strip_prefix(&ground.real).ok()?;
     if ground.symlinks.leads(&ground.real, &target) != Leads::Followed {
         return None;
     }
-    if fs::metadata(&target).ok()?.is_dir() {
-        return Some(Target::Directory);
-    }
-    Some(Target::File(Location::from_path(inside).ok()?))
+    let is_directory = fs::metadata(&target).ok()?.is_dir();
+    Some(Target { is_directory, at: [named, Location::from_path(inside).ok()] })
 }
 
 /// Resolves `.` and `..` by the path's text alone.

@@ -9,8 +9,9 @@ use tracing::{error, info, warn};
 
 use super::debounce::{Change, Debounce};
 use super::links::Links;
-use super::place::Ground;
+use super::place::{Ground, target};
 use super::{Means, Pace, Seen, Sink, WatchRules};
+use crate::package::Location;
 
 /// A poll takes at most this part of the time.
 const POLL_SHARE: u32 = 20;
@@ -72,10 +73,21 @@ impl Tree {
         &self.ground.root
     }
 
+    /// Whether what happens to a file of this name concerns a package.
+    pub fn matters(&self, location: &Location) -> bool {
+        location.names_a_package() || self.links.lead_to(location)
+    }
+
     /// Takes note of a change, also for the links that lead to it.
     pub fn note(&mut self, change: Change, now: Instant) {
         if let Some(place) = change.place() {
             for link in self.links.to(place) {
+                // Through what changed it may lead somewhere else than before.
+                if !matches!(change, Change::Writing(_) | Change::Touched(_))
+                    && let Some(target) = target(&self.ground, &link.under(&self.ground.root))
+                {
+                    self.links.remember(target, link.as_str());
+                }
                 self.debounce.note(change.at(link), now);
             }
         }

@@ -23,5 +23,6 @@ mod odd;
 mod publish;
 mod read;
 mod systemd;
+mod together;
 mod upload;
 mod watch;
