@@ -68,6 +68,24 @@ fn prefer_wait_answers_when_the_package_is_visible() {
 }
 
 #[test]
+fn an_uploaded_package_is_not_read_again() {
+    const PAYLOAD: usize = 24 << 20;
+    let tree = Tree::new();
+    let daemon = Daemon::serve(&tree);
+    let (big, before) = (Rpm::new("big").payload(PAYLOAD).build(), daemon.bytes_read());
+    assert_eq!(daemon.put_and_wait("big.rpm", &big).status, 201);
+    // Longer than any second look at a young file waits.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(daemon.metadata().has("big.rpm"));
+    let read = daemon.bytes_read() - before;
+    assert!(read < PAYLOAD as u64 / 4, "{read} bytes were read from files");
+    // What comes by file has to be read, so the measure measures.
+    tree.write("copied.rpm", &Rpm::new("copied").payload(PAYLOAD).build());
+    daemon.until_exactly(&["big.rpm", "copied.rpm"]);
+    assert!(daemon.bytes_read() - before > PAYLOAD as u64);
+}
+
+#[test]
 fn curl_uploads_a_file_into_a_folder_and_a_stream_to_a_name() {
     let Some(curl) = clients::find("curl") else { return };
     let tree = Tree::new();
