@@ -10,6 +10,7 @@
 
 mod debounce;
 mod events;
+mod ground;
 mod inotify;
 mod links;
 mod mounts;

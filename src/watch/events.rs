@@ -9,10 +9,11 @@ use rustix::fs::inotify::ReadFlags;
 use tracing::warn;
 
 use super::debounce::Change;
+use super::ground::limit_reached;
 use super::inotify::Event;
 use super::place::{Full, is_left_out, join, place, target};
 use super::table::{Place, TreeId};
-use super::worker::{Worker, limit_reached, watch_repodata};
+use super::worker::{Worker, watch_repodata};
 use crate::config::Symlinks;
 use crate::package::Location;
 

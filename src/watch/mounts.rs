@@ -1,6 +1,6 @@
 //! What is mounted where, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -62,6 +62,12 @@ impl Mounts {
         Self { file, list }
     }
 
+    /// As if this were in /proc/self/mountinfo.
+    #[cfg(test)]
+    pub fn from_text(text: &str) -> Self {
+        Self { file: None, list: parse(text.as_bytes()) }
+    }
+
     pub fn changed_fd(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(|file| file.as_fd())
     }
@@ -89,7 +95,7 @@ impl Mounts {
     }
 
     /// Where network file systems are mounted below `root`.
-    pub fn networks_below(&self, root: &Path) -> HashSet<PathBuf> {
+    pub fn networks_below(&self, root: &Path) -> BTreeSet<PathBuf> {
         let below = |mount: &&Mount| mount.point != root && mount.point.starts_with(root);
         self.list
             .iter()
@@ -161,7 +167,7 @@ nonsense
 ";
 
     fn mounts() -> Mounts {
-        Mounts { file: None, list: parse(TEXT.as_bytes()) }
+        Mounts::from_text(TEXT)
     }
 
     #[test]
@@ -181,7 +187,7 @@ nonsense
     #[test]
     fn network_file_systems_inside_a_tree_are_known() {
         let below = mounts().networks_below(Path::new("/srv/my disk\\x"));
-        assert_eq!(below, HashSet::from([PathBuf::from("/srv/my disk\\x/far")]));
+        assert_eq!(below, BTreeSet::from([PathBuf::from("/srv/my disk\\x/far")]));
         assert!(mounts().networks_below(Path::new("/srv/nfs")).is_empty());
     }
 

@@ -1,9 +1,10 @@
 //! Places watches on the directories of a tree.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::ground::Ground;
 use super::inotify::{Event, Refused};
 use super::links::Links;
 use super::table::{Table, TreeId, Watched};
@@ -16,16 +17,6 @@ const MOST_LINKED: usize = 100_000;
 
 /// Directories watched before what happened meanwhile is taken in, lest the kernel's queue overflow.
 const BETWEEN_READS: usize = 512;
-
-/// The ground a tree stands on.
-pub(super) struct Ground {
-    pub root: PathBuf,
-    /// The root, free of links.
-    pub real: PathBuf,
-    pub symlinks: Symlinks,
-    /// Where network file systems are mounted in the tree; they are not entered.
-    pub networks: HashSet<PathBuf>,
-}
 
 /// The limit on watches is reached.
 #[derive(Debug)]

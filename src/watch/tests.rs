@@ -670,3 +670,43 @@ fn what_happens_to_a_file_happens_to_the_links_that_lead_to_it() {
     fs::write(tree.path("not-yet.rpm"), "x").unwrap();
     tree.ear.wait_settled("dangling.rpm");
 }
+
+/// Runs itself once more in a mount namespace of its own, where it may mount.
+#[test]
+fn file_systems_mounted_and_unmounted_in_the_tree_are_noticed() {
+    const INSIDE: &str = "CREATEREPOD_TEST_MAY_MOUNT";
+    if std::env::var_os(INSIDE).is_none() {
+        let namespace = ["--mount", "--propagation", "private"];
+        let name = "watch::tests::file_systems_mounted_and_unmounted_in_the_tree_are_noticed";
+        let possible = std::process::Command::new("unshare").args(namespace).arg("true").output();
+        if !possible.is_ok_and(|output| output.status.success()) {
+            eprintln!("SKIPPED: no right to make a mount namespace, so mounts were not tested");
+            return;
+        }
+        let mut again = std::process::Command::new("unshare");
+        again.args(namespace).arg(std::env::current_exe().unwrap()).args(["--exact", name]).env(INSIDE, "1");
+        let output = again.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        return;
+    }
+    let run = |program: &str, arguments: &[&str], at: &Path| {
+        let status = std::process::Command::new(program).args(arguments).arg(at).status().unwrap();
+        assert!(status.success());
+    };
+    let tree = Watched::with(RULES, TEST_PACE, |root| fs::create_dir(root.join("sub")).unwrap());
+    let hears = |path: &str| {
+        tree.ear.wait_everything();
+        tree.ear.clear();
+        fs::write(tree.path(path), "x").unwrap();
+        tree.ear.wait_settled(path);
+        tree.ear.clear();
+    };
+    for (at, path) in [(tree.root(), "a.rpm"), (tree.path("sub"), "sub/a.rpm")] {
+        run("mount", &["-t", "tmpfs", "none"], &at);
+        hears(path);
+        // Lazily, as when somebody still uses it.
+        run("umount", &["-l"], &at);
+        hears(path);
+    }
+}

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::debounce::{Change, Debounce};
+use super::ground::Ground;
 use super::links::Links;
-use super::place::{Ground, target};
+use super::place::target;
 use super::{Means, Pace, Seen, Sink, WatchRules};
 use crate::package::Location;
 
@@ -49,12 +50,7 @@ impl Tree {
         let part = f64::from(hasher.finish() as u32) / f64::from(u32::MAX);
         let rescan = now + rules.rescan.mul_f64(0.5 + 0.5 * part);
         Self {
-            ground: Ground {
-                real: root.clone(),
-                root,
-                symlinks: rules.symlinks,
-                networks: Default::default(),
-            },
+            ground: Ground::new(root, rules.symlinks),
             rules,
             links: Links::default(),
             debounce: Debounce::new(rules.settle, rules.settle_max),
@@ -151,6 +147,10 @@ impl Tree {
         match &means {
             Means::Inotify if self.means.is_some() => info!("{root} is watched again"),
             Means::Inotify => {}
+            // Where the tree lies is somebody's choice; that watches ran out is not.
+            Means::Polling { why } if self.ground.is_far() => {
+                info!("{root} is compared every {:?} or so: {why}", self.poll_interval());
+            }
             Means::Polling { why } => {
                 warn!("{root} is compared every {:?} or so: {why}", self.poll_interval());
             }

@@ -14,10 +14,11 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tracing::{debug, error};
 
+use super::ground::{Ground, limit_reached};
 use super::inotify::{Event, Inotify};
 use super::links::Links;
 use super::mounts::Mounts;
-use super::place::{Full, Ground, is_link, place};
+use super::place::{Full, is_link, place};
 use super::table::{Table, TreeId};
 use super::tree::Tree;
 use super::{Command, Means, Pace, Seen};
@@ -132,7 +133,7 @@ impl Worker {
     fn replace(&mut self, id: TreeId, now: Instant) {
         let Some(tree) = self.trees.get_mut(&id) else { return };
         tree.replace = false;
-        let means = stand(&mut tree.ground, &self.mounts).and_then(|()| {
+        let means = tree.ground.stand(&self.mounts).and_then(|()| {
             let table = self.table.as_mut().map_err(|why| Means::Polling { why: why.clone() })?;
             let before = table.take_paths(id);
             tree.links = Links::default();
@@ -142,7 +143,7 @@ impl Worker {
             placed.map_err(|Full| limit_reached())
         });
         let means = match means {
-            Ok(()) => means_with(&tree.ground),
+            Ok(()) => tree.ground.means(),
             Err(means) => {
                 // It leaves its watches to those that can do with what there is.
                 self.forget_tree(id);
@@ -238,56 +239,9 @@ impl Worker {
     }
 }
 
-/// Finds out where a tree stands now, and whether that can be watched.
-fn stand(ground: &mut Ground, mounts: &Mounts) -> Result<(), Means> {
-    let missing = |error: io::Error| Means::Missing {
-        why: format!("{error}; it is looked for every few seconds: mount or create it"),
-    };
-    let far = |kind: &str| Means::Polling {
-        why: format!(
-            "it is on a network file system ({kind}), where inotify does not see what other hosts do"
-        ),
-    };
-    if let Some(kind) = mounts.network(&ground.root) {
-        return Err(far(kind));
-    }
-    ground.real = fs::canonicalize(&ground.root).map_err(missing)?;
-    if let Some(kind) = mounts.network(&ground.real) {
-        return Err(far(kind));
-    }
-    if !fs::metadata(&ground.real).map_err(missing)?.is_dir() {
-        return Err(missing(io::ErrorKind::NotADirectory.into()));
-    }
-    ground.networks = mounts.networks_below(&ground.real);
-    Ok(())
-}
-
-fn means_with(ground: &Ground) -> Means {
-    match ground.networks.iter().next() {
-        Some(point) => Means::Polling {
-            why: format!(
-                "a network file system is mounted in it, at {}, where inotify does not see what other hosts do",
-                point.display()
-            ),
-        },
-        None => Means::Inotify,
-    }
-}
-
 pub(super) fn watch_repodata(table: &mut Table, id: TreeId, ground: &Ground) {
     let path = ground.root.join("repodata");
     let follow = is_link(&path);
     // Not there yet, or not to be watched: then nobody tells of foreign metadata but the comparison.
     let _ = table.add(id, "repodata", &path, follow);
-}
-
-pub(super) fn limit_reached() -> Means {
-    let now = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
-    let now: u64 = now.trim().parse().unwrap_or(0);
-    let more = now.saturating_mul(2).max(524_288);
-    let why = format!(
-        "the limit on watched directories is reached (fs.inotify.max_user_watches is {now}); \
-         raise it: sysctl fs.inotify.max_user_watches={more}, and a line in /etc/sysctl.d to keep it"
-    );
-    Means::Polling { why }
 }
