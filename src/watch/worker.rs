@@ -1,7 +1,6 @@
 //! The watch's thread: waits, sorts events to trees and places, and tells the sinks.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
