@@ -8,7 +8,8 @@ mod index;
 mod load;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -163,11 +164,24 @@ impl Cli {
 
 impl Serve {
     fn run(self) -> Result<(), Failure> {
-        let (config, hello) = match &self.directory {
-            Some(directory) => (load::directory(directory, &self.listen)?, true),
-            None => (load::files(&self.config.config, &self.listen)?.config, false),
+        let Some(directory) = &self.directory else { return self.configured() };
+        let config = load::directory(directory, &self.listen)?;
+        daemon::run(config, None, true).map_err(|error| Failure::failed(&error))
+    }
+
+    fn configured(self) -> Result<(), Failure> {
+        let (file, listen) = (self.config.config, self.listen);
+        let config = load::files(&file, &listen)?.config;
+        let directory =
+            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let source = daemon::Source {
+            directory: directory.to_owned(),
+            load: Arc::new(move || match load::files(&file, &listen) {
+                Ok(resolved) => Ok(resolved.config),
+                Err(failure) => Err(failure.to_string()),
+            }),
         };
-        daemon::run(config, hello).map_err(|error| Failure::failed(&error))
+        daemon::run(config, Some(source), false).map_err(|error| Failure::failed(&error))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod hello;
 mod keeper;
+mod reload;
 mod report;
 mod systemd;
 
@@ -16,18 +17,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::serve::{self, Site};
 use keeper::Keeper;
 pub use keeper::is_held;
+use reload::ConfigWatch;
+pub use reload::Source;
 
 /// How long requests in flight may take to end once we were told to stop.
 const GRACEFUL_STOP: Duration = Duration::from_secs(30);
 
 /// Serves until a signal says stop. `greet` prints, for zero configuration, what to copy and paste.
-pub fn run(config: Config, greet: bool) -> anyhow::Result<()> {
+pub fn run(config: Config, source: Option<Source>, greet: bool) -> anyhow::Result<()> {
     raise_file_limit();
     let given = systemd::sockets()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -35,13 +38,18 @@ pub fn run(config: Config, greet: bool) -> anyhow::Result<()> {
         .thread_name("createrepod")
         .build()
         .context("cannot start the threads that serve")?;
-    let outcome = runtime.block_on(serve(config, given, greet));
+    let outcome = runtime.block_on(serve(config, source, given, greet));
     // Blocking work that hangs (a dead network file system) must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome
 }
 
-async fn serve(config: Config, given: Vec<std::net::TcpListener>, greet: bool) -> anyhow::Result<()> {
+async fn serve(
+    mut config: Config,
+    source: Option<Source>,
+    given: Vec<std::net::TcpListener>,
+    greet: bool,
+) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let (listeners, addresses) = match given.as_slice() {
         [] => listen(&config.server.listen).await?,
@@ -56,9 +64,9 @@ async fn serve(config: Config, given: Vec<std::net::TcpListener>, greet: bool) -
     let greeting =
         greet.then(|| config.repositories.first().map(|r| hello::greeting(r, &config.server, &addresses)));
     let site = Arc::new(Site::default());
-    let keeper = Keeper::start(config.repositories, site.clone(), greet).await?;
+    let keeper = Keeper::start(config.repositories.clone(), site.clone(), greet).await?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut doors = tokio::spawn(serve::run(listeners, config.server, site.clone(), async {
+    let mut doors = tokio::spawn(serve::run(listeners, config.server.clone(), site.clone(), async {
         // A dropped sender means stop as well.
         let _ = stopped.await;
     }));
@@ -75,6 +83,7 @@ async fn serve(config: Config, given: Vec<std::net::TcpListener>, greet: bool) -
     let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
     beating.spawn(systemd::beat(site.clone()));
     telling.spawn(report::keep_telling(site));
+    let mut watch = source.as_ref().map(|source| ConfigWatch::start(&source.directory));
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -83,8 +92,9 @@ async fn serve(config: Config, given: Vec<std::net::TcpListener>, greet: bool) -
                     break;
                 }
                 Told::Refresh => keeper.refresh_everything(),
-                Told::Reload => warn!("cannot reload the configuration yet; restart to use a changed one"),
+                Told::Reload => reload(source.as_ref(), &mut config, &keeper, true).await,
             },
+            () = changed(&mut watch) => reload(source.as_ref(), &mut config, &keeper, false).await,
             ended = &mut doors => {
                 ended.context("the HTTP server ended by a bug")?;
                 anyhow::bail!("the HTTP server ended by itself");
@@ -102,6 +112,39 @@ async fn serve(config: Config, given: Vec<std::net::TcpListener>, greet: bool) -
     keeper.stop().await;
     info!("stopped");
     Ok(())
+}
+
+async fn changed(watch: &mut Option<ConfigWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes up a changed configuration, all of it or nothing.
+async fn reload(source: Option<&Source>, config: &mut Config, keeper: &Keeper, told: bool) {
+    let Some(source) = source else {
+        return warn!("there is no configuration to read again: the directory was named on the command line");
+    };
+    let new = match source.read().await {
+        Ok(new) => new,
+        Err(why) => return error!("the configuration stays as it was: {why}"),
+    };
+    let restart = reload::needs_restart(config, &new);
+    if !restart.is_empty() {
+        warn!("[server] {} changed; that is taken up by a restart only", restart.join(", "));
+    }
+    if new.repositories == config.repositories {
+        if told {
+            info!("read the configuration again: the repositories are the same");
+        }
+        return;
+    }
+    systemd::reloading();
+    keeper.apply(new.repositories.clone()).await;
+    // What [server] says stays as it was until the restart that was asked for.
+    config.repositories = new.repositories;
+    systemd::ready("Took up the changed configuration");
 }
 
 /// Binds all of them, or none; gives the real ports.

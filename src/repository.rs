@@ -160,8 +160,8 @@ struct Repository {
     config: RepositoryConfig,
     clock: Clock,
     place: Place,
-    /// Held as long as this lives: no second daemon may write here.
-    lock: lock::TreeLock,
+    /// Held until this is closed: no second daemon may write here.
+    lock: Option<lock::TreeLock>,
     root: RootId,
     /// Closed while nothing happens; see [`Repository::catalog`].
     catalog: Option<Catalog>,
@@ -363,6 +363,8 @@ impl Handle {
         self.shared.inbox.close(STOP);
         let mut repository = lock(&self.shared.repository);
         self.shared.close_catalog(&mut repository);
+        // Another may open the tree from now on, although requests in flight still hold this.
+        repository.lock = None;
     }
 }
 

@@ -44,10 +44,6 @@ impl Keeper {
     ) -> anyhow::Result<Self> {
         let wanted = repositories.len();
         let watch = Watch::start().context("cannot watch for changes")?;
-        let closed = |config: RepositoryConfig| {
-            let mount = Mount { config: Arc::new(config), door: Err("not opened yet".into()) };
-            (mount.config.name.clone(), mount)
-        };
         let mounts = Mutex::new(repositories.into_iter().map(closed).collect());
         let shared = Arc::new(Shared { watch, site, mounts, retry_now: Notify::new() });
         let mut failures = shared.clone().open_closed().await;
@@ -86,6 +82,41 @@ impl Keeper {
         self.shared.retry_now.notify_one();
     }
 
+    /// Makes the repositories those of a new configuration: what stays as it is goes on undisturbed, what
+    /// is gone or changed finishes what it is doing, what is new or changed is opened.
+    pub async fn apply(&self, wanted: Vec<RepositoryConfig>) {
+        let (mut added, mut changed) = (0, 0);
+        let mut leaving = Vec::new();
+        {
+            let mut mounts = self.shared.mounts();
+            let gone = |name: &String, mount: &mut Mount| {
+                !wanted.iter().any(|config| config.name == *name && *config == *mount.config)
+            };
+            let left: BTreeMap<String, Mount> = mounts.extract_if(.., gone).collect();
+            for config in
+                wanted.into_iter().filter(|config| !mounts.contains_key(&config.name)).collect::<Vec<_>>()
+            {
+                match left.contains_key(&config.name) {
+                    true => changed += 1,
+                    false => added += 1,
+                }
+                let (name, mount) = closed(config);
+                mounts.insert(name, mount);
+            }
+            leaving.extend(left.into_values());
+        }
+        let removed = leaving.len() - changed;
+        let mut closing = JoinSet::new();
+        for handle in leaving.into_iter().filter_map(|mount| mount.door.ok()) {
+            self.shared.watch.remove(&handle.config().path);
+            closing.spawn_blocking(move || handle.close());
+        }
+        closing.join_all().await;
+        self.shared.clone().open_closed().await.iter().for_each(Failed::log);
+        self.shared.show();
+        info!(added, changed, removed, "repositories: {added} added, {changed} changed, {removed} removed");
+    }
+
     /// Lets every repository finish what it is doing.
     pub async fn stop(self) {
         self.retries.abort();
@@ -111,6 +142,12 @@ impl Shared {
         let mounts = self.mounts();
         let open = mounts.values().filter(|mount| mount.door.is_ok()).count();
         (open, mounts.len() - open)
+    }
+
+    /// Shows the repositories as they are now.
+    fn show(&self) {
+        let mounts = self.mounts().values().cloned().collect();
+        self.site.replace(mounts);
     }
 
     async fn keep_trying(self: Arc<Self>) {
@@ -143,8 +180,7 @@ impl Shared {
             });
         }
         let failures = opening.join_all().await.into_iter().flatten().collect();
-        let mounts = self.mounts().values().cloned().collect();
-        self.site.replace(mounts);
+        self.show();
         failures
     }
 
@@ -174,6 +210,12 @@ impl Shared {
         self.mounts().insert(name.clone(), Mount { door, ..mount.clone() });
         failure
     }
+}
+
+/// A repository that is still to be opened, by its name.
+fn closed(config: RepositoryConfig) -> (String, Mount) {
+    let mount = Mount { config: Arc::new(config), door: Err("not opened yet".into()) };
+    (mount.config.name.clone(), mount)
 }
 
 fn noun(count: usize) -> &'static str {

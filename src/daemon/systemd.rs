@@ -40,6 +40,11 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The configuration is being read again; [`ready`] says when that is over.
+pub fn reloading() {
+    tell(&[NotifyState::Reloading, NotifyState::Status("Reading the configuration again")]);
+}
+
 /// The way down has begun.
 pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("Stopping: finishing what is in flight")]);

@@ -39,7 +39,7 @@ impl Repository {
             config,
             clock,
             place,
-            lock,
+            lock: Some(lock),
             root,
             catalog: None,
             trails: Default::default(),

@@ -1,6 +1,6 @@
 //! From what is dirty to what is published: the one story, in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -51,8 +51,8 @@ impl Repository {
         let arrived = self.still_there(arrived, &mut dirty);
         let mut known = self.catalog()?.stamps(&dirty)?;
         // What arrived was read on its way in and need not be found here.
-        let stamps: Vec<_> = arrived.iter().map(|s| (s.location.clone(), s.stamp)).collect();
-        known.retain(|(location, _)| stamps.iter().all(|(l, _)| l != location));
+        let stamps: BTreeMap<_, _> = arrived.iter().map(|s| (s.location.clone(), s.stamp)).collect();
+        known.retain(|(location, _)| !stamps.contains_key(location));
         known.extend(stamps);
         known.sort_by(|a, b| a.0.cmp(&b.0));
 
@@ -219,7 +219,7 @@ impl Repository {
         let root = scan::root_id(&self.config.path)?;
         if root != self.root && root.device == self.root.device {
             warn!(repo.name = %self.config.name, "{} was made anew; starting over there", self.config.path.display());
-            self.lock = TreeLock::take(&self.config.private_dir())?;
+            self.lock = Some(TreeLock::take(&self.config.private_dir())?);
             self.root = root;
             self.trails = Default::default();
             self.catalog()?.set_published(None)?;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::world::clients;
 use crate::world::daemon::{run, run_refused, write_config};
-use crate::world::{Daemon, Metadata, Rpm, Tree, http};
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
 
 fn head(tree: &Tree) -> String {
     format!("[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = \"{}\"\n", tree.beside("state").display())
@@ -180,4 +180,46 @@ fn version_and_help_are_answered() {
     let wrong = run(["sevre"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(wrong.stderr.contains("serve"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_changed_configuration_is_taken_up_without_a_restart_and_a_wrong_one_is_not() {
+    let tree = Tree::new();
+    for name in ["first", "second"] {
+        fs::create_dir_all(tree.beside(name)).unwrap();
+        fs::write(tree.beside(name).join("own.rpm"), Rpm::new(name).build()).unwrap();
+    }
+    let repository = |name: &str, more: &str| {
+        format!("[repository.{name}]\npath = \"{}\"\n{more}\n", tree.beside(name).display())
+    };
+    let server = head(&tree);
+    let write = |text: String| write_config(&tree, &(server.clone() + &text));
+    let daemon = Daemon::serve_config(&write(repository("first", "")), "/first/");
+    let shows = |path: &str, end: &str| {
+        eventually(PATIENCE, format!("{path} shows files that end in {end}"), || {
+            let repomd =
+                http::send(daemon.address(), "GET", &format!("{path}repodata/repomd.xml"), &[], None);
+            (repomd.status == 200 && repomd.text().contains(end)).then_some(())
+        });
+    };
+    shows("/first/", ".xml.zst");
+
+    // Added, noticed without a signal; what was there is not disturbed.
+    write(repository("first", "") + &repository("second", ""));
+    shows("/second/", ".xml.zst");
+
+    // Wrong: all stays as it was, and the log says why.
+    write(repository("first", "metdata = \"gzip\""));
+    eventually(PATIENCE, "the mistake is named", || daemon.log().contains("metdata").then_some(()));
+    shows("/second/", ".xml.zst");
+
+    // Changed and removed at once, by the signal.
+    write(repository("first", "metadata = \"gzip\""));
+    daemon.signal(rustix::process::Signal::HUP);
+    shows("/first/", ".xml.gz");
+    eventually(PATIENCE, "the second is gone", || {
+        let gone = http::send(daemon.address(), "GET", "/second/repodata/repomd.xml", &[], None);
+        (gone.status == 404).then_some(())
+    });
+    daemon.stop();
 }
