@@ -174,6 +174,7 @@ struct Repository {
     restored: Vec<std::time::Instant>,
     /// Whether publication has stopped because something else keeps replacing repomd.xml.
     contested: bool,
+    unfinished: refresh::Unfinished,
     later: worker::Later,
 }
 

@@ -89,13 +89,17 @@ impl Keeper {
         let mut leaving = Vec::new();
         {
             let mut mounts = self.shared.mounts();
-            let gone = |name: &String, mount: &mut Mount| {
-                !wanted.iter().any(|config| config.name == *name && *config == *mount.config)
-            };
-            let left: BTreeMap<String, Mount> = mounts.extract_if(.., gone).collect();
-            for config in
-                wanted.into_iter().filter(|config| !mounts.contains_key(&config.name)).collect::<Vec<_>>()
-            {
+            let mut left = BTreeMap::new();
+            mounts.retain(|name, mount| {
+                let stays = wanted.iter().any(|config| *config == *mount.config);
+                if !stays {
+                    left.insert(name.clone(), mount.clone());
+                }
+                stays
+            });
+            let missing: Vec<_> =
+                wanted.into_iter().filter(|config| !mounts.contains_key(&config.name)).collect();
+            for config in missing {
                 match left.contains_key(&config.name) {
                     true => changed += 1,
                     false => added += 1,

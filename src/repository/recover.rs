@@ -47,6 +47,7 @@ impl Repository {
             current_size: 0,
             restored: Vec::new(),
             contested: false,
+            unfinished: super::refresh::Unfinished::default(),
             later: super::worker::Later::default(),
         };
         repository.confirm()?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rayon::prelude::*;
 use tracing::{debug, warn};
@@ -42,6 +42,45 @@ pub struct Remains {
     pub rejected: usize,
 }
 
+/// What a look found, and what arrived: everything one change of the catalog takes in.
+#[derive(Default)]
+struct Changes {
+    read: Vec<Found>,
+    arrived: Vec<Scanned>,
+    gone: Vec<Location>,
+    unfinished: Vec<Rejected>,
+}
+
+/// Files that somebody keeps writing to: since when, and whether they were rejected for it.
+#[derive(Default)]
+pub struct Unfinished(BTreeMap<Location, (Instant, bool)>);
+
+impl Unfinished {
+    /// Those of the files found unsettled that have been so for `limit`; each is told once.
+    fn overdue(&mut self, unsettled: &[Found], limit: Duration) -> Vec<Rejected> {
+        let now = Instant::now();
+        // Whoever has not been seen for that long has settled or gone.
+        self.0.retain(|_, (since, _)| now.duration_since(*since) < limit.saturating_mul(3));
+        let mut overdue = Vec::new();
+        for found in unsettled {
+            let (since, told) = self.0.entry(found.location.clone()).or_insert((now, false));
+            if !*told && now.duration_since(*since) >= limit {
+                *told = true;
+                overdue.push(Rejected {
+                    location: found.location.clone(),
+                    // No file has this size: the next look finds a difference, whatever happened.
+                    stamp: FileStamp { size: u64::MAX, ..found.stamp },
+                    reason: format!(
+                        "unfinished: it has been written to for {} s; it is taken once it is left alone",
+                        limit.as_secs()
+                    ),
+                });
+            }
+        }
+        overdue
+    }
+}
+
 impl Repository {
     /// Takes up everything in `batch`. On failure nothing is lost: the same batch can be tried again
     /// with its arrivals as dirty places.
@@ -66,6 +105,7 @@ impl Repository {
         for (path, reason) in &found.refused {
             warn!(repo.name = %self.config.name, "{} leaves out {path:?}: {reason}", self.config.name);
         }
+        let unfinished = self.unfinished.overdue(&found.unsettled, self.config.settle_max);
         let mut remains = Remains {
             unsettled: found.unsettled.into_iter().map(|f| f.location).collect(),
             recheck: found.recheck,
@@ -74,8 +114,9 @@ impl Repository {
             read: 0,
             rejected: 0,
         };
-        if self.is_due(&found.read, &arrived, &found.gone)? {
-            let listing = self.take_in(found.read, arrived, &found.gone, &mut remains, progress)?;
+        let changes = Changes { read: found.read, arrived, gone: found.gone, unfinished };
+        if self.is_due(&changes)? {
+            let listing = self.take_in(changes, &mut remains, progress)?;
             if listing.changed || self.catalog()?.published()?.is_none() {
                 self.publish(&listing)?;
             }
@@ -99,8 +140,9 @@ impl Repository {
         let mut read = found.read;
         read.extend(found.recheck);
         let mut remains = Remains { refused: Some(found.refused), ..Remains::default() };
-        if self.is_due(&read, &[], &found.gone)? {
-            let listing = self.take_in(read, Vec::new(), &found.gone, &mut remains, progress)?;
+        let changes = Changes { read, gone: found.gone, ..Changes::default() };
+        if self.is_due(&changes)? {
+            let listing = self.take_in(changes, &mut remains, progress)?;
             if listing.changed || self.catalog()?.published()?.is_none() {
                 self.publish(&listing)?;
             }
@@ -110,13 +152,9 @@ impl Repository {
     }
 
     /// Whether there is anything to do at all.
-    fn is_due(
-        &mut self,
-        read: &[Found],
-        arrived: &[Scanned],
-        gone: &[Location],
-    ) -> Result<bool, RepositoryError> {
-        let nothing_new = read.is_empty() && arrived.is_empty() && gone.is_empty();
+    fn is_due(&mut self, changes: &Changes) -> Result<bool, RepositoryError> {
+        let Changes { read, arrived, gone, unfinished } = changes;
+        let nothing_new = read.is_empty() && arrived.is_empty() && gone.is_empty() && unfinished.is_empty();
         let catalog = self.catalog()?;
         Ok(!nothing_new || catalog.must_remake() || catalog.published()?.is_none())
     }
@@ -144,18 +182,23 @@ impl Repository {
     /// Reads what is new, and makes the chunks that change; everything in order of publication.
     fn take_in(
         &mut self,
-        read: Vec<Found>,
-        arrived: Vec<Scanned>,
-        gone: &[Location],
+        changes: Changes,
         remains: &mut Remains,
         progress: &dyn Progress,
     ) -> Result<Listing, RepositoryError> {
+        let Changes { read, arrived, gone, unfinished } = changes;
         let config = self.config.clone();
         let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
         progress.to_read(read.len() as u64);
         remains.read = read.len() as u64;
         let changed = read.iter().map(|f| &f.location).chain(arrived.iter().map(|s| &s.location));
-        let mut update = self.catalog()?.update(gone.iter().chain(changed))?;
+        let unfinished_at = unfinished.iter().map(|rejected| &rejected.location);
+        let mut update = self.catalog()?.update(gone.iter().chain(changed).chain(unfinished_at))?;
+        for rejected in &unfinished {
+            warn!(repo.name = %config.name, location = %rejected.location,
+                  "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
+            update.reject(rejected)?;
+        }
         let mut work: Vec<Work> =
             read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
         work.sort_by_cached_key(Work::key);

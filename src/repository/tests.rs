@@ -325,3 +325,22 @@ fn a_rejected_file_publishes_nothing() {
     let summary = index(config, &()).unwrap();
     assert_eq!((summary.changed, summary.packages, summary.rejected.len()), (false, 1, 1));
 }
+
+#[test]
+fn a_file_that_is_written_to_without_end_is_rejected_as_unfinished_and_taken_once_it_is_left_alone() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    (config.settle, config.settle_max) = (Duration::from_secs(3600), Duration::ZERO);
+    let mut repository = Repository::open(config, Arc::new(SystemTime::now)).unwrap();
+    fs::copy(&pool()[1], tree.path().join("n1.rpm")).unwrap();
+    let everything = || Batch { dirty: Dirty::everything(), ..Batch::default() };
+    for _ in 0..2 {
+        let remains = repository.refresh(everything(), &()).unwrap();
+        assert_eq!((remains.unsettled.len(), remains.rejected), (1, 1));
+    }
+    assert_eq!(repository.published.as_ref().unwrap().packages, 0);
+    set_time(&tree.path().join("n1.rpm"), time(1));
+    let remains = repository.refresh(everything(), &()).unwrap();
+    assert_eq!((remains.unsettled.len(), remains.rejected), (0, 0));
+    assert_eq!(repository.published.as_ref().unwrap().packages, 1);
+}

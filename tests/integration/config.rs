@@ -28,10 +28,9 @@ fn several_repositories_are_served_and_the_longest_prefix_wins() {
     let daemon = Daemon::serve_config(&write_config(&tree, &text), "/el/");
     for (name, url) in urls {
         let url = if url.is_empty() { format!("/{name}/") } else { url.to_owned() };
-        let metadata =
-            crate::world::eventually(crate::world::PATIENCE, format!("{url} is published"), || {
-                Metadata::fetch(daemon.address(), &url).ok().filter(|metadata| !metadata.packages.is_empty())
-            });
+        let metadata = eventually(PATIENCE, format!("{url} is published"), || {
+            Metadata::fetch(daemon.address(), &url).ok().filter(|metadata| !metadata.packages.is_empty())
+        });
         assert_eq!(metadata.packages.len(), 1);
         assert_eq!(metadata.packages[0].name, name);
     }
