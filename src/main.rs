@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use createrepod::cli::{Cli, compat};
 
-/// Gives memory back after a burst, where the C library's allocator keeps it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     if let Some(code) = compat::run(std::env::args_os()) {
         return code;
