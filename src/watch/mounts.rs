@@ -192,7 +192,8 @@ nonsense
     }
 
     #[test]
-    fn this_machine_has_a_root() {
-        assert!(Mounts::new().list.iter().any(|mount| mount.point == Path::new("/")));
+    fn this_machine_has_mounts() {
+        // Not always `/` among them: a build in a chroot does not see its own.
+        assert!(!Mounts::new().list.is_empty());
     }
 }
