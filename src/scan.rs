@@ -20,12 +20,6 @@ use crate::tree::{Differences, Dirty, FileStamp};
 
 pub use read::read;
 
-/// What the catalog remembers of the places that are dirty: every known location that is one of
-/// them or lies below one of them, rejected ones too.
-pub trait Stamps {
-    fn below(&self, places: &Dirty) -> Result<Vec<(Location, FileStamp)>, anyhow::Error>;
-}
-
 /// How a look is taken.
 #[derive(Debug, Clone, Copy)]
 pub struct LookRules {
