@@ -28,7 +28,9 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-		echo "$(CARGO) deny check"; $(CARGO) deny --locked check; \
+		$(CARGO) deny --locked check licenses bans sources && \
+		if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \
+		else echo "check: the advisory database is out of reach: advisories were not checked"; fi; \
 	else \
 		echo "check: cargo-deny is not installed (cargo install --locked cargo-deny): licences and advisories were not checked"; \
 	fi
