@@ -32,7 +32,8 @@ fn most_threads() -> usize {
 pub fn push(shared: Arc<Shared>) {
     let mut queue = lock(&QUEUE);
     queue.waiting.push_back(shared);
-    if queue.idle == 0 && queue.threads < most_threads() {
+    // An idle thread takes one repository; it may be long about it.
+    if queue.waiting.len() > queue.idle && queue.threads < most_threads() {
         queue.threads += 1;
         if let Err(cause) = std::thread::Builder::new().name("repository".into()).spawn(serve) {
             queue.threads -= 1;
