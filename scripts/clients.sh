@@ -28,6 +28,9 @@ python3    python3           python3
 systemd-analyze systemd      systemd
 rsync      rsync             rsync
 rpmlint    rpmlint           rpmlint
+nginx      nginx-light       nginx
+apache2    apache2-bin       httpd
+promtool   prometheus        golang-github-prometheus
 strace     strace            strace
 '
 

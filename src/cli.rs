@@ -53,7 +53,7 @@ enum Command {
     SqliterepoC(SqliterepoOptions),
     /// Look at the configuration.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(config_command::ConfigCommand),
     /// Make man pages and completions, for packages.
     #[command(subcommand, hide = true)]
     Generate(generate::Generate),
@@ -128,14 +128,6 @@ struct Index {
 /// A named type, for clap takes an `Option` for an argument that may be absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ChangelogLimit(Option<usize>);
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Tell all that is wrong with the configuration, without starting.
-    Check(ConfigFile),
-    /// Print every value and where it came from, as TOML.
-    Show(ConfigFile),
-}
 
 impl Cli {
     /// Does what was asked.

@@ -15,7 +15,7 @@ mod answer;
 mod browse;
 mod conditional;
 mod connection;
-mod dot_repo;
+pub(crate) mod dot_repo;
 pub(crate) mod error;
 mod files;
 mod health;

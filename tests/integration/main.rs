@@ -16,6 +16,7 @@ mod crash;
 mod createrepo_c;
 mod digests;
 mod foreign;
+mod front;
 mod incremental;
 mod lock;
 mod many;

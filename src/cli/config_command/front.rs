@@ -1,0 +1,154 @@
+//! `config nginx` and `config apache`: a virtual host in front of the daemon.
+//!
+//! What never changes under its name is given straight from disk: packages, and metadata with its checksum in its
+//! name. All else goes to createrepod: repomd.xml and its signature (which must match), what is not on disk (removed
+//! packages and superseded metadata inside the grace period), folders, uploads, and whatever not everybody may read.
+
+mod apache;
+mod nginx;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::super::failure::Failure;
+use crate::config::{Config, RepositoryConfig, Symlinks};
+
+/// Seconds a proxied answer may take: an upload with `Prefer: wait` is answered when it is published.
+const PATIENCE: u32 = 330;
+
+/// What both web servers need to know.
+pub struct Front {
+    server_name: String,
+    port: u16,
+    /// Where the daemon listens.
+    upstream: SocketAddr,
+    /// The longest URL first: it wins.
+    repositories: Vec<RepositoryConfig>,
+}
+
+impl Front {
+    pub fn new(config: Config, server_name: Option<String>, port: u16) -> Result<Self, Failure> {
+        let Config { server, mut repositories, .. } = config;
+        let server_name = match server_name.or_else(|| server.base_url.as_deref().map(host)) {
+            Some(name) => name,
+            None => {
+                return Err(Failure::usage(
+                    "no name to serve under: give --server-name repo.example.com, or set base_url in [server]",
+                ));
+            }
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if server_name.is_empty() || !server_name.chars().all(plain) {
+            return Err(Failure::usage(format!(
+                "{server_name:?} is no host name; give one with --server-name"
+            )));
+        }
+        let Some(mut upstream) = server.listen.first().copied() else {
+            return Err(Failure::usage("createrepod listens nowhere: set listen in [server]"));
+        };
+        if upstream.ip().is_unspecified() {
+            upstream.set_ip(match upstream.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        repositories.sort_by(|a, b| b.url.len().cmp(&a.url.len()).then_with(|| a.url.cmp(&b.url)));
+        Ok(Self { server_name, port, upstream, repositories })
+    }
+
+    /// The repositories whose files may be given from disk, with the expression their URLs match and their directory.
+    fn from_disk(&self) -> impl Iterator<Item = Result<Disk<'_>, Failure>> {
+        self.repositories.iter().map(|repository| {
+            let directory = plain(&repository.path)?;
+            let url = regex_escaped(&repository.url);
+            // `$1`, or the group `file`, is the path below the directory.
+            let files = r"(?:[^/]+/)*[^/]+\.rpm|repodata/[0-9a-f]{32,128}-[^/]+";
+            Ok(Disk { name: &repository.name, url, files, directory, symlinks: repository.symlinks })
+        })
+    }
+}
+
+struct Disk<'a> {
+    name: &'a str,
+    url: String,
+    files: &'static str,
+    directory: &'a str,
+    symlinks: Symlinks,
+}
+
+/// The host of `https://host:port/path/`.
+fn host(base_url: &str) -> String {
+    let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host.to_owned(),
+        _ => authority.to_owned(),
+    }
+}
+
+/// Literally, for PCRE.
+fn regex_escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if !c.is_alphanumeric() && !matches!(c, '/' | '-' | '_' | ' ') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+/// A path that neither web server reads anything into.
+fn plain(path: &Path) -> Result<&str, Failure> {
+    path.to_str()
+        .filter(|text| {
+            !text.chars().any(|c| c.is_control() || matches!(c, '$' | '%' | '"' | '\\' | '*' | '?' | '['))
+        })
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "{} cannot be written into a web server's configuration: its name has one of $ % \" \\ * ? [",
+                path.display()
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ServerConfig;
+
+    fn front() -> Front {
+        let repositories = vec![
+            RepositoryConfig { url: "/el/".into(), ..RepositoryConfig::new("el", "/srv/el") },
+            RepositoryConfig {
+                url: "/el/9.1/".into(),
+                symlinks: Symlinks::Never,
+                ..RepositoryConfig::new("el9", "/srv/e l9")
+            },
+        ];
+        let server = ServerConfig {
+            listen: vec!["0.0.0.0:8080".parse().unwrap()],
+            base_url: Some("https://repo.example.com:8443/".into()),
+            ..ServerConfig::default()
+        };
+        Front::new(Config { server, repositories }, None, 80).unwrap()
+    }
+
+    #[test]
+    fn the_texts_are_these() {
+        insta::assert_snapshot!("nginx", front().nginx().unwrap());
+        insta::assert_snapshot!("apache", front().apache().unwrap());
+    }
+
+    #[test]
+    fn what_the_web_server_would_misread_is_refused() {
+        let config = |path: &str| Config {
+            server: ServerConfig::default(),
+            repositories: vec![RepositoryConfig::new("x", path)],
+        };
+        assert!(Front::new(config("/srv/x"), None, 80).is_err(), "no name");
+        assert!(Front::new(config("/srv/x"), Some("a;b".into()), 80).is_err());
+        let front = Front::new(config("/srv/$x"), Some("a".into()), 80).unwrap();
+        assert!(front.nginx().is_err() && front.apache().is_err());
+    }
+}
