@@ -29,13 +29,10 @@ pub struct Front {
 impl Front {
     pub fn new(config: Config, server_name: Option<String>, port: u16) -> Result<Self, Failure> {
         let Config { server, mut repositories, .. } = config;
-        let server_name = match server_name.or_else(|| server.base_url.as_deref().map(host)) {
-            Some(name) => name,
-            None => {
-                return Err(Failure::usage(
-                    "no name to serve under: give --server-name repo.example.com, or set base_url in [server]",
-                ));
-            }
+        let Some(server_name) = server_name.or_else(|| server.base_url.as_deref().map(host)) else {
+            return Err(Failure::usage(
+                "no name to serve under: give --server-name repo.example.com, or set base_url in [server]",
+            ));
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if server_name.is_empty() || !server_name.chars().all(plain) {
@@ -57,7 +54,7 @@ impl Front {
     }
 
     /// The repositories whose files may be given from disk, with the expression their URLs match and their directory.
-    fn from_disk(&self) -> impl Iterator<Item = Result<Disk<'_>, Failure>> {
+    fn disks(&self) -> impl Iterator<Item = Result<Disk<'_>, Failure>> {
         self.repositories.iter().map(|repository| {
             let directory = plain(&repository.path)?;
             let url = regex_escaped(&repository.url);

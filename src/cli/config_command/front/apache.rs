@@ -29,7 +29,7 @@ impl Front {
     RewriteRule \"/\\.\" \"-\" [R=404,L]
 "
         );
-        for disk in self.from_disk() {
+        for disk in self.disks() {
             let disk = disk?;
             let links = match disk.symlinks {
                 Symlinks::Never => "None",

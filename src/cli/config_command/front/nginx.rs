@@ -44,7 +44,7 @@ server {{
     }}
 "
         );
-        for disk in self.from_disk() {
+        for disk in self.disks() {
             let disk = disk?;
             let links = match disk.symlinks {
                 Symlinks::Never => format!("        disable_symlinks on from=\"{}\";\n", disk.directory),
@@ -63,8 +63,11 @@ server {{
             return 418;
         }}
         try_files /$file @createrepod;
-        types {{ }}
-        default_type application/x-rpm;
+        types {{
+            application/x-rpm rpm;
+            application/gzip gz;
+            application/zstd zst;
+        }}
     }}
 ",
                 name = disk.name,
