@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-const WORDS: &[&str] = &["package", "tree", "repodata", "config"];
-const HANDS: &[&str] = &["watch", "scan", "incoming", "catalog", "databases", "publish"];
+const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config"];
+const HANDS: &[&str] = &["watch", "scan", "incoming", "catalog", "databases", "publish", "auth"];
 const WIRING: &[&str] = &["daemon", "cli", "logging", "main"];
 
 /// What a room may import: rooms, or single things in them. `None` for a room the table lacks.
@@ -13,11 +13,12 @@ fn allowed(room: &str) -> Option<Vec<&'static str>> {
         "package" => vec![],
         "repodata" => vec!["package"],
         "tree" => vec!["package", "repodata"],
-        "config" => vec!["package", "repodata", "tree"],
+        "rights" => vec![],
+        "config" => vec!["package", "repodata", "tree", "rights"],
         hand if HANDS.contains(&hand) => WORDS.to_vec(),
         "repository" | "compat" => [WORDS, HANDS].concat(),
-        "serve" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "dav"]].concat(),
-        "dav" => [WORDS, &["repository", "catalog::Reader", "catalog::reader", "serve"]].concat(),
+        "serve" => [WORDS, &["repository", "auth", "catalog::Reader", "catalog::reader", "dav"]].concat(),
+        "dav" => [WORDS, &["repository", "auth", "catalog::Reader", "catalog::reader", "serve"]].concat(),
         wiring if WIRING.contains(&wiring) => {
             [WORDS, HANDS, WIRING, &["repository", "compat", "serve", "dav"]].concat()
         }

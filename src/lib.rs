@@ -17,9 +17,11 @@
 pub mod config;
 pub mod package;
 pub mod repodata;
+pub mod rights;
 pub mod tree;
 
 // 2. hands: each touches exactly one outside thing
+pub mod auth;
 pub mod catalog;
 pub mod databases;
 pub mod incoming;

@@ -25,7 +25,8 @@ mod respond;
 mod route;
 pub mod site;
 
-pub(crate) use access::may_write;
+#[allow(unused_imports)] // for what a request wants beyond its method: a MOVE's target, a batch
+pub(crate) use access::authorize;
 pub(crate) use answer::{Answer, PLAIN, blocking, empty, one_line, set, text};
 pub(crate) use conditional::{Validators, write as write_condition};
 
@@ -43,6 +44,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
+use crate::auth::Certificate;
 use crate::config::ServerConfig;
 use connection::{Connection, Lingers};
 use limits::Limits;
@@ -103,10 +105,13 @@ pub(crate) struct Server {
 }
 
 /// Who is at the two ends of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ends {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// The client's certificate, where TLS asked for one and found it good.
+    #[allow(dead_code)]
+    pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
 /// Takes connections until `closed` ends; gives back those that are still open.
@@ -152,7 +157,7 @@ async fn serve_connection(socket: TcpStream, peer: SocketAddr, server: Arc<Serve
     // Without a local address the client is gone already.
     let Ok(local) = socket.local_addr() else { return };
     let _ = socket.set_nodelay(true);
-    let ends = Ends { peer, local };
+    let ends = Arc::new(Ends { peer, local, certificate: None });
     let lingers = Lingers::default();
     let io = TokioIo::new(Connection::new(socket, lingers.clone(), server.limits.write_idle));
     let mut http = http1::Builder::new();
@@ -161,8 +166,8 @@ async fn serve_connection(socket: TcpStream, peer: SocketAddr, server: Arc<Serve
         .max_header_size(server.limits.header_size)
         .max_buf_size(server.limits.buffer);
     let service = service_fn(|request| {
-        let (server, lingers) = (server.clone(), lingers.clone());
-        async move { Ok::<_, Infallible>(respond::respond(&server, ends, lingers, request).await) }
+        let (server, ends, lingers) = (server.clone(), ends.clone(), lingers.clone());
+        async move { Ok::<_, Infallible>(respond::respond(&server, &ends, lingers, request).await) }
     });
     if let Err(error) = watcher.watch(http.serve_connection(io, service)).await {
         debug!(%peer, %error, "a connection from {peer} ended early: {error}");

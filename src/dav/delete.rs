@@ -4,22 +4,22 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
 use super::{condition, prefer, published, tell};
+use crate::auth::Principal;
 use crate::package::Location;
 use crate::repository::Handle;
 use crate::serve::error::ServeError;
-use crate::serve::{Answer, Ends, Server, blocking, empty, may_write};
+use crate::serve::{Answer, Server, blocking, empty};
 
 /// Answers a DELETE; says whether the metadata still names the package.
 pub(crate) async fn delete(
     server: &Server,
-    ends: Ends,
+    principal: &Principal,
     handle: &Handle,
     location: Location,
     headers: &HeaderMap,
 ) -> Result<Answer, ServeError> {
-    may_write(handle.config().write, ends.peer.ip(), headers)?;
-    let removing = (handle.clone(), condition(headers));
-    let ticket = blocking("remove the file", move || removing.0.remove(&location, &removing.1)).await??;
+    let (removing, condition, by) = (handle.clone(), condition(headers), principal.clone());
+    let ticket = blocking("remove the file", move || removing.remove(&location, &condition, &by)).await??;
     let wait = prefer::wait(headers, server.limits.wait);
     let state = published(handle, Some(ticket), wait).await;
     let mut answer = empty(StatusCode::NO_CONTENT);

@@ -9,14 +9,13 @@ use hyper::http::request::Parts;
 use tokio::task::JoinHandle;
 
 use super::{State, condition, digest, prefer, published, tell};
+use crate::auth::Principal;
 use crate::package::Location;
 use crate::repository::Handle;
 use crate::repository::receive::{Offer, Outcome, ReceiveError, Received, Receiving};
 use crate::serve::error::ServeError;
 use crate::serve::request::{BLOCK, Block, RequestBody};
-use crate::serve::{
-    Answer, Ends, PLAIN, Server, Validators, blocking, empty, may_write, one_line, set, text,
-};
+use crate::serve::{Answer, PLAIN, Server, Validators, blocking, empty, one_line, set, text};
 
 /// What failed, when our own code did.
 const ATTEMPT: &str = "take the upload";
@@ -24,17 +23,21 @@ const ATTEMPT: &str = "take the upload";
 /// Answers a PUT: with the state of what was stored, and the revision that shows now.
 pub(crate) async fn put(
     server: &Server,
-    ends: Ends,
+    principal: &Principal,
     handle: &Handle,
     location: Location,
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Answer, ServeError> {
-    may_write(handle.config().write, ends.peer.ip(), &parts.headers)?;
     whole_and_plain(parts)?;
     body.check_announced()?;
     let stated = digest::stated(&parts.headers)?;
-    let offer = Offer { location: location.clone(), condition: condition(&parts.headers), stated };
+    let offer = Offer {
+        location: location.clone(),
+        condition: condition(&parts.headers),
+        stated,
+        by: principal.clone(),
+    };
     let received = receive(handle, offer, body).await?;
     let wait = prefer::wait(&parts.headers, server.limits.wait);
     Ok(answer(handle, &location, received, wait).await)

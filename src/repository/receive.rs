@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::{Handle, Known, Ticket};
+use crate::auth::Principal;
 use crate::config::{Accept, Overwrite};
 pub use crate::incoming::IncomingError;
 use crate::incoming::kept::Removed;
@@ -26,6 +27,8 @@ pub struct Offer {
     pub condition: Condition,
     /// Checksums the sender stated; the bytes must have them.
     pub stated: Vec<Checksum>,
+    /// Who sends it, for the log.
+    pub by: Principal,
 }
 
 /// Says whether the request may go on, given what has the name now.
@@ -111,7 +114,12 @@ impl Handle {
     }
 
     /// Takes a package (or with `accept = "any"` any file) out of the repository. Blocking.
-    pub fn remove(&self, location: &Location, condition: &Condition) -> Result<Ticket, ReceiveError> {
+    pub fn remove(
+        &self,
+        location: &Location,
+        condition: &Condition,
+        by: &Principal,
+    ) -> Result<Ticket, ReceiveError> {
         if location.is_reserved() {
             return Err(ReceiveError::Reserved(location.clone()));
         }
@@ -132,8 +140,8 @@ impl Handle {
             None => Removed::Gone,
         };
         let repo = &self.config().name;
-        info!(repo.name = %repo, location = %location, kept = removed == Removed::Kept,
-              "removed {:?} from {repo}", location.as_str());
+        info!(repo.name = %repo, location = %location, kept = removed == Removed::Kept, by = by.name(),
+              "removed {:?} from {repo}{}", location.as_str(), by.in_a_sentence());
         self.expire_kept();
         Ok(self.submit(Dirty::settled(location.clone())))
     }
@@ -229,8 +237,8 @@ impl Receiving {
             match checked.commit(mode) {
                 Ok(committed) => {
                     let (repo, name) = (&handle.config().name, offer.location.as_str());
-                    info!(repo.name = %repo, location = %name, replaced = mode == CommitMode::Replace,
-                          "received {name:?} for {repo}");
+                    info!(repo.name = %repo, location = %name, replaced = mode == CommitMode::Replace, by = offer.by.name(),
+                          "received {name:?} for {repo}{}", offer.by.in_a_sentence());
                     let ticket = committed.package.map(|scanned| handle.arrived(scanned));
                     return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket });
                 }

@@ -1,12 +1,15 @@
-//! Who may write. Pure: what is known of a request in, yes or no out.
+//! Who may do what: what is known of a request, held against the repository's rules.
 
 use std::net::IpAddr;
 
-use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, ORIGIN, VIA};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 
 use super::error::ServeError;
-use crate::config::WriteAccess;
+use super::{Ends, Server};
+use crate::auth::{Permission, Principal};
+use crate::config::{RepositoryConfig, WriteAccess};
 
 /// Headers that a proxy adds: the loopback peer is then not the client.
 const PROXIED: [HeaderName; 6] = [
@@ -18,17 +21,41 @@ const PROXIED: [HeaderName; 6] = [
     VIA,
 ];
 
-/// Whether a client may change a repository.
-pub fn may_write(rule: WriteAccess, peer: IpAddr, headers: &HeaderMap) -> Result<(), ServeError> {
-    let refused = |why: &str| Err(ServeError::Forbidden(why.to_owned()));
+/// What a method wants of the repository its URL lies in. A method we do not know wants to read: what
+/// follows is a refusal, which is told to readers only.
+pub(super) fn wanted(method: &Method) -> Permission {
+    match method.as_str() {
+        "PUT" | "MKCOL" | "COPY" | "PROPPATCH" | "LOCK" | "UNLOCK" => Permission::Write,
+        "DELETE" | "MOVE" => Permission::Delete,
+        _ => Permission::Read,
+    }
+}
+
+/// Whether a request may do this in a repository, and who makes it. To be asked before anything is told
+/// of what is there, and before a byte of a body is taken. Every request is asked once for what its
+/// method wants; what it wants beyond that (the target of a MOVE) is asked for in addition.
+pub(crate) async fn authorize(
+    _server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    repository: &RepositoryConfig,
+    permission: Permission,
+) -> Result<Principal, ServeError> {
+    let rule = match permission {
+        Permission::Read => return Ok(Principal::Anyone),
+        Permission::Write | Permission::Delete | Permission::Admin => repository.write,
+    };
+    let refused = |why: String| Err(ServeError::Forbidden(why));
     match rule {
-        WriteAccess::Anyone => Ok(()),
-        WriteAccess::Off => refused("this repository takes no uploads: write = \"off\" in its configuration"),
-        WriteAccess::Local => match not_local(peer, headers) {
-            None => Ok(()),
-            Some(why) => Err(ServeError::Forbidden(format!(
+        WriteAccess::Anyone => Ok(Principal::Anyone),
+        WriteAccess::Off => {
+            refused("this repository takes no uploads: write = \"off\" in its configuration".into())
+        }
+        WriteAccess::Local => match not_local(ends.peer.ip(), &parts.headers) {
+            None => Ok(Principal::Local),
+            Some(why) => refused(format!(
                 "without a configuration only local clients may write, and {why}; see `write` in the configuration"
-            ))),
+            )),
         },
     }
 }
@@ -90,7 +117,7 @@ mod tests {
     }
 
     fn local(peer: &str, pairs: &[(&'static str, &'static str)]) -> bool {
-        may_write(WriteAccess::Local, peer.parse().unwrap(), &headers(pairs)).is_ok()
+        not_local(peer.parse().unwrap(), &headers(pairs)).is_none()
     }
 
     #[test]
@@ -106,7 +133,7 @@ mod tests {
         ] {
             let mut map = HeaderMap::new();
             map.insert(HOST, host.parse().unwrap());
-            assert!(may_write(WriteAccess::Local, "127.0.0.1".parse().unwrap(), &map).is_ok(), "{host}");
+            assert!(not_local("127.0.0.1".parse().unwrap(), &map).is_none(), "{host}");
         }
         assert!(local("::1", &[("host", "localhost")]));
         assert!(local("::ffff:127.0.0.1", &[("host", "localhost")]));
@@ -133,7 +160,7 @@ mod tests {
         ] {
             let mut map = HeaderMap::new();
             map.insert(HOST, host.parse().unwrap());
-            assert!(may_write(WriteAccess::Local, "127.0.0.1".parse().unwrap(), &map).is_err(), "{host}");
+            assert!(not_local("127.0.0.1".parse().unwrap(), &map).is_some(), "{host}");
         }
         assert!(!local("127.0.0.1", &[]), "no Host at all");
         assert!(!local("127.0.0.1", &[("host", "localhost"), ("host", "localhost")]), "two of them");
@@ -159,16 +186,5 @@ mod tests {
         ] {
             assert!(!local("127.0.0.1", &with(origin)), "{origin}");
         }
-    }
-
-    #[test]
-    fn the_other_rules_ask_nothing_of_the_client() {
-        let nobody = HeaderMap::new();
-        let far: IpAddr = "192.0.2.1".parse().unwrap();
-        assert!(may_write(WriteAccess::Anyone, far, &nobody).is_ok());
-        assert!(
-            may_write(WriteAccess::Off, "127.0.0.1".parse().unwrap(), &headers(&[("host", "localhost")]))
-                .is_err()
-        );
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use tokio::task::JoinHandle;
@@ -45,6 +46,7 @@ pub fn failed(error: &ServeError) -> Answer {
         ServeError::RangeNotSatisfiable { len } => {
             set(&mut answer, CONTENT_RANGE, &format!("bytes */{len}"));
         }
+        ServeError::Unauthorized(_) => challenge(&mut answer),
         ServeError::Unavailable(_) => set(&mut answer, RETRY_AFTER, "1"),
         ServeError::Receive(_) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
             set(&mut answer, ALLOW, super::route::READ);
@@ -52,6 +54,13 @@ pub fn failed(error: &ServeError) -> Answer {
         _ => {}
     }
     answer
+}
+
+/// Says how to say who one is: two challenges, each in a line of its own, as some clients read one a line.
+fn challenge(answer: &mut Answer) {
+    for challenge in ["Basic realm=\"createrepod\", charset=\"UTF-8\"", "Bearer realm=\"createrepod\""] {
+        answer.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
 }
 
 /// Sets a header. A value that is none (a control character in it) is left out: it could only split the answer.

@@ -16,6 +16,10 @@ pub enum ServeError {
     /// The client went away, or sent less than it said.
     #[error("the upload broke off before its end; nothing was stored, send it again")]
     Aborted,
+    /// Nobody, or not who they say they are.
+    #[allow(dead_code)]
+    #[error("{0}")]
+    Unauthorized(String),
     #[error("{0}")]
     Forbidden(String),
     #[error("there is nothing at this URL")]
@@ -50,6 +54,7 @@ impl ServeError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::Aborted => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -63,6 +68,11 @@ impl ServeError {
             Self::Receive(error) => receive_status(error),
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether it says nothing of what was asked for, only of who asked: nothing else may be told then.
+    pub fn is_about_who_asks(&self) -> bool {
+        matches!(self, Self::Unauthorized(_))
     }
 
     /// What the client is told; may hold names from a URL or a header, so not yet fit for a line.

@@ -8,20 +8,22 @@ use hyper::http::request::Parts;
 use hyper::{Request, StatusCode, Version};
 use tracing::{debug, error, info};
 
+use super::access::{authorize, wanted};
 use super::answer::{Answer, PLAIN, blocking, empty, failed, one_line, set, text};
 use super::connection::Lingers;
 use super::error::ServeError;
 use super::request::RequestBody;
-use super::route::{Route, route};
+use super::route::{Route, mount_of, route};
 use super::site::{Mount, Mounts};
 use super::{Ends, Server, browse, dot_repo, files, health};
+use crate::auth::Principal;
 use crate::dav;
 use crate::package::Location;
 use crate::repository::Handle;
 
 pub(super) async fn respond(
     server: &Server,
-    ends: Ends,
+    ends: &Ends,
     lingers: Lingers,
     request: Request<Incoming>,
 ) -> Answer {
@@ -32,6 +34,9 @@ pub(super) async fn respond(
     let mut answer = outcome.unwrap_or_else(|error| {
         report(&parts, ends, &error);
         let mut answer = failed(&error);
+        if error.is_about_who_asks() {
+            return answer;
+        }
         if let Ok(Route::Put(Mount { door: Ok(handle), .. }, _)) =
             route(&parts.method, parts.uri.path(), &mounts)
         {
@@ -50,7 +55,7 @@ pub(super) async fn respond(
 }
 
 /// Refusals and failures are logged here and nowhere else.
-fn report(parts: &Parts, ends: Ends, error: &ServeError) {
+fn report(parts: &Parts, ends: &Ends, error: &ServeError) {
     let (peer, method, path) = (ends.peer, &parts.method, one_line(parts.uri.path()));
     let (status, why) = (error.status().as_u16(), error.words());
     let why = one_line(&why);
@@ -69,7 +74,7 @@ fn report(parts: &Parts, ends: Ends, error: &ServeError) {
 
 async fn answer(
     server: &Server,
-    ends: Ends,
+    ends: &Ends,
     mounts: &Arc<Mounts>,
     parts: &Parts,
     body: &mut RequestBody,
@@ -78,7 +83,14 @@ async fn answer(
         return Err(ServeError::BadRequest("an HTTP/1.1 request needs exactly one Host header".into()));
     }
     let Parts { method, uri, headers, .. } = parts;
-    match route(method, uri.path(), mounts)? {
+    let routed = route(method, uri.path(), mounts);
+    let mount = routed.as_ref().map_or(None, Route::mount).or_else(|| mount_of(uri.path(), mounts));
+    // Before anything is told, also that there is nothing.
+    let principal = match mount {
+        Some(mount) => authorize(server, ends, parts, &mount.config, wanted(method)).await?,
+        None => Principal::Anyone,
+    };
+    match routed? {
         Route::Front => Ok(front(mounts)),
         Route::Health => Ok(health::health(mounts)),
         Route::Ready => {
@@ -101,9 +113,11 @@ async fn answer(
         }
         Route::Directory(mount, location) => directory(mount, location).await,
         Route::AddSlash => Ok(files::with_slash(uri.path())),
-        Route::Put(mount, location) => dav::put::put(server, ends, open(mount)?, location, parts, body).await,
+        Route::Put(mount, location) => {
+            dav::put::put(server, &principal, open(mount)?, location, parts, body).await
+        }
         Route::Delete(mount, location) => {
-            dav::delete::delete(server, ends, open(mount)?, location, headers).await
+            dav::delete::delete(server, &principal, open(mount)?, location, headers).await
         }
         Route::Options(allow) => {
             let mut answer = empty(StatusCode::NO_CONTENT);

@@ -40,6 +40,32 @@ pub enum Route<'m> {
     Options(&'static str),
 }
 
+impl<'m> Route<'m> {
+    /// The repository whose content this is; `None` where the route does not say.
+    pub fn mount(&self) -> Option<&'m Mount> {
+        match *self {
+            Self::Repomd(mount)
+            | Self::DotRepo(mount)
+            | Self::File(mount, _)
+            | Self::Directory(mount, _)
+            | Self::Put(mount, _)
+            | Self::Delete(mount, _) => Some(mount),
+            Self::Front | Self::Health | Self::Ready | Self::Status | Self::AddSlash | Self::Options(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// The repository in which `path` (as sent, without the query) lies, whatever is asked of it.
+pub fn mount_of<'m>(path: &str, mounts: &'m Mounts) -> Option<&'m Mount> {
+    let path = decode(path).ok()?;
+    if path == "/-" || path.starts_with("/-/") {
+        return None;
+    }
+    mounts.at(&format!("{path}/")).or_else(|| mounts.find(&path).map(|(mount, _)| mount))
+}
+
 /// Finds what `method` on `path` (as sent, without the query) means. The longest prefix wins.
 pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Route<'m>, ServeError> {
     if path == "*" && method == Method::OPTIONS {

@@ -132,7 +132,8 @@ fn before_the_first_publication_clients_are_told_to_come_again() {
 #[test]
 fn a_broken_repository_is_named_and_the_others_go_on() {
     let world = World::new().published();
-    let broken = RepositoryConfig::new("broken", "/nowhere");
+    let broken =
+        RepositoryConfig { write: WriteAccess::Anyone, ..RepositoryConfig::new("broken", "/nowhere") };
     let secret = "/nowhere/at/all: permission denied";
     world.site.replace(vec![
         Mount { config: Arc::new(broken), door: Err(secret.into()) },
