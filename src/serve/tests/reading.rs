@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use super::world::World;
-use crate::config::{RepositoryConfig, Symlinks};
+use crate::config::{RepositoryConfig, Symlinks, WriteAccess};
 use crate::serve::Mount;
 
 #[test]
