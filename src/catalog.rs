@@ -71,7 +71,7 @@ impl Listing {
         self.chunks.iter().map(|c| c.packages).sum()
     }
 
-    /// The parts of one file, by its place among primary, filelists and other.
+    /// The parts of one file, by its place in [`MetadataType::EVERY`](crate::repodata::MetadataType::EVERY).
     pub fn parts(&self, kind: usize) -> Vec<Part> {
         self.chunks.iter().map(|c| c.parts[kind]).collect()
     }

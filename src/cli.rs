@@ -114,6 +114,9 @@ struct Index {
     /// Checksum of packages and metadata: md5, sha1, sha224, sha256, sha384, sha512.
     #[arg(long, value_name = "KIND", default_value = "sha256", value_parser = choice::<ChecksumType>)]
     checksum: ChecksumType,
+    /// Publish filelists-ext too: the file lists with the digests of the files.
+    #[arg(long)]
+    filelists_ext: bool,
     /// Changelog entries published of each package; -1 for all.
     #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true, value_parser = entries)]
     changelog_limit: ChangelogLimit,

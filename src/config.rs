@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::package::{ChecksumType, Verify};
-use crate::repodata::{Compression, RenderOptions};
+use crate::repodata::{Compression, MetadataType, RenderOptions};
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,8 @@ pub struct RepositoryConfig {
     pub verify: Verify,
     pub metadata: MetadataProfile,
     pub checksum: ChecksumType,
+    /// Whether filelists-ext.xml is published too.
+    pub filelists_ext: bool,
     /// `None`: all entries (`-1` in the file).
     pub changelog_limit: Option<usize>,
     pub symlinks: Symlinks,
@@ -88,6 +90,7 @@ impl RepositoryConfig {
             verify: Verify::Digest,
             metadata: MetadataProfile::Zstd,
             checksum: ChecksumType::Sha256,
+            filelists_ext: false,
             changelog_limit: Some(10),
             symlinks: Symlinks::Inside,
             rescan: Duration::from_secs(HOUR),
@@ -100,7 +103,12 @@ impl RepositoryConfig {
     }
 
     pub fn render_options(&self) -> RenderOptions {
-        RenderOptions { changelog_limit: self.changelog_limit }
+        RenderOptions { changelog_limit: self.changelog_limit, filelists_ext: self.filelists_ext }
+    }
+
+    /// The metadata files that say something of every package.
+    pub fn kinds(&self) -> &'static [MetadataType] {
+        if self.filelists_ext { &MetadataType::EVERY } else { &MetadataType::ALL }
     }
 
     /// `<path>/repodata`

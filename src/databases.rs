@@ -69,7 +69,9 @@ impl Database {
         self.key += 1;
         let added = match self.kind {
             MetadataType::Primary => add_primary(&self.connection, self.key, element),
-            MetadataType::Filelists => add_filelists(&self.connection, self.key, element),
+            MetadataType::Filelists | MetadataType::FilelistsExt => {
+                add_filelists(&self.connection, self.key, element)
+            }
             MetadataType::Other => add_other(&self.connection, self.key, element),
         };
         added.map_err(|bad| match bad {
@@ -121,7 +123,7 @@ fn tables(kind: MetadataType) -> String {
             }
             sql += "  END;";
         }
-        MetadataType::Filelists => {
+        MetadataType::Filelists | MetadataType::FilelistsExt => {
             sql += "CREATE TABLE packages (  pkgKey INTEGER PRIMARY KEY,  pkgId TEXT);\
                     CREATE TABLE filelist (  pkgKey INTEGER,  dirname TEXT,  filenames TEXT,  filetypes TEXT);\
                     CREATE TRIGGER remove_filelist AFTER DELETE ON packages  BEGIN    \
@@ -154,7 +156,7 @@ fn indexes(kind: MetadataType) -> String {
             }
             sql
         }
-        MetadataType::Filelists => "CREATE INDEX keyfile ON filelist (pkgKey);\
+        MetadataType::Filelists | MetadataType::FilelistsExt => "CREATE INDEX keyfile ON filelist (pkgKey);\
                                     CREATE INDEX pkgId ON packages (pkgId);\
                                     CREATE INDEX dirnames ON filelist (dirname);"
             .into(),

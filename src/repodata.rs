@@ -23,5 +23,5 @@ pub use codec::Codec;
 pub use compression::{Compression, Effort};
 pub use error::FormatError;
 pub use fragment::{Entry, Fragments, RenderOptions};
-pub use repomd::{MetadataType, Record, Repomd, Tags};
+pub use repomd::{KINDS, MetadataType, Record, Repomd, Tags};
 pub use superseded::Superseded;

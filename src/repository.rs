@@ -27,6 +27,7 @@ use crate::catalog::{self, Catalog, CatalogError, Reader};
 use crate::config::RepositoryConfig;
 use crate::package::{Location, Nevra, PkgId};
 use crate::publish::{Place, PublishError};
+use crate::repodata::KINDS;
 use crate::repodata::join::Trail;
 use crate::scan::{LookError, RootId};
 use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
@@ -166,7 +167,7 @@ struct Repository {
     /// Closed while nothing happens; see [`Repository::catalog`].
     catalog: Option<Catalog>,
     /// Checksum states of the current metadata files and, once prepared, of the next ones; by kind.
-    trails: [Vec<Trail>; 3],
+    trails: [Vec<Trail>; KINDS],
     published: Option<Arc<Published>>,
     /// Bytes of the current metadata files.
     current_size: u64,

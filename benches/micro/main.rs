@@ -36,5 +36,9 @@ fn render(taken: &Taken) -> Fragments {
         size: taken.size,
         header_range: taken.header_range,
     };
-    Fragments::render(&taken.package().unwrap(), &entry, &RenderOptions { changelog_limit: Some(10) })
+    Fragments::render(
+        &taken.package().unwrap(),
+        &entry,
+        &RenderOptions { changelog_limit: Some(10), filelists_ext: false },
+    )
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use crate::package::Location;
-use crate::repodata::{Part, Span};
+use crate::repodata::{KINDS, Part, Span};
 
 /// A package's place in the order of publication.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,8 +21,8 @@ pub struct Chunk {
     pub packages: u64,
     /// Ended by a boundary; otherwise a group of the open run.
     pub closed: bool,
-    /// In the order primary, filelists, other.
-    pub parts: [Part; 3],
+    /// In the order of [`MetadataType::EVERY`](crate::repodata::MetadataType::EVERY).
+    pub parts: [Part; KINDS],
 }
 
 impl Chunk {
@@ -42,7 +42,7 @@ pub struct Member {
     pub key: Key,
     pub pkgid_low_byte: u8,
     /// Lengths of its fragments, in the order of [`Chunk::parts`].
-    pub lens: [u32; 3],
+    pub lens: [u32; KINDS],
 }
 
 /// All chunks in order of publication.
@@ -112,8 +112,8 @@ pub fn corrupt(what: &str) -> rusqlite::Error {
     )
 }
 
-fn encode_parts(parts: &[Part; 3]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(3 * PART_LEN);
+fn encode_parts(parts: &[Part; KINDS]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(KINDS * PART_LEN);
     for part in parts {
         for number in [part.raw.offset, part.raw.len, part.piece.offset, part.piece.len] {
             out.extend(number.to_le_bytes());
@@ -126,9 +126,9 @@ fn encode_parts(parts: &[Part; 3]) -> Vec<u8> {
 
 const PART_LEN: usize = 4 * 8 + 2 * 4;
 
-fn decode_parts(bytes: &[u8]) -> Option<[Part; 3]> {
+fn decode_parts(bytes: &[u8]) -> Option<[Part; KINDS]> {
     let mut rest = Bytes(bytes);
-    let mut parts = [Part::default(); 3];
+    let mut parts = [Part::default(); KINDS];
     for part in &mut parts {
         part.raw = Span { offset: rest.u64()?, len: rest.u64()? };
         part.piece = Span { offset: rest.u64()?, len: rest.u64()? };
@@ -162,7 +162,7 @@ fn decode_members(bytes: &[u8]) -> Option<Vec<Member>> {
         let len = rest.u32()? as usize;
         let location = Location::parse(std::str::from_utf8(rest.take(len)?).ok()?).ok()?;
         let [pkgid_low_byte] = rest.array()?;
-        let lens = [rest.u32()?, rest.u32()?, rest.u32()?];
+        let lens = [rest.u32()?, rest.u32()?, rest.u32()?, rest.u32()?];
         members.push(Member { key: Key { mtime, location }, pkgid_low_byte, lens });
     }
     Some(members)
@@ -200,7 +200,7 @@ mod tests {
         let member = |mtime, name: &str| Member {
             key: Key { mtime, location: Location::parse(name).unwrap() },
             pkgid_low_byte: 7,
-            lens: [1, 2, u32::MAX],
+            lens: [1, 2, u32::MAX, 0],
         };
         let members = vec![member(-5, "a.rpm"), member(i64::MAX, "Packages/ü b.rpm")];
         let bytes = encode_members(&members);
@@ -209,7 +209,7 @@ mod tests {
 
         let span = |offset| Span { offset, len: offset + 1 };
         let part = |n| Part { raw: span(n), raw_crc: 3, piece: span(n * 2), piece_crc: 4 };
-        let parts = [part(1), part(u64::MAX / 4), part(3)];
+        let parts = [part(1), part(u64::MAX / 4), part(3), Part::default()];
         assert_eq!(decode_parts(&encode_parts(&parts)).unwrap(), parts);
         assert!(decode_parts(&[0; 7]).is_none());
     }

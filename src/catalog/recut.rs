@@ -9,7 +9,7 @@ use std::vec;
 
 use super::chunks::{Chunk, Key, Member};
 use crate::repodata::chunk::{Cutter, GROUP};
-use crate::repodata::{Fragments, Span};
+use crate::repodata::{Fragments, KINDS, Span};
 
 /// One package on its way into a chunk.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub enum Text {
     /// Rendered just now.
     Fresh(Fragments),
     /// In the file of pieces, as part of an earlier chunk.
-    Kept([Span; 3]),
+    Kept([Span; KINDS]),
 }
 
 /// A place in the new list of chunks.
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn member(key: &Key, (pkgid_low_byte, len): (u8, u32)) -> Member {
-        Member { key: key.clone(), pkgid_low_byte, lens: [len, 1, 0] }
+        Member { key: key.clone(), pkgid_low_byte, lens: [len, 1, 0, 0] }
     }
 
     /// Runs a merge; returns the new chunks with their members, and how many were made.
@@ -197,7 +197,7 @@ mod tests {
         let mut recut = Recut::new(old.iter().map(|(c, _)| c.clone()).collect(), removed, false);
         let mut slots = Vec::new();
         for (key, package) in added {
-            let item = Item { member: member(key, *package), text: Text::Kept([Span::default(); 3]) };
+            let item = Item { member: member(key, *package), text: Text::Kept([Span::default(); KINDS]) };
             slots.extend(recut.insert(item, &mut members).unwrap());
         }
         slots.extend(recut.finish(&mut members).unwrap());
@@ -210,7 +210,7 @@ mod tests {
             Slot::Made { items, closed } => {
                 let members: Vec<Member> = items.into_iter().map(|i| i.member).collect();
                 let raw = members.iter().flat_map(|m| m.lens).map(u64::from).sum();
-                let mut parts = [Part::default(); 3];
+                let mut parts = [Part::default(); KINDS];
                 parts[0].raw.len = raw;
                 let (first, last) = (members[0].key.clone(), members[members.len() - 1].key.clone());
                 (Chunk { first, last, packages: members.len() as u64, closed, parts }, members)

@@ -4,7 +4,7 @@
 pub const VERSION: u32 = 1;
 
 /// Version of what fragments look like. Raise it when rendering changes: catalogs are then made anew.
-pub const RENDERING: u32 = 1;
+pub const RENDERING: u32 = 2;
 
 pub const CREATE: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;

@@ -12,7 +12,7 @@ use super::pieces::PieceFile;
 use super::recut::{Item, Recut, Slot, Text};
 use super::{CatalogError, Listing, meta};
 use crate::package::Location;
-use crate::repodata::{Compression, Effort, Part, Pieces};
+use crate::repodata::{Compression, Effort, KINDS, Part, Pieces};
 use crate::tree::{Rejected, Scanned};
 
 /// A change in progress. Dropped without [`Update::commit`] it never happened.
@@ -221,7 +221,7 @@ impl Job {
 
     /// Does the work; the outcome is seen by [`Update::commit`].
     pub fn run(self) {
-        let parts: io::Result<Vec<Part>> = (0..3).into_par_iter().map(|kind| self.make(kind)).collect();
+        let parts: io::Result<Vec<Part>> = (0..KINDS).into_par_iter().map(|kind| self.make(kind)).collect();
         let outcome = parts.map(|parts| {
             let members: Vec<Member> = self.items.into_iter().map(|item| item.member).collect();
             let key = |m: Option<&Member>| m.map(|m| m.key.clone()).expect("a run that ends has a package");
@@ -230,7 +230,7 @@ impl Job {
                 last: key(members.last()),
                 packages: members.len() as u64,
                 closed: self.closed,
-                parts: [parts[0], parts[1], parts[2]],
+                parts: std::array::from_fn(|kind| parts[kind]),
             };
             (chunk, members)
         });
@@ -239,6 +239,10 @@ impl Job {
 
     fn make(&self, kind: usize) -> io::Result<Part> {
         let len: u64 = self.items.iter().map(|i| u64::from(i.member.lens[kind])).sum();
+        if len == 0 {
+            // A file that this repository does not have.
+            return Ok(Part::default());
+        }
         let mut raw = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
         for item in &self.items {
             match &item.text {

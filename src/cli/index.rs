@@ -18,6 +18,7 @@ impl Index {
         };
         repository.metadata = self.metadata;
         repository.checksum = self.checksum;
+        repository.filelists_ext = self.filelists_ext;
         repository.changelog_limit = self.changelog_limit.0;
         repository.verify = self.verify;
         repository.symlinks = self.symlinks;

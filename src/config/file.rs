@@ -9,7 +9,7 @@ use toml::de::DeTable;
 pub use super::section::Set;
 
 use super::problem::{Origin, Problems};
-use super::section::{Document, Section, integer, text, texts};
+use super::section::{Document, Section, boolean, integer, text, texts};
 use super::value::{Choice, ReadByAnyone};
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask};
 use super::{Accept, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
@@ -44,6 +44,7 @@ pub struct RepositorySection {
     pub verify: Option<Set<Verify>>,
     pub metadata: Option<Set<MetadataProfile>>,
     pub checksum: Option<Set<ChecksumType>>,
+    pub filelists_ext: Option<Set<bool>>,
     pub changelog_limit: Option<Set<Option<usize>>>,
     pub symlinks: Option<Set<Symlinks>>,
     pub rescan: Option<Set<Duration>>,
@@ -147,6 +148,7 @@ impl RepositorySection {
             verify: s.take("verify", text(Verify::parse)),
             metadata: s.take("metadata", text(MetadataProfile::parse)),
             checksum: s.take("checksum", text(ChecksumType::parse)),
+            filelists_ext: s.take("filelists_ext", boolean),
             changelog_limit: s.take("changelog_limit", integer(changelog_limit)),
             symlinks: s.take("symlinks", text(Symlinks::parse)),
             rescan: s.take("rescan", text(parse_duration)),

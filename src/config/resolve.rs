@@ -171,6 +171,13 @@ impl Layers<'_> {
                 .settle(table, "metadata", section.metadata, default.metadata, |v| choice(v.spell())),
             checksum: self
                 .settle(table, "checksum", section.checksum, default.checksum, |v| choice(v.spell())),
+            filelists_ext: self.settle(
+                table,
+                "filelists_ext",
+                section.filelists_ext,
+                default.filelists_ext,
+                ToString::to_string,
+            ),
             changelog_limit: self.settle(
                 table,
                 "changelog_limit",

@@ -175,6 +175,11 @@ pub fn integer<T>(
     }
 }
 
+/// Reads `true` or `false`.
+pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("expected true or false without quotes, found {}", describe(value)))
+}
+
 fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),

@@ -82,6 +82,7 @@ fn every_key_reaches_its_field() {
         metadata = "gzip"
         checksum = "sha512"
         changelog_limit = -1
+        filelists_ext = true
         symlinks = "never"
         rescan = "1h10m"
         settle = "500ms"
@@ -106,6 +107,7 @@ fn every_key_reaches_its_field() {
         verify: Verify::Header,
         metadata: MetadataProfile::Gzip,
         checksum: ChecksumType::Sha512,
+        filelists_ext: true,
         changelog_limit: None,
         symlinks: Symlinks::Never,
         rescan: Duration::from_secs(4200),
@@ -144,7 +146,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: write: "token" is not there yet in this version; expected one of "off", "anyone"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, url, read, write, accept, overwrite, verify, metadata, checksum, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, url, read, write, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }

@@ -1,15 +1,18 @@
-//! One package's three pieces of XML: the unit of incremental work.
+//! One package's pieces of XML, one for each file: the unit of incremental work.
 
-use super::{filelists, other, primary};
+use super::repomd::KINDS;
+use super::{filelists, filelists_ext, other, primary};
 use crate::package::{HeaderRange, Location, Package, PkgId};
 
-/// One package's entries in primary.xml, filelists.xml and other.xml: UTF-8 text from `<package`
-/// to `</package>` and one newline.
+/// One package's entries in primary.xml, filelists.xml, other.xml and, where it is wanted,
+/// filelists-ext.xml: UTF-8 text from `<package` to `</package>` and one newline.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fragments {
     pub primary: Vec<u8>,
     pub filelists: Vec<u8>,
     pub other: Vec<u8>,
+    /// Empty unless [`RenderOptions::filelists_ext`] asks for it.
+    pub filelists_ext: Vec<u8>,
 }
 
 /// What the metadata says of a package that its header does not.
@@ -29,6 +32,8 @@ pub struct Entry<'a> {
 pub struct RenderOptions {
     /// The last N changelog entries; `None` for all.
     pub changelog_limit: Option<usize>,
+    /// Whether filelists-ext.xml is made too.
+    pub filelists_ext: bool,
 }
 
 impl Fragments {
@@ -38,16 +43,20 @@ impl Fragments {
             primary: Vec::with_capacity(4 << 10),
             filelists: Vec::with_capacity(256 + 64 * package.files.len()),
             other: Vec::with_capacity(2 << 10),
+            filelists_ext: Vec::new(),
         };
         primary::render(&mut fragments.primary, package, entry);
         filelists::render(&mut fragments.filelists, package, entry);
         other::render(&mut fragments.other, package, entry, options);
+        if options.filelists_ext {
+            filelists_ext::render(&mut fragments.filelists_ext, package, entry);
+        }
         fragments
     }
 
-    /// The three texts in the order primary, filelists, other.
-    pub fn texts(&self) -> [&[u8]; 3] {
-        [&self.primary, &self.filelists, &self.other]
+    /// The texts in the order of [`MetadataType::EVERY`](super::MetadataType::EVERY).
+    pub fn texts(&self) -> [&[u8]; KINDS] {
+        [&self.primary, &self.filelists, &self.other, &self.filelists_ext]
     }
 
     pub fn len(&self) -> usize {

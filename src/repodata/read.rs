@@ -78,6 +78,7 @@ impl<R: BufRead> Elements<R> {
                 MetadataType::Primary => "metadata",
                 MetadataType::Filelists => "filelists",
                 MetadataType::Other => "otherdata",
+                MetadataType::FilelistsExt => "filelists-ext",
             };
             let found = root.local_name();
             if found.as_ref() != wanted {
@@ -153,6 +154,7 @@ fn file_name(kind: MetadataType) -> &'static str {
         MetadataType::Primary => "primary.xml",
         MetadataType::Filelists => "filelists.xml",
         MetadataType::Other => "other.xml",
+        MetadataType::FilelistsExt => "filelists-ext.xml",
     }
 }
 

@@ -7,18 +7,27 @@ use quick_xml::escape::{escape, unescape};
 use quick_xml::events::{BytesStart, Event};
 
 use super::error::FormatError;
+use super::filelists_ext;
 use crate::package::{Checksum, ChecksumType};
 
-/// The three files every repository has.
+/// A file that says something of every package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetadataType {
     Primary,
     Filelists,
     Other,
+    /// filelists.xml with the files' own digests; only where it is wanted.
+    FilelistsExt,
 }
 
+/// How many kinds of [`MetadataType`] there are.
+pub const KINDS: usize = 4;
+
 impl MetadataType {
+    /// The three that every repository has.
     pub const ALL: [Self; 3] = [Self::Primary, Self::Filelists, Self::Other];
+    /// These and the one that a repository may have, in the order of a package's fragments.
+    pub const EVERY: [Self; KINDS] = [Self::Primary, Self::Filelists, Self::Other, Self::FilelistsExt];
 
     /// As in `<data type="…">`.
     pub fn as_str(self) -> &'static str {
@@ -26,6 +35,7 @@ impl MetadataType {
             Self::Primary => "primary",
             Self::Filelists => "filelists",
             Self::Other => "other",
+            Self::FilelistsExt => "filelists-ext",
         }
     }
 
@@ -38,6 +48,7 @@ impl MetadataType {
             }
             Self::Filelists => "filelists xmlns=\"http://linux.duke.edu/metadata/filelists\"",
             Self::Other => "otherdata xmlns=\"http://linux.duke.edu/metadata/other\"",
+            Self::FilelistsExt => return filelists_ext::preamble(packages),
         };
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{open} packages=\"{packages}\">\n")
     }
@@ -48,6 +59,7 @@ impl MetadataType {
             Self::Primary => "</metadata>\n",
             Self::Filelists => "</filelists>\n",
             Self::Other => "</otherdata>\n",
+            Self::FilelistsExt => filelists_ext::CLOSING,
         }
     }
 }

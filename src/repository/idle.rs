@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use super::{Repository, RepositoryError, press};
 use crate::catalog::PieceFile;
 use crate::repodata::join::walk;
-use crate::repodata::{MetadataType, Pieces, Span, compression};
+use crate::repodata::{Pieces, Span, compression};
 use crate::scan;
 use crate::tree::{Dirty, Found};
 
@@ -45,13 +45,16 @@ impl Repository {
     pub fn prepare(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), RepositoryError> {
         let listing = self.catalog()?.listing()?;
         let next = listing.packages() + 1;
-        if self.trails.iter().all(|trails| trails.iter().any(|t| t.packages() == next)) {
+        if self.trails[..self.config.kinds().len()]
+            .iter()
+            .all(|trails| trails.iter().any(|t| t.packages() == next))
+        {
             return Ok(());
         }
         let pieces = self.catalog()?.pieces();
         let patient = Patient { pieces: &pieces, stop };
         let mut walked = Vec::new();
-        for (i, kind) in MetadataType::ALL.into_iter().enumerate() {
+        for (i, &kind) in self.config.kinds().iter().enumerate() {
             let parts = listing.parts(i);
             match walk(press::recipe(&self.config, kind, next, &parts), &patient) {
                 Ok(trail) => walked.push(trail),

@@ -33,7 +33,7 @@ struct Press<'a> {
     packages: u64,
 }
 
-/// Makes primary, filelists and other, in that order.
+/// Makes the files of the repository's kinds, in their order.
 pub fn make(repository: &mut Repository, listing: &Listing) -> Result<Vec<Made>, RepositoryError> {
     let pieces = repository.catalog()?.pieces();
     let press = Press {
@@ -43,11 +43,13 @@ pub fn make(repository: &mut Repository, listing: &Listing) -> Result<Vec<Made>,
         packages: listing.packages(),
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = MetadataType::ALL
-            .into_iter()
+        let threads: Vec<_> = repository
+            .config
+            .kinds()
+            .iter()
             .zip(&repository.trails)
             .enumerate()
-            .map(|(i, (kind, trails))| {
+            .map(|(i, (&kind, trails))| {
                 let (press, parts) = (&press, listing.parts(i));
                 scope.spawn(move || press.make(kind, &parts, trails))
             })

@@ -146,7 +146,11 @@ fn render(directory: &Path, location: &str, verify: Verify) -> Result<Fragments,
         size: taken.size,
         header_range: taken.header_range,
     };
-    Ok(Fragments::render(&taken.package()?, &entry, &RenderOptions { changelog_limit: Some(10) }))
+    Ok(Fragments::render(
+        &taken.package()?,
+        &entry,
+        &RenderOptions { changelog_limit: Some(10), filelists_ext: false },
+    ))
 }
 
 /// createrepo_c's primary, filelists and other of every package below `directory`, by location.

@@ -21,6 +21,7 @@ mod incremental;
 mod lock;
 mod many;
 mod odd;
+mod profiles;
 mod publish;
 mod read;
 mod systemd;

@@ -49,7 +49,7 @@ impl<'a> Reading<'a> {
         Ok(Self {
             options,
             checksum: plan.checksum,
-            render: RenderOptions { changelog_limit: plan.changelog_limit },
+            render: RenderOptions { changelog_limit: plan.changelog_limit, filelists_ext: false },
             old,
             cache,
             stand_in: Location::parse("x")?,
@@ -128,7 +128,7 @@ impl<'a> Reading<'a> {
             size,
             header_range: taken.header_range,
         };
-        let Fragments { primary, filelists, other } = Fragments::render(&package, &entry, &self.render);
+        let Fragments { primary, filelists, other, .. } = Fragments::render(&package, &entry, &self.render);
         let mut texts = vec![relocate(&primary, base, &href), filelists, other];
         if self.options.filelists_ext {
             let mut text = Vec::new();

@@ -12,11 +12,11 @@ fn header() -> HeaderWriter {
     HeaderWriter::minimal("n")
 }
 
-fn render_with(header: &HeaderWriter, changelog_limit: Option<usize>) -> [String; 3] {
+fn render_with(header: &HeaderWriter, changelog_limit: Option<usize>) -> [String; KINDS] {
     render_bytes(&header.package(b"payload"), changelog_limit)
 }
 
-fn render_bytes(bytes: &[u8], changelog_limit: Option<usize>) -> [String; 3] {
+fn render_bytes(bytes: &[u8], changelog_limit: Option<usize>) -> [String; KINDS] {
     let mut intake = Intake::new(ChecksumType::Md5, Verify::Digest);
     intake.feed(bytes).unwrap();
     let taken = intake.finish().unwrap();
@@ -27,12 +27,16 @@ fn render_bytes(bytes: &[u8], changelog_limit: Option<usize>) -> [String; 3] {
         size: taken.size,
         header_range: taken.header_range,
     };
-    let fragments = Fragments::render(&taken.package().unwrap(), &entry, &RenderOptions { changelog_limit });
+    let fragments = Fragments::render(
+        &taken.package().unwrap(),
+        &entry,
+        &RenderOptions { changelog_limit, filelists_ext: false },
+    );
     fragments.texts().map(|text| String::from_utf8(text.to_vec()).unwrap())
 }
 
 fn primary(header: &HeaderWriter) -> String {
-    let [primary, _, _] = render_with(header, None);
+    let [primary, ..] = render_with(header, None);
     primary
 }
 
@@ -221,7 +225,7 @@ fn ghosts_and_directories_say_so_and_a_ghost_directory_is_a_directory() {
     header.int16(1030, &[0o100_644, 0o100_644, 0o040_755, 0o120_777]).int32(1037, &[0, 64, 64, 1]);
     header.strings(1035, &[b"".as_slice(); 4]).int32(1116, &[0; 4]).strings(1117, &[b"f", b"g", b"d", b"l"]);
     header.strings(1118, &[b"/opt/"]);
-    let [_, filelists, _] = render_with(&header, None);
+    let [_, filelists, ..] = render_with(&header, None);
     for line in
         ["<file>/opt/f<", "<file type=\"ghost\">/opt/g<", "<file type=\"dir\">/opt/d<", "<file>/opt/l<"]
     {
@@ -250,7 +254,7 @@ fn whole_file_names_of_old_packages_are_read() {
     let mut header = header();
     header.int16(1030, &[0; 2]).int32(1037, &[0; 2]).strings(1035, &[b"".as_slice(); 2]);
     header.strings(1027, &[b"/usr/bin/old", b"/opt/x"]);
-    let [primary, filelists, _] = render_with(&header, None);
+    let [primary, filelists, ..] = render_with(&header, None);
     assert!(primary.contains("<file>/usr/bin/old</file>") && !primary.contains("/opt/x"));
     assert!(filelists.contains("<file>/opt/x</file>"));
 }
@@ -260,7 +264,7 @@ fn old_packages_provide_themselves_and_old_sources_are_told_by_their_files() {
     let without_region = |header: &HeaderWriter| {
         let main = header.finish(None);
         let signature = HeaderWriter::default().int32(1007, &[1]).finish(None);
-        let [primary, _, _] = render_bytes(&crate::package::testing::package(&signature, &main, b""), None);
+        let [primary, ..] = render_bytes(&crate::package::testing::package(&signature, &main, b""), None);
         primary
     };
     let primary = without_region(header().strings(1047, &[b"other"]));
@@ -287,7 +291,7 @@ fn dates(newest_first: &[u32], limit: Option<usize>) -> Vec<u64> {
     let mut header = header();
     let texts = vec![b"t".as_slice(); newest_first.len()];
     header.int32(1080, newest_first).strings(1081, &texts).strings(1082, &texts);
-    let [_, _, other] = render_with(&header, limit);
+    let [_, _, other, ..] = render_with(&header, limit);
     other.split("date=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect()
 }
 
@@ -312,7 +316,7 @@ fn an_author_loses_the_spaces_behind_the_name() {
     let author = |text: &str| {
         let mut header = header();
         header.int32(1080, &[1]).strings(1081, &[text.as_bytes()]).strings(1082, &[b""]);
-        let [_, _, other] = render_with(&header, None);
+        let [_, _, other, ..] = render_with(&header, None);
         other.split("author=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
     };
     for (text, expected) in

@@ -159,7 +159,8 @@ pub fn digest(algorithm: &str, bytes: &[u8]) -> Result<String, String> {
 }
 
 /// Checks a metadata file against its record and returns its content.
-fn open(record: &Record, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+/// Decompresses a file, and holds it against what repomd.xml says of it.
+pub fn open(record: &Record, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     expect("size", &record.size, &(bytes.len() as u64))?;
     let (algorithm, sum) = &record.checksum;
     expect("checksum", sum, &digest(algorithm, &bytes)?)?;
