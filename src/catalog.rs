@@ -5,6 +5,7 @@
 pub mod chunks;
 pub mod ledger;
 mod meta;
+pub mod order;
 pub mod pieces;
 pub mod reader;
 mod recut;
@@ -20,8 +21,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
-pub use chunks::{Chunk, Key};
+pub use chunks::Chunk;
 pub use ledger::Recipe;
+pub use order::{Frontier, Key};
 pub use pieces::PieceFile;
 pub use reader::Reader;
 pub use update::{Job, Update};
@@ -62,6 +64,9 @@ pub struct Listing {
     pub chunks: Vec<Chunk>,
     /// Whether a chunk was made or dropped by the change that this is the listing of.
     pub changed: bool,
+    /// Whether packages stand where they would not if what came had been known from the start: an update
+    /// without a change is due.
+    pub misplaced: bool,
     /// Packages that came while another location has their NEVRA with other bytes: `(new, other)`.
     pub duplicates: Vec<(Location, String)>,
 }
@@ -207,14 +212,15 @@ impl Catalog {
         self.remake
     }
 
-    /// Begins a change by forgetting these locations.
+    /// Begins a change by forgetting these locations. `coming`: file times (seconds) of what may be put.
     pub fn update<'l>(
         &mut self,
         forget: impl Iterator<Item = &'l Location>,
+        coming: impl Iterator<Item = i64>,
     ) -> Result<Update<'_>, CatalogError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let remake = std::mem::take(&mut self.remake);
-        Ok(Update::begin(tx, Arc::clone(&self.pieces), self.compression, remake, forget)?)
+        Ok(Update::begin(tx, Arc::clone(&self.pieces), self.compression, remake, forget, coming)?)
     }
 
     /// Stamps of every known location, published or rejected, that is one of `places` or lies below one.
@@ -376,9 +382,13 @@ fn connect(path: &Path) -> Result<Connection, CatalogError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
+    if version < schema::VERSION {
         // Before WAL is on, so that the version stands in the file's own header at once.
         let tx = db.transaction()?;
+        if version > 0 {
+            // Files in repodata/ stay ours; their recipes name pieces that stay as well.
+            tx.execute_batch(schema::FORGET)?;
+        }
         tx.execute_batch(schema::CREATE)?;
         tx.pragma_update(None, "user_version", schema::VERSION)?;
         tx.commit()?;

@@ -17,7 +17,7 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// File time in whole seconds, as `<time file="…">` publishes it and the order of publication uses it.
+    /// File time in whole seconds, as `<time file="…">` publishes it and the order of publication uses it (`catalog/order.rs`).
     pub fn mtime(&self) -> i64 {
         self.mtime_ns.div_euclid(1_000_000_000)
     }
@@ -94,7 +94,7 @@ pub struct Rejected {
 /// What a look at the tree found, held against what the catalog knew: the work to do.
 #[derive(Debug, Default)]
 pub struct Differences {
-    /// New, or changed by size or mtime: to be read. In order of publication.
+    /// New, or changed by size or mtime: to be read. Oldest first.
     pub read: Vec<Found>,
     /// Only inode or ctime differ: the entry stays, the file is read again at low priority.
     pub recheck: Vec<Found>,

@@ -2,15 +2,30 @@
 
 use rusqlite::{Connection, Row, params};
 
+use super::order::{Generation, Key};
 use crate::package::Location;
 use crate::repodata::{KINDS, Part, Span};
 
-/// A package's place in the order of publication.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// mtime in whole seconds.
-    pub mtime: i64,
-    pub location: Location,
+/// Why a chunk ends where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is a group of the open run, which ends nowhere yet.
+    Open,
+    /// At a boundary.
+    Boundary,
+    /// With the last settled package: no chunk holds packages of both generations.
+    Settled,
+}
+
+impl Ending {
+    /// Whether it is worth compressing well.
+    pub fn closed(self) -> bool {
+        self != Self::Open
+    }
+
+    fn from_number(number: i64) -> Option<Self> {
+        [Self::Open, Self::Boundary, Self::Settled].into_iter().find(|&ending| ending as i64 == number)
+    }
 }
 
 /// A chunk as the table holds it, without its members.
@@ -19,8 +34,7 @@ pub struct Chunk {
     pub first: Key,
     pub last: Key,
     pub packages: u64,
-    /// Ended by a boundary; otherwise a group of the open run.
-    pub closed: bool,
+    pub ending: Ending,
     /// In the order of [`MetadataType::EVERY`](crate::repodata::MetadataType::EVERY).
     pub parts: [Part; KINDS],
 }
@@ -36,40 +50,47 @@ impl Chunk {
     }
 }
 
+/// So much of a pkgid as every checksum type has.
+pub type PkgIdEnd = [u8; 16];
+
 /// One package of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub key: Key,
-    pub pkgid_low_byte: u8,
+    /// The last bytes of its pkgid.
+    pub pkgid_end: PkgIdEnd,
     /// Lengths of its fragments, in the order of [`Chunk::parts`].
     pub lens: [u32; KINDS],
 }
 
 /// All chunks in order of publication.
 pub fn load(db: &Connection) -> rusqlite::Result<Vec<Chunk>> {
-    db.prepare_cached(
-        "SELECT first_mtime, first_location, last_mtime, last_location, packages, closed, parts
-         FROM chunk ORDER BY first_mtime, first_location",
-    )?
-    .query_map([], from_row)?
-    .collect()
+    let mut chunks: Vec<Chunk> = db
+        .prepare_cached(
+            "SELECT young, first_mtime, first_location, last_mtime, last_location, packages, ending, parts FROM chunk",
+        )?
+        .query_map([], from_row)?
+        .collect::<rusqlite::Result<_>>()?;
+    chunks.sort_by(|a, b| a.first.cmp(&b.first));
+    Ok(chunks)
 }
 
 pub fn members(db: &Connection, chunk: &Chunk) -> rusqlite::Result<Vec<Member>> {
     let blob: Vec<u8> = db
-        .prepare_cached("SELECT members FROM chunk WHERE first_mtime = ? AND first_location = ?")?
-        .query_row(params![chunk.first.mtime, chunk.first.location.as_str()], |row| row.get(0))?;
-    decode_members(&blob).ok_or_else(|| corrupt("members"))
+        .prepare_cached("SELECT members FROM chunk WHERE first_location = ?")?
+        .query_row([chunk.first.location.as_str()], |row| row.get(0))?;
+    decode_members(&blob, chunk.first.generation).ok_or_else(|| corrupt("members"))
 }
 
 pub fn insert(db: &Connection, chunk: &Chunk, members: &[Member]) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
-        chunk.first.mtime,
+    db.prepare_cached("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
         chunk.first.location.as_str(),
-        chunk.last.mtime,
+        chunk.first.generation == Generation::Young,
+        chunk.first.mtime,
         chunk.last.location.as_str(),
+        chunk.last.mtime,
         chunk.packages,
-        chunk.closed,
+        chunk.ending as i64,
         encode_parts(&chunk.parts),
         encode_members(members),
     ])?;
@@ -77,29 +98,30 @@ pub fn insert(db: &Connection, chunk: &Chunk, members: &[Member]) -> rusqlite::R
 }
 
 pub fn delete(db: &Connection, first: &Key) -> rusqlite::Result<()> {
-    db.prepare_cached("DELETE FROM chunk WHERE first_mtime = ? AND first_location = ?")?
-        .execute(params![first.mtime, first.location.as_str()])?;
+    db.prepare_cached("DELETE FROM chunk WHERE first_location = ?")?.execute([first.location.as_str()])?;
     Ok(())
 }
 
 /// Replaces where a chunk's bytes lie, after a compaction.
 pub fn move_parts(db: &Connection, chunk: &Chunk) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE chunk SET parts = ? WHERE first_mtime = ? AND first_location = ?")?
-        .execute(params![encode_parts(&chunk.parts), chunk.first.mtime, chunk.first.location.as_str()])?;
+    db.prepare_cached("UPDATE chunk SET parts = ? WHERE first_location = ?")?
+        .execute(params![encode_parts(&chunk.parts), chunk.first.location.as_str()])?;
     Ok(())
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Chunk> {
+    let generation = if row.get(0)? { Generation::Young } else { Generation::Settled };
     let key = |mtime: usize, location: usize| -> rusqlite::Result<Key> {
         let text: String = row.get(location)?;
-        Ok(Key { mtime: row.get(mtime)?, location: Location::parse(&text).map_err(|_| corrupt("location"))? })
+        let location = Location::parse(&text).map_err(|_| corrupt("location"))?;
+        Ok(Key { generation, mtime: row.get(mtime)?, location })
     };
-    let parts: Vec<u8> = row.get(6)?;
+    let parts: Vec<u8> = row.get(7)?;
     Ok(Chunk {
-        first: key(0, 1)?,
-        last: key(2, 3)?,
-        packages: row.get(4)?,
-        closed: row.get(5)?,
+        first: key(1, 2)?,
+        last: key(3, 4)?,
+        packages: row.get(5)?,
+        ending: Ending::from_number(row.get(6)?).ok_or_else(|| corrupt("ending"))?,
         parts: decode_parts(&parts).ok_or_else(|| corrupt("parts"))?,
     })
 }
@@ -139,14 +161,14 @@ fn decode_parts(bytes: &[u8]) -> Option<[Part; KINDS]> {
 }
 
 fn encode_members(members: &[Member]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(members.len() * 96);
+    let mut out = Vec::with_capacity(members.len() * 112);
     for member in members {
         let location = member.key.location.as_str();
         out.extend(member.key.mtime.to_le_bytes());
         // Location::MAX_LEN fits.
         out.extend((location.len() as u32).to_le_bytes());
         out.extend(location.as_bytes());
-        out.push(member.pkgid_low_byte);
+        out.extend(member.pkgid_end);
         for len in member.lens {
             out.extend(len.to_le_bytes());
         }
@@ -154,16 +176,16 @@ fn encode_members(members: &[Member]) -> Vec<u8> {
     out
 }
 
-fn decode_members(bytes: &[u8]) -> Option<Vec<Member>> {
+fn decode_members(bytes: &[u8], generation: Generation) -> Option<Vec<Member>> {
     let mut rest = Bytes(bytes);
     let mut members = Vec::new();
     while !rest.0.is_empty() {
         let mtime = i64::from_le_bytes(rest.array()?);
         let len = rest.u32()? as usize;
         let location = Location::parse(std::str::from_utf8(rest.take(len)?).ok()?).ok()?;
-        let [pkgid_low_byte] = rest.array()?;
+        let pkgid_end = rest.array()?;
         let lens = [rest.u32()?, rest.u32()?, rest.u32()?, rest.u32()?];
-        members.push(Member { key: Key { mtime, location }, pkgid_low_byte, lens });
+        members.push(Member { key: Key { generation, mtime, location }, pkgid_end, lens });
     }
     Some(members)
 }
@@ -198,14 +220,14 @@ mod tests {
     #[test]
     fn members_and_parts_read_back_equal_and_cut_ones_are_refused() {
         let member = |mtime, name: &str| Member {
-            key: Key { mtime, location: Location::parse(name).unwrap() },
-            pkgid_low_byte: 7,
+            key: Key { generation: Generation::Young, mtime, location: Location::parse(name).unwrap() },
+            pkgid_end: [7; 16],
             lens: [1, 2, u32::MAX, 0],
         };
         let members = vec![member(-5, "a.rpm"), member(i64::MAX, "Packages/ü b.rpm")];
         let bytes = encode_members(&members);
-        assert_eq!(decode_members(&bytes).unwrap(), members);
-        assert!(decode_members(&bytes[..bytes.len() - 1]).is_none());
+        assert_eq!(decode_members(&bytes, Generation::Young).unwrap(), members);
+        assert!(decode_members(&bytes[..bytes.len() - 1], Generation::Young).is_none());
 
         let span = |offset| Span { offset, len: offset + 1 };
         let part = |n| Part { raw: span(n), raw_crc: 3, piece: span(n * 2), piece_crc: 4 };

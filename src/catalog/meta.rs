@@ -9,6 +9,8 @@ pub const PATH: &str = "path";
 pub const RENDERING: &str = "rendering";
 /// Suffix of the compression that pieces were made with.
 pub const COMPRESSION: &str = "compression";
+/// File time (seconds) at which the young packages of the list begin.
+pub const FRONTIER: &str = "frontier";
 /// Number of the current file of pieces.
 pub const PIECES: &str = "pieces";
 /// SHA-256 of the repomd.xml that shows exactly what this catalog lists; absent while a publication is due.

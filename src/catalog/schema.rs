@@ -1,13 +1,19 @@
 //! The catalog's tables, as SQL text.
 
 /// Kept in SQLite's `user_version`. A catalog with a higher one belongs to a newer createrepod.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Version of what fragments look like. Raise it when rendering changes: catalogs are then made anew.
 pub const RENDERING: u32 = 2;
 
+/// Everything that a look at the tree can restore.
+pub const FORGET: &str = "
+DROP TABLE IF EXISTS package; DROP TABLE IF EXISTS rejected; DROP TABLE IF EXISTS chunk;
+DELETE FROM meta WHERE key NOT IN ('path', 'pieces', 'open_since_boot');
+";
+
 pub const CREATE: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 -- One row a package file; the stamp says whether it must be read again.
 CREATE TABLE package (
@@ -20,6 +26,7 @@ CREATE TABLE package (
     nevra     TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX package_nevra ON package (nevra);
+CREATE INDEX package_mtime ON package (mtime_ns);
 
 -- Files that are not published; the stamp says whether another look is worth it.
 CREATE TABLE rejected (
@@ -35,21 +42,21 @@ CREATE TABLE rejected (
 -- lies in the file of pieces; `members` names the packages, in order, with the lengths of their
 -- fragments, and stands last because a publication reads it only for the chunks that change.
 CREATE TABLE chunk (
+    first_location TEXT PRIMARY KEY,
+    young          INTEGER NOT NULL,
     first_mtime    INTEGER NOT NULL,
-    first_location TEXT NOT NULL,
-    last_mtime     INTEGER NOT NULL,
     last_location  TEXT NOT NULL,
+    last_mtime     INTEGER NOT NULL,
     packages       INTEGER NOT NULL,
-    closed         INTEGER NOT NULL,
+    ending         INTEGER NOT NULL,
     parts          BLOB NOT NULL,
-    members        BLOB NOT NULL,
-    PRIMARY KEY (first_mtime, first_location)
+    members        BLOB NOT NULL
 ) WITHOUT ROWID;
 
 -- Metadata files this daemon wrote; files in repodata/ that are not here are not ours to remove.
 -- `head`, `spans` and `tail` are the recipe: what stands before the pieces, where the pieces lie
 -- (offset, length), what stands behind them. `whole`: the file itself still lies in repodata/.
-CREATE TABLE metadata_file (
+CREATE TABLE IF NOT EXISTS metadata_file (
     name          TEXT PRIMARY KEY,
     size          INTEGER NOT NULL,
     superseded_at INTEGER,
@@ -58,6 +65,6 @@ CREATE TABLE metadata_file (
     spans         BLOB NOT NULL,
     tail          BLOB NOT NULL
 );
-CREATE INDEX metadata_file_age ON metadata_file (superseded_at);
-CREATE INDEX metadata_file_whole ON metadata_file (superseded_at) WHERE whole;
+CREATE INDEX IF NOT EXISTS metadata_file_age ON metadata_file (superseded_at);
+CREATE INDEX IF NOT EXISTS metadata_file_whole ON metadata_file (superseded_at) WHERE whole;
 ";

@@ -1,15 +1,19 @@
 //! One change of the catalog, from the first package forgotten to the commit.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::iter::Peekable;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::vec;
 
 use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::chunks::{self, Chunk, Key, Member};
+use super::chunks::{self, Chunk, Ending, Member};
+use super::order::{Frontier, Generation, Key, TO_SETTLE};
 use super::pieces::PieceFile;
-use super::recut::{Item, Recut, Slot, Text};
+use super::recut::{Item, Recut, Slot, Text, open};
 use super::{CatalogError, Listing, meta};
 use crate::package::Location;
 use crate::repodata::{Compression, Effort, KINDS, Part, Pieces};
@@ -23,8 +27,12 @@ pub struct Update<'c> {
     tx: Transaction<'c>,
     pieces: Arc<PieceFile>,
     compression: Compression,
+    /// Where settled packages end in the new list.
+    frontier: Frontier,
     /// `None` once the list has ended.
     recut: Option<Recut>,
+    /// Packages that change their generation and nothing else, in order of the new list.
+    moving: Peekable<vec::IntoIter<Item>>,
     /// First keys of the old chunks, to see which are no longer in the list.
     before: BTreeSet<Key>,
     /// The new list so far: kept chunks, and numbers of jobs.
@@ -40,23 +48,32 @@ type Done = Mutex<BTreeMap<usize, io::Result<(Chunk, Vec<Member>)>>>;
 
 impl<'c> Update<'c> {
     /// Takes every location in `forget` out, published or rejected; unknown ones are passed over.
+    /// `coming`: file times (seconds) of what may be put.
     pub(super) fn begin<'l>(
         tx: Transaction<'c>,
         pieces: Arc<PieceFile>,
         compression: Compression,
         remake: bool,
         forget: impl Iterator<Item = &'l Location>,
+        coming: impl Iterator<Item = i64>,
     ) -> rusqlite::Result<Self> {
         let old = chunks::load(&tx)?;
+        let before = frontier_of_list(&tx)?;
         let mut removed = BTreeSet::new();
         for location in forget {
-            removed.extend(forget_location(&tx, location)?);
+            removed.extend(forget_location(&tx, location, before)?);
         }
+        let mut times = newest(&tx)?;
+        times.extend(coming);
+        let frontier = Frontier::of(times);
+        let moving = take_moving(&tx, &old, before, frontier, &mut removed)?;
         Ok(Self {
             pieces,
             compression,
+            frontier,
             before: old.iter().map(|c| c.first.clone()).collect(),
             recut: Some(Recut::new(old, removed, remake)),
+            moving: moving.into_iter().peekable(),
             list: Vec::new(),
             jobs: 0,
             done: Arc::default(),
@@ -65,22 +82,41 @@ impl<'c> Update<'c> {
         })
     }
 
-    /// Takes packages in: their (mtime, location) must ascend, also from call to call, and their
-    /// locations must have been forgotten.
+    /// Where packages stand in the list being made.
+    pub fn frontier(&self) -> Frontier {
+        self.frontier
+    }
+
+    /// Takes packages in: their keys must ascend, also from call to call, and their locations must
+    /// have been forgotten.
     pub fn put(&mut self, packages: Vec<Scanned>) -> Result<Vec<Job>, CatalogError> {
-        let Some(recut) = &mut self.recut else { return Ok(Vec::new()) };
         let mut slots = Vec::new();
         for package in packages {
             self.duplicates
                 .extend(duplicate_of(&self.tx, &package)?.map(|other| (package.location.clone(), other)));
             insert_package(&self.tx, &package)?;
             let lens = package.fragments.texts().map(|t| u32::try_from(t.len()).unwrap_or(u32::MAX));
-            let key = Key { mtime: package.stamp.mtime(), location: package.location };
-            let member = Member { key, pkgid_low_byte: package.pkgid.low_byte(), lens };
-            let item = Item { member, text: Text::Fresh(package.fragments) };
-            slots.extend(recut.insert(item, &mut |chunk| chunks::members(&self.tx, chunk))?);
+            let key = self.frontier.key(package.stamp.mtime(), package.location);
+            let member = Member { key, pkgid_end: package.pkgid.end(), lens };
+            self.insert_moving(Some(&member.key), &mut slots)?;
+            self.insert(Item { member, text: Text::Fresh(package.fragments) }, &mut slots)?;
         }
         Ok(self.hand_out(slots))
+    }
+
+    /// Inserts what changes its generation and stands before `key`.
+    fn insert_moving(&mut self, key: Option<&Key>, slots: &mut Vec<Slot>) -> rusqlite::Result<()> {
+        while let Some(item) = self.moving.next_if(|item| key.is_none_or(|key| item.member.key < *key)) {
+            self.insert(item, slots)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, item: Item, slots: &mut Vec<Slot>) -> rusqlite::Result<()> {
+        if let Some(recut) = &mut self.recut {
+            slots.extend(recut.insert(item, &mut |chunk| chunks::members(&self.tx, chunk))?);
+        }
+        Ok(())
     }
 
     /// Notes that a file cannot be published. Its location must have been forgotten.
@@ -101,8 +137,11 @@ impl<'c> Update<'c> {
 
     /// Ends the list: hands out the last jobs.
     pub fn finish(&mut self) -> Result<Vec<Job>, CatalogError> {
-        let Some(recut) = self.recut.take() else { return Ok(Vec::new()) };
-        let slots = recut.finish(&mut |chunk| chunks::members(&self.tx, chunk))?;
+        let mut slots = Vec::new();
+        self.insert_moving(None, &mut slots)?;
+        if let Some(recut) = self.recut.take() {
+            slots.extend(recut.finish(&mut |chunk| chunks::members(&self.tx, chunk))?);
+        }
         Ok(self.hand_out(slots))
     }
 
@@ -134,6 +173,9 @@ impl<'c> Update<'c> {
             chunks::insert(&self.tx, chunk, members)?;
         }
         meta::set(&self.tx, meta::COMPRESSION, self.compression.suffix())?;
+        meta::set(&self.tx, meta::FRONTIER, self.frontier.since)?;
+        // What was to come may have been rejected.
+        let misplaced = Frontier::of(newest(&self.tx)?) != self.frontier;
         let changed = !made.is_empty() || !self.before.is_empty();
         if changed {
             // From here on what is published no longer shows what is listed: a crash must not hide that.
@@ -141,7 +183,7 @@ impl<'c> Update<'c> {
         }
         meta::set(&self.tx, meta::OPEN_SINCE_BOOT, super::boot_id())?;
         self.tx.commit()?;
-        Ok(Listing { chunks, changed, duplicates: self.duplicates })
+        Ok(Listing { chunks, changed, misplaced, duplicates: self.duplicates })
     }
 
     fn hand_out(&mut self, slots: Vec<Slot>) -> Vec<Job> {
@@ -149,12 +191,12 @@ impl<'c> Update<'c> {
         for slot in slots {
             match slot {
                 Slot::Kept(chunk) => self.list.push(Ok(chunk)),
-                Slot::Made { items, closed } => {
+                Slot::Made { items, ending } => {
                     self.list.push(Err(self.jobs));
                     jobs.push(Job {
                         number: self.jobs,
                         items,
-                        closed,
+                        ending,
                         compression: self.compression,
                         pieces: Arc::clone(&self.pieces),
                         done: Arc::clone(&self.done),
@@ -168,14 +210,60 @@ impl<'c> Update<'c> {
 }
 
 /// Takes a location out of the tables; its key, if it was published.
-fn forget_location(tx: &Transaction<'_>, location: &Location) -> rusqlite::Result<Option<Key>> {
+fn forget_location(
+    tx: &Transaction<'_>,
+    location: &Location,
+    frontier: Frontier,
+) -> rusqlite::Result<Option<Key>> {
     let text = location.as_str();
     tx.prepare_cached("DELETE FROM rejected WHERE location = ?")?.execute([text])?;
     let mtime_ns: Option<i64> = tx
         .prepare_cached("DELETE FROM package WHERE location = ? RETURNING mtime_ns")?
         .query_row([text], |row| row.get(0))
         .optional()?;
-    Ok(mtime_ns.map(|ns| Key { mtime: ns.div_euclid(1_000_000_000), location: location.clone() }))
+    Ok(mtime_ns.map(|ns| frontier.key(ns.div_euclid(1_000_000_000), location.clone())))
+}
+
+/// The frontier of the list as it is stored.
+fn frontier_of_list(tx: &Transaction<'_>) -> rusqlite::Result<Frontier> {
+    Ok(meta::get(tx, meta::FRONTIER)?.map_or(Frontier::NONE, |since| Frontier { since }))
+}
+
+/// File times, in seconds, of as many of the newest packages as decide about the frontier.
+fn newest(tx: &Transaction<'_>) -> rusqlite::Result<Vec<i64>> {
+    tx.prepare_cached("SELECT mtime_ns FROM package ORDER BY mtime_ns DESC LIMIT ?")?
+        .query_map([TO_SETTLE as u64], |row| Ok(row.get::<_, i64>(0)?.div_euclid(1_000_000_000)))?
+        .collect()
+}
+
+/// Takes the packages out of the old list whose generation changes with the frontier; `removed` has
+/// those that go, and afterwards these as well.
+fn take_moving(
+    tx: &Transaction<'_>,
+    old: &[Chunk],
+    before: Frontier,
+    after: Frontier,
+    removed: &mut BTreeSet<Key>,
+) -> rusqlite::Result<Vec<Item>> {
+    let mut moving = Vec::new();
+    let loses = match before.since.cmp(&after.since) {
+        Ordering::Equal => return Ok(moving),
+        Ordering::Less => Generation::Young,
+        Ordering::Greater => Generation::Settled,
+    };
+    for chunk in old.iter().filter(|chunk| chunk.first.generation == loses) {
+        for mut item in open(chunk, &mut |chunk| chunks::members(tx, chunk))? {
+            let Key { mtime, location, .. } = &item.member.key;
+            let key = after.key(*mtime, location.clone());
+            if key.generation == loses || removed.contains(&item.member.key) {
+                continue;
+            }
+            removed.insert(std::mem::replace(&mut item.member.key, key));
+            moving.push(item);
+        }
+    }
+    moving.sort_by(|a, b| a.member.key.cmp(&b.member.key));
+    Ok(moving)
 }
 
 /// Another location that has this package's NEVRA with other bytes. All of them are published, as
@@ -204,7 +292,7 @@ fn insert_package(tx: &Transaction<'_>, package: &Scanned) -> rusqlite::Result<(
 pub struct Job {
     number: usize,
     items: Vec<Item>,
-    closed: bool,
+    ending: Ending,
     compression: Compression,
     pieces: Arc<PieceFile>,
     done: Arc<Done>,
@@ -229,7 +317,7 @@ impl Job {
                 first: key(members.first()),
                 last: key(members.last()),
                 packages: members.len() as u64,
-                closed: self.closed,
+                ending: self.ending,
                 parts: std::array::from_fn(|kind| parts[kind]),
             };
             (chunk, members)
@@ -250,7 +338,7 @@ impl Job {
                 Text::Kept(spans) => self.pieces.read(spans[kind], &mut raw)?,
             }
         }
-        let effort = if self.closed { Effort::Thorough } else { Effort::Quick };
+        let effort = if self.ending.closed() { Effort::Thorough } else { Effort::Quick };
         let packed = self.compression.piece(effort, &raw)?;
         Ok(Part {
             raw: self.pieces.append(&raw)?,

@@ -108,9 +108,11 @@ impl Checksum {
         &self.bytes
     }
 
-    /// The last byte, from which chunk boundaries are cut: uniform, and the same everywhere.
-    pub fn low_byte(&self) -> u8 {
-        self.bytes[self.bytes.len() - 1]
+    /// The last bytes, as many as every algorithm has: uniform, and the same everywhere.
+    pub fn end(&self) -> [u8; 16] {
+        let mut end = [0; 16];
+        end.copy_from_slice(&self.bytes[self.bytes.len() - 16..]);
+        end
     }
 
     pub fn to_hex(&self) -> String {

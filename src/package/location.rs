@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 ///
 /// UTF-8, relative, `/` between its parts, and free of empty parts, `.`, `..` and NUL, so joining
 /// it to the repository's root cannot leave the repository (symbolic links are the reader's concern).
-/// Orders by bytes, which is the order of publication among files of the same second.
+/// Orders by bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location(Box<str>);
 

@@ -1,12 +1,14 @@
 //! Where the list of packages is cut into chunks, so that a change touches one chunk of each file.
 //!
-//! Boundaries depend on the packages alone: a chunk ends after a package whose pkgid ends in a zero
-//! byte, or when its fragments together pass [`SIZE_LIMIT`]. What follows the last boundary is the
+//! Boundaries depend on the packages alone: a chunk ends after a package whose pkgid ends in so many
+//! zero bits ([`MEAN`]), or when its fragments together pass [`SIZE_LIMIT`]. What follows the last boundary is the
 //! *open run*; it is cut every [`GROUP`] packages and compressed quickly, so that an append
 //! compresses at most so many. See design note "How a publication stays cheap" in ARCHITECTURE.md.
 
 /// Bytes of fragments (three files together) after which a chunk ends in any case.
 pub const SIZE_LIMIT: u64 = 4 << 20;
+/// Packages in a chunk, on average; a power of two.
+pub const MEAN: u16 = 256;
 /// Packages in a piece of the open run.
 pub const GROUP: usize = 16;
 
@@ -17,10 +19,10 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    /// Takes the next package of the list; `true` when a chunk ends behind it.
-    pub fn ends_after(&mut self, pkgid_low_byte: u8, fragment_bytes: u64) -> bool {
+    /// Takes the next package of the list; `true` when a chunk ends behind it. `pkgid_end`: its last bytes.
+    pub fn ends_after(&mut self, pkgid_end: [u8; 2], fragment_bytes: u64) -> bool {
         self.bytes += fragment_bytes;
-        let ends = pkgid_low_byte == 0 || self.bytes > SIZE_LIMIT;
+        let ends = u16::from_be_bytes(pkgid_end).is_multiple_of(MEAN) || self.bytes > SIZE_LIMIT;
         if ends {
             self.bytes = 0;
         }
@@ -30,6 +32,11 @@ impl Cutter {
     /// Passes over packages of the open run that are known to hold no boundary.
     pub fn skip(&mut self, fragment_bytes: u64) {
         self.bytes += fragment_bytes;
+    }
+
+    /// Ends the chunk, wherever it is.
+    pub fn end(&mut self) {
+        self.bytes = 0;
     }
 }
 
@@ -66,10 +73,10 @@ mod tests {
     #[test]
     fn a_chunk_ends_by_pkgid_or_by_size_and_starts_afresh() {
         let mut cutter = Cutter::default();
-        assert!(!cutter.ends_after(1, SIZE_LIMIT));
-        assert!(cutter.ends_after(1, 1), "over the limit");
-        assert!(!cutter.ends_after(9, SIZE_LIMIT), "the count starts again");
-        assert!(cutter.ends_after(0, 0));
-        assert!(!cutter.ends_after(2, SIZE_LIMIT));
+        assert!(!cutter.ends_after([0, 1], SIZE_LIMIT));
+        assert!(cutter.ends_after([0, 1], 1), "over the limit");
+        assert!(!cutter.ends_after([0, 9], SIZE_LIMIT), "the count starts again");
+        assert!(cutter.ends_after([0, 0], 0));
+        assert!(!cutter.ends_after([0, 2], SIZE_LIMIT));
     }
 }

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::inbox::Batch;
 use super::lock::TreeLock;
 use super::{Progress, Repository, RepositoryError, lock};
-use crate::catalog::{Job, Key, Listing};
+use crate::catalog::{Frontier, Job, Key, Listing};
 use crate::config::RepositoryConfig;
 use crate::package::Location;
 use crate::scan;
@@ -191,17 +191,18 @@ impl Repository {
         let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
         progress.to_read(read.len() as u64);
         remains.read = read.len() as u64;
-        let changed = read.iter().map(|f| &f.location).chain(arrived.iter().map(|s| &s.location));
+        let mut work: Vec<Work> =
+            read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
         let unfinished_at = unfinished.iter().map(|rejected| &rejected.location);
-        let mut update = self.catalog()?.update(gone.iter().chain(changed).chain(unfinished_at))?;
+        let forget = gone.iter().chain(work.iter().map(Work::location)).chain(unfinished_at);
+        let mut update = self.catalog()?.update(forget, work.iter().map(Work::mtime))?;
         for rejected in &unfinished {
             warn!(repo.name = %config.name, location = %rejected.location,
                   "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
             update.reject(rejected)?;
         }
-        let mut work: Vec<Work> =
-            read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
-        work.sort_by_cached_key(Work::key);
+        let frontier = update.frontier();
+        work.sort_by_cached_key(|work| work.key(frontier));
 
         let backlog = Backlog::default();
         let mut work = work.into_iter();
@@ -248,13 +249,23 @@ impl Repository {
             run(update.finish()?);
             Ok::<_, RepositoryError>(())
         })?;
-        let listing = update.commit()?;
+        let mut listing = update.commit()?;
+        if listing.misplaced {
+            listing = Listing { duplicates: listing.duplicates, ..self.put_in_place()? };
+        }
         for (new, other) in listing.duplicates.iter().take(DUPLICATES_NAMED) {
             warn!(repo.name = %config.name, location = %new,
                   "{new} and {other} in {} have the same NEVRA and other bytes; both are published", config.name);
         }
         debug!(repo.name = %config.name, chunks = listing.chunks.len(), "catalog of {} changed", config.name);
         Ok(listing)
+    }
+
+    /// Mends the order of publication after packages that decide about it turned out to be rejected.
+    fn put_in_place(&mut self) -> Result<Listing, RepositoryError> {
+        let mut update = self.catalog()?.update(std::iter::empty(), std::iter::empty())?;
+        update.finish()?.into_par_iter().for_each(Job::run);
+        Ok(Listing { changed: true, ..update.commit()? })
     }
 
     /// Refuses a root that is another directory than before, unless it was made anew in its place.
@@ -284,12 +295,22 @@ enum Outcome {
 }
 
 impl Work {
-    fn key(&self) -> Key {
-        let (stamp, location): (&FileStamp, &Location) = match self {
-            Self::Read(found) => (&found.stamp, &found.location),
-            Self::Ready(scanned) => (&scanned.stamp, &scanned.location),
-        };
-        Key { mtime: stamp.mtime(), location: location.clone() }
+    fn mtime(&self) -> i64 {
+        match self {
+            Self::Read(found) => found.stamp.mtime(),
+            Self::Ready(scanned) => scanned.stamp.mtime(),
+        }
+    }
+
+    fn location(&self) -> &Location {
+        match self {
+            Self::Read(found) => &found.location,
+            Self::Ready(scanned) => &scanned.location,
+        }
+    }
+
+    fn key(&self, frontier: Frontier) -> Key {
+        frontier.key(self.mtime(), self.location().clone())
     }
 
     fn read(self, config: &RepositoryConfig, progress: &dyn Progress) -> Outcome {

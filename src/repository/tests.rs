@@ -112,8 +112,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Several days, so that packages settle and become young again.
 fn time(t: u16) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + u64::from(t))
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + u64::from(t) * 200)
 }
 
 fn name(n: u16) -> String {
@@ -193,6 +194,86 @@ proptest! {
             let shown = published(tree.path());
             prop_assert!(shown == indexed_afresh(tree.path(), metadata), "metadata differs from a full run's");
         }
+    }
+}
+
+/// The names of all packages, in order of publication.
+fn order(root: &Path) -> Vec<String> {
+    let files = published(root);
+    let primary = String::from_utf8(zstd::decode_all(&files["primary"][..]).unwrap()).unwrap();
+    primary
+        .split("<location href=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn packages_of_earlier_days_stand_by_name_once_sixteen_have_come_on_a_later_day() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut repository =
+        Repository::open(config(tree.path(), state.path(), MetadataProfile::Zstd), Arc::new(SystemTime::now))
+            .unwrap();
+    // The first day's come in the order of their numbers, which is not that of their names.
+    let mut dirty: Vec<String> = (0..30).flat_map(|n| act(tree.path(), &Step::Put(n, n, n))).collect();
+    let by_time: Vec<String> = (0..30).map(name).collect();
+    let mut by_name = by_time.clone();
+    by_name.sort();
+    for n in 100..120 {
+        refresh(&mut repository, settled(std::mem::take(&mut dirty)));
+        let young = (100..n).map(name);
+        let first = if n < 116 { &by_time } else { &by_name };
+        assert_eq!(order(tree.path()), first.iter().cloned().chain(young).collect::<Vec<_>>());
+        dirty = act(tree.path(), &Step::Put(n, n, 1000 + n));
+    }
+    refresh(&mut repository, settled(act(tree.path(), &Step::Remove(110))));
+    refresh(&mut repository, settled((111..118).flat_map(|n| act(tree.path(), &Step::Remove(n))).collect()));
+    assert_eq!(order(tree.path())[..30], by_time, "a removal takes it back");
+}
+
+#[test]
+fn what_is_rejected_has_no_say_in_the_order() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..40 {
+        act(tree.path(), &Step::Put(n, n, 50 - n));
+    }
+    for n in 0..40 {
+        let path = tree.path().join(format!("bad{n}.rpm"));
+        fs::write(&path, "<html>404</html>").unwrap();
+        set_time(&path, time(2000));
+    }
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    assert_eq!(index(config.clone(), &()).unwrap().packages, 40);
+    let shown = published(tree.path());
+    for n in 0..40 {
+        fs::remove_file(tree.path().join(format!("bad{n}.rpm"))).unwrap();
+    }
+    assert!(shown == indexed_afresh(tree.path(), MetadataProfile::Zstd));
+    assert!(!index(config, &()).unwrap().changed);
+}
+
+#[test]
+fn a_catalog_of_an_older_version_is_made_anew_and_its_files_stay_ours() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    act(tree.path(), &Step::Put(1, 1, 1));
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    index(config.clone(), &()).unwrap();
+    let before = published_files(tree.path());
+    act(tree.path(), &Step::Put(2, 2, 2));
+    index(config.clone(), &()).unwrap();
+    let repomd = fs::read(tree.path().join("repodata/repomd.xml")).unwrap();
+    let db = rusqlite::Connection::open(state.path().join("catalog.sqlite")).unwrap();
+    db.execute_batch("DROP TABLE chunk; CREATE TABLE chunk (other); PRAGMA user_version = 1;").unwrap();
+    drop(db);
+    let again = index(config.clone(), &()).unwrap();
+    assert_eq!((again.changed, again.read), (false, 2));
+    assert_eq!(fs::read(tree.path().join("repodata/repomd.xml")).unwrap(), repomd);
+    let reader = crate::catalog::Reader::open(state.path(), config.checksum).unwrap();
+    for (name, bytes) in before {
+        let (recipe, pieces, _) = reader.recipe(&name).unwrap().unwrap();
+        let mut made = Vec::new();
+        recipe.write(&pieces, &mut made).unwrap();
+        assert!(made == bytes);
     }
 }
 

@@ -141,19 +141,32 @@ fn random_changes_indexed_one_by_one_give_the_bytes_of_one_full_run() {
 }
 
 #[test]
-fn the_order_is_file_time_then_location_in_all_three_files() {
+fn the_order_is_settled_packages_by_name_then_young_ones_by_time_in_all_three_files() {
     let tree = Tree::new();
-    for (name, time) in
-        [("z", 1_500_000_000), ("a", 1_500_000_002), ("m", 1_500_000_001), ("b", 1_500_000_001)]
-    {
-        tree.write(format!("{name}.rpm"), &Rpm::new(name).build());
+    let add = |name: String, time| {
+        tree.write(format!("{name}.rpm"), &Rpm::new(&name).build());
         set_mtime(&tree.path(format!("{name}.rpm")), time);
+    };
+    for (name, time) in [("z", 0), ("a", 2), ("m", 1), ("b", 1)] {
+        add(name.into(), 1_500_000_000 + time);
     }
     let daemon = Daemon::serve(&tree);
-    let metadata = daemon.until("four", |metadata| metadata.packages.len() == 4);
-    let order: Vec<_> = metadata.packages.iter().map(|package| package.href.as_str()).collect();
-    assert_eq!(order, ["z.rpm", "b.rpm", "m.rpm", "a.rpm"]);
+    let order =
+        || -> Vec<String> { daemon.metadata().packages.into_iter().map(|package| package.href).collect() };
+    let dated =
+        |metadata: &Metadata| metadata.packages.iter().all(|package| package.file_time <= 1_600_000_000);
+    daemon.until("four", |metadata| metadata.packages.len() == 4 && dated(metadata));
+    assert_eq!(order(), ["z.rpm", "b.rpm", "m.rpm", "a.rpm"]);
+    // Those of another day settle once enough have come.
+    for n in 0..16 {
+        add(format!("y{n:02}"), 1_600_000_000 - n);
+    }
+    daemon.until("twenty", |metadata| metadata.packages.len() == 20 && dated(metadata));
+    let young = (0..16).rev().map(|n| format!("y{n:02}.rpm"));
+    let expected: Vec<String> =
+        ["a.rpm", "b.rpm", "m.rpm", "z.rpm"].map(String::from).into_iter().chain(young).collect();
+    assert_eq!(order(), expected);
     // What has just arrived goes last.
     daemon.put_and_wait("0.rpm", &Rpm::new("new").build());
-    assert_eq!(daemon.metadata().packages.last().unwrap().href, "0.rpm");
+    assert_eq!(order().last().unwrap(), "0.rpm");
 }
