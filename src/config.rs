@@ -7,6 +7,7 @@ pub mod resolve;
 mod section;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 pub mod value;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,11 +18,13 @@ use crate::package::{ChecksumType, Verify};
 use crate::repodata::{Compression, MetadataType, RenderOptions};
 
 /// Everything the daemon was told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     pub server: ServerConfig,
     /// Sorted by name; names and URL prefixes are unique, and no path lies inside another's.
     pub repositories: Vec<RepositoryConfig>,
+    /// Trees whose directories become repositories, by name.
+    pub trees: Vec<tree::TreeConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +53,8 @@ pub struct RepositoryConfig {
     pub name: String,
     /// Absolute.
     pub path: PathBuf,
+    /// Where `repodata/` and `.createrepod/` lie instead of in the tree, which is then never written to.
+    pub metadata_dir: Option<PathBuf>,
     /// Decoded, begins and ends with `/`: `/el/9/x86_64/`.
     pub url: String,
     /// Where its catalog and pieces lie.
@@ -84,6 +89,7 @@ impl RepositoryConfig {
             url: format!("/{name}/"),
             state_dir: path.join(".createrepod/state"),
             path,
+            metadata_dir: None,
             write: WriteAccess::Off,
             accept: Accept::Packages,
             overwrite: Overwrite::Same,
@@ -111,14 +117,18 @@ impl RepositoryConfig {
         if self.filelists_ext { &MetadataType::EVERY } else { &MetadataType::ALL }
     }
 
-    /// `<path>/repodata`
+    /// `<path>/repodata`, unless the tree is read-only.
     pub fn repodata_dir(&self) -> PathBuf {
-        self.path.join("repodata")
+        self.written().join("repodata")
     }
 
-    /// `<path>/.createrepod`, holding `lock`, `incoming` and `kept`.
+    /// `<path>/.createrepod`, holding `lock`, `incoming` and `kept`, unless the tree is read-only.
     pub fn private_dir(&self) -> PathBuf {
-        self.path.join(".createrepod")
+        self.written().join(".createrepod")
+    }
+
+    fn written(&self) -> &PathBuf {
+        self.metadata_dir.as_ref().unwrap_or(&self.path)
     }
 }
 

@@ -5,6 +5,7 @@ mod keeper;
 mod reload;
 mod report;
 mod systemd;
+mod trees;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -19,12 +20,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, RepositoryConfig};
 use crate::serve::{self, Site};
 use keeper::Keeper;
 pub use keeper::is_held;
 use reload::ConfigWatch;
 pub use reload::Source;
+use trees::Trees;
 
 /// How long requests in flight may take to end once we were told to stop.
 const GRACEFUL_STOP: Duration = Duration::from_secs(30);
@@ -55,7 +57,7 @@ async fn serve(
         [] => listen(&config.server.listen).await?,
         _ => take_over(given, &config.server.listen)?,
     };
-    if config.repositories.is_empty() {
+    if config.repositories.is_empty() && config.trees.is_empty() {
         warn!(
             "no repository is configured: nothing is served; add a file repos.d/NAME.toml beside the configuration \
              with the lines [repository.NAME] and path = \"/directory/of/rpms\", and start again"
@@ -64,7 +66,9 @@ async fn serve(
     let greeting =
         greet.then(|| config.repositories.first().map(|r| hello::greeting(r, &config.server, &addresses)));
     let site = Arc::new(Site::default());
-    let keeper = Keeper::start(config.repositories.clone(), site.clone(), greet).await?;
+    let mut trees = Trees::new();
+    let mut repositories = trees.look(&config);
+    let keeper = Keeper::start(repositories.clone(), site.clone(), greet).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut doors = tokio::spawn(serve::run(listeners, config.server.clone(), site.clone(), async {
         // A dropped sender means stop as well.
@@ -92,9 +96,16 @@ async fn serve(
                     break;
                 }
                 Told::Refresh => keeper.refresh_everything(),
-                Told::Reload => reload(source.as_ref(), &mut config, &keeper, true).await,
+                Told::Reload => if reload(source.as_ref(), &mut config, true).await {
+                    take_up(&mut trees, &config, &mut repositories, &keeper).await;
+                },
             },
-            () = changed(&mut watch) => reload(source.as_ref(), &mut config, &keeper, false).await,
+            () = changed(&mut watch) => if reload(source.as_ref(), &mut config, false).await {
+                take_up(&mut trees, &config, &mut repositories, &keeper).await;
+            },
+            () = trees.changed(), if !config.trees.is_empty() => {
+                take_up(&mut trees, &config, &mut repositories, &keeper).await;
+            }
             ended = &mut doors => {
                 ended.context("the HTTP server ended by a bug")?;
                 anyhow::bail!("the HTTP server ended by itself");
@@ -121,29 +132,49 @@ async fn changed(watch: &mut Option<ConfigWatch>) {
     }
 }
 
-/// Takes up a changed configuration, all of it or nothing.
-async fn reload(source: Option<&Source>, config: &mut Config, keeper: &Keeper, told: bool) {
+/// Reads a changed configuration, all of it or nothing; tells whether its repositories are other ones.
+async fn reload(source: Option<&Source>, config: &mut Config, told: bool) -> bool {
     let Some(source) = source else {
-        return warn!("there is no configuration to read again: the directory was named on the command line");
+        warn!("there is no configuration to read again: the directory was named on the command line");
+        return false;
     };
     let new = match source.read().await {
         Ok(new) => new,
-        Err(why) => return error!("the configuration stays as it was: {why}"),
+        Err(why) => {
+            error!("the configuration stays as it was: {why}");
+            return false;
+        }
     };
     let restart = reload::needs_restart(config, &new);
     if !restart.is_empty() {
         warn!("[server] {} changed; that is taken up by a restart only", restart.join(", "));
     }
-    if new.repositories == config.repositories {
+    if new.repositories == config.repositories && new.trees == config.trees {
         if told {
             info!("read the configuration again: the repositories are the same");
         }
+        return false;
+    }
+    // What [server] says stays as it was until the restart that was asked for.
+    config.repositories = new.repositories;
+    config.trees = new.trees;
+    true
+}
+
+/// Serves what the configuration and its trees hold now.
+async fn take_up(
+    trees: &mut Trees,
+    config: &Config,
+    repositories: &mut Vec<RepositoryConfig>,
+    keeper: &Keeper,
+) {
+    let now = trees.look(config);
+    if now == *repositories {
         return;
     }
     systemd::reloading();
-    keeper.apply(new.repositories.clone()).await;
-    // What [server] says stays as it was until the restart that was asked for.
-    config.repositories = new.repositories;
+    keeper.apply(now.clone()).await;
+    *repositories = now;
     systemd::ready("Took up the changed configuration");
 }
 

@@ -100,7 +100,7 @@ pub enum WatchError {
 
 /// What the worker is asked for.
 enum Command {
-    Add { root: PathBuf, rules: WatchRules, sink: Sink },
+    Add { root: PathBuf, repodata: PathBuf, rules: WatchRules, sink: Sink },
     Remove { root: PathBuf },
     Compared { root: PathBuf, took: Duration },
     Stop,
@@ -141,7 +141,12 @@ impl Watch {
     /// Watches the directory `root` (absolute) from now on; a second call for it replaces rules and
     /// sink. Returns at once: a root that is missing, or cannot be watched, is told to the sink.
     pub fn add(&self, root: &Path, rules: WatchRules, sink: Sink) {
-        self.ask(Command::Add { root: root.into(), rules, sink });
+        self.add_apart(root, &root.join("repodata"), rules, sink);
+    }
+
+    /// Like [`Self::add`], for a tree whose metadata lies elsewhere: at `repodata` (absolute).
+    pub fn add_apart(&self, root: &Path, repodata: &Path, rules: WatchRules, sink: Sink) {
+        self.ask(Command::Add { root: root.into(), repodata: repodata.into(), rules, sink });
     }
 
     /// Forgets a tree. The sink may be in a last call while this returns.

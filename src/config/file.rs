@@ -10,6 +10,7 @@ pub use super::section::Set;
 
 use super::problem::{Origin, Problems};
 use super::section::{Document, Section, boolean, integer, text, texts};
+use super::tree::Pattern;
 use super::value::{Choice, ReadByAnyone};
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask};
 use super::{Accept, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
@@ -22,6 +23,8 @@ pub struct ConfigFile {
     pub state_dir: Option<Set<PathBuf>>,
     /// In the order read; names may still be bad or double.
     pub repositories: Vec<RepositorySection>,
+    /// The `[tree.NAME]` tables, alike.
+    pub trees: Vec<RepositorySection>,
 }
 
 #[derive(Debug, Default)]
@@ -32,10 +35,31 @@ pub struct ServerSection {
     pub max_upload: Option<Set<u64>>,
 }
 
+/// Which table a [`RepositorySection`] was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Repository,
+    Tree,
+}
+
+impl Kind {
+    pub fn spell(self) -> &'static str {
+        match self {
+            Self::Repository => "repository",
+            Self::Tree => "tree",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct RepositorySection {
+    pub kind: Kind,
     pub name: Set<String>,
     pub path: Option<Set<PathBuf>>,
+    /// Only a tree has one.
+    pub pattern: Option<Set<Pattern>>,
+    /// Empty: none.
+    pub metadata_dir: Option<Set<PathBuf>>,
     pub url: Option<Set<String>>,
     pub read: Option<Set<ReadByAnyone>>,
     pub write: Option<Set<WriteAccess>>,
@@ -70,20 +94,21 @@ impl ConfigFile {
         let top = document.parse(problems);
         let mut section = Section::new(&document, top.get_ref(), "", problems);
         let repositories = section.table("repository");
+        let trees = section.table("tree");
         let mut server = None;
         let mut state = None;
         match part {
             Part::Main => {
                 server = section.table("server");
                 state = section.table("state");
-                section.later(&["tree", "target", "authorizer"]);
+                section.later(&["target", "authorizer"]);
             }
             Part::Repositories => {
                 for key in ["server", "state"] {
                     if section.table(key).is_some() {
                         section.problem(
                             key,
-                            format!("[{key}] belongs in createrepod.toml; a file of repos.d holds [repository.NAME]"),
+                            format!("[{key}] belongs in createrepod.toml; a file of repos.d holds [repository.NAME] and [tree.NAME]"),
                         );
                     }
                 }
@@ -98,14 +123,25 @@ impl ConfigFile {
             self.state_dir = section.take("dir", self::text(absolute));
             section.finish();
         }
-        for (name, value) in repositories.into_iter().flatten() {
-            let origin = document.at(name.span().start);
-            let name = name.get_ref().as_ref();
-            match value.get_ref().as_table() {
-                Some(table) => {
-                    self.repositories.push(RepositorySection::read(&document, name, origin, table, problems));
+        for (kind, table) in [(Kind::Repository, repositories), (Kind::Tree, trees)] {
+            for (name, value) in table.into_iter().flatten() {
+                let origin = document.at(name.span().start);
+                let name = name.get_ref().as_ref();
+                let Some(table) = value.get_ref().as_table() else {
+                    let kind = kind.spell();
+                    problems.add(
+                        origin,
+                        format!(
+                            "expected a table with a name, [{kind}.NAME]; found the key {name:?} in [{kind}]"
+                        ),
+                    );
+                    continue;
+                };
+                let read = RepositorySection::read(&document, kind, name, origin, table, problems);
+                match kind {
+                    Kind::Repository => self.repositories.push(read),
+                    Kind::Tree => self.trees.push(read),
                 }
-                None => problems.add(origin, format!("expected a table with a name, [repository.NAME]; found the key {name:?} in [repository]")),
             }
         }
     }
@@ -125,21 +161,37 @@ impl ServerSection {
 impl RepositorySection {
     fn read<'t>(
         document: &'t Document<'t>,
+        kind: Kind,
         name: &str,
         origin: Origin,
         table: &'t DeTable<'t>,
         problems: &mut Problems,
     ) -> Self {
-        let mut s = Section::new(document, table, format!("[repository.{name}]"), problems);
+        let mut s = Section::new(document, table, format!("[{}.{name}]", kind.spell()), problems);
         if let Err(message) = self::name(name) {
             s.problem_at(origin.clone(), message);
         }
         if !table.contains_key("path") {
-            s.problem_at(origin.clone(), format!("repository {name:?} has no path; add path = \"/…\""));
+            s.problem_at(origin.clone(), format!("{} {name:?} has no path; add path = \"/…\"", kind.spell()));
         }
+        let pattern = match kind {
+            Kind::Repository => None,
+            Kind::Tree => {
+                if !table.contains_key("pattern") {
+                    s.problem_at(
+                        origin.clone(),
+                        format!("tree {name:?} has no pattern; add pattern = \"{{release}}/{{arch}}\""),
+                    );
+                }
+                s.take("pattern", text(Pattern::parse))
+            }
+        };
         let section = Self {
+            kind,
             name: Set { value: name.to_owned(), origin },
             path: s.take("path", text(absolute)),
+            pattern,
+            metadata_dir: s.take("metadata_dir", text(absolute_or_none)),
             url: s.take("url", text(url)),
             read: s.take("read", text(ReadByAnyone::parse)),
             write: s.take("write", text(WriteAccess::parse)),
@@ -158,7 +210,7 @@ impl RepositorySection {
             grace_space: s.take("grace_space", text(parse_space)),
             umask: s.take("umask", text(parse_umask)),
         };
-        s.later(&["metadata_dir", "sign", "keep_links", "channel", "source"]);
+        s.later(&["sign", "keep_links", "channel", "source"]);
         s.finish();
         section
     }
@@ -186,6 +238,11 @@ pub fn absolute(text: &str) -> Result<PathBuf, String> {
         return Err(format!("expected a path that begins with /, found {text:?}"));
     }
     Ok(path.to_owned())
+}
+
+/// Empty: none.
+fn absolute_or_none(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Ok(PathBuf::new()) } else { absolute(text) }
 }
 
 /// The number of entries, or -1 for all.

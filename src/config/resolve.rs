@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::clash::refuse_clashes;
-use super::file::{self, ConfigFile, Part, RepositorySection, ServerSection, Set};
+use super::clash::{refuse_clashes, refuse_tree_clashes};
+use super::file::{self, ConfigFile, Kind, Part, RepositorySection, ServerSection, Set};
 use super::problem::{Origin, Problems};
+use super::tree::TreeConfig;
 use super::value::{self, Choice};
 use super::{Config, RepositoryConfig, ServerConfig, WriteAccess};
 
@@ -74,12 +75,26 @@ pub fn resolve(
         .into_iter()
         .map(|section| (section.name.origin.clone(), layers.repository(section, &state_dir)))
         .collect();
+    let mut trees: Vec<_> = written
+        .trees
+        .into_iter()
+        .filter_map(|section| Some((section.name.origin.clone(), layers.tree(section, &state_dir)?)))
+        .collect();
     let Layers { settings, mut problems, .. } = layers;
     let state_origin = settings.iter().find(|s| s.table == "state").map_or(&Origin::Default, |s| &s.origin);
     refuse_clashes(&repositories, (state_origin, &state_dir), surroundings.canonical, &mut problems);
+    refuse_tree_clashes(
+        &trees,
+        &repositories,
+        (state_origin, &state_dir),
+        surroundings.canonical,
+        &mut problems,
+    );
     repositories.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
     let repositories = repositories.into_iter().map(|(_, repository)| repository).collect();
-    problems.or(Resolved { config: Config { server, repositories }, settings })
+    trees.sort_by(|(_, a), (_, b)| a.template.name.cmp(&b.template.name));
+    let trees = trees.into_iter().map(|(_, tree)| tree).collect();
+    problems.or(Resolved { config: Config { server, repositories, trees }, settings })
 }
 
 /// Zero configuration: `directory` (absolute) under its own name, written to by local clients only.
@@ -92,7 +107,7 @@ pub fn directory(directory: &Path, surroundings: &Surroundings<'_>) -> Result<Co
         let state = layers.state_dir(None, Path::new(DEFAULT_STATE_DIR));
         repository.state_dir = state.join("repositories").join(&repository.name);
     }
-    layers.problems.or(Config { server, repositories: vec![repository] })
+    layers.problems.or(Config { server, repositories: vec![repository], trees: Vec::new() })
 }
 
 /// A repository's name made of its directory's: what the alphabet of names lacks becomes `-`.
@@ -145,14 +160,30 @@ impl Layers<'_> {
         self.settle("state", "dir", set, default.to_owned(), |dir| quoted(&dir.to_string_lossy()))
     }
 
+    /// A tree without a usable pattern is reported already.
+    fn tree(&mut self, mut section: RepositorySection, state_dir: &Path) -> Option<TreeConfig> {
+        let Set { value: pattern, origin } = section.pattern.take()?;
+        let name = section.name.value.clone();
+        let table = title(Kind::Tree, &name);
+        self.settle(&table, "pattern", Some(Set { value: pattern.clone(), origin }), pattern.clone(), |p| {
+            quoted(p.text())
+        });
+        section.url.get_or_insert_with(|| Set {
+            value: format!("/{name}/{}/", pattern.text()),
+            origin: Origin::Default,
+        });
+        let template = self.repository(section, state_dir);
+        if let Some(word) = pattern.words().find(|word| !template.url.contains(&format!("{{{word}}}"))) {
+            self.complain(&table, "url", format!("url: {{{word}}} of the pattern is missing in it"));
+        }
+        Some(TreeConfig { pattern, template })
+    }
+
     fn repository(&mut self, section: RepositorySection, state_dir: &Path) -> RepositoryConfig {
         let name = section.name.value;
         // Without a path its problem is already reported; an empty one clashes with nothing.
         let default = RepositoryConfig::new(&name, "");
-        let table = match name.contains('.') {
-            true => format!("repository.{}", quoted(&name)),
-            false => format!("repository.{name}"),
-        };
+        let table = title(section.kind, &name);
         let table = table.as_str();
         let choice = |name: &'static str| format!("\"{name}\"");
         let duration = |d: &Duration| quoted(&value::spell_duration(*d));
@@ -160,6 +191,14 @@ impl Layers<'_> {
         let _ = self.settle(table, "read", section.read, value::ReadByAnyone, |v| choice(v.spell()));
         let repository = RepositoryConfig {
             path: self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy())),
+            metadata_dir: Some(self.settle(
+                table,
+                "metadata_dir",
+                section.metadata_dir,
+                PathBuf::new(),
+                |p| quoted(&p.to_string_lossy()),
+            ))
+            .filter(|dir| !dir.as_os_str().is_empty()),
             url: self.settle(table, "url", section.url, default.url, |url| quoted(url)),
             state_dir: state_dir.join("repositories").join(&name),
             write: self.settle(table, "write", section.write, default.write, |v| choice(v.spell())),
@@ -210,6 +249,13 @@ impl Layers<'_> {
             let key = if spoken("settle") { "settle" } else { "settle_max" };
             self.complain(table, key, "settle must not be longer than settle_max");
         }
+        if repository.metadata_dir.is_some() && repository.write != WriteAccess::Off {
+            self.complain(
+                table,
+                "metadata_dir",
+                "metadata_dir is for a tree that is not written to; it needs write = \"off\"",
+            );
+        }
         if repository.rescan < Duration::from_secs(1) {
             self.complain(table, "rescan", "rescan: expected at least \"1s\"; an hour is usual");
         }
@@ -251,6 +297,14 @@ impl Layers<'_> {
         let setting = self.settings.iter().rfind(|s| s.table == table && s.key == key);
         let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
         self.problems.add(origin, message);
+    }
+}
+
+/// `repository.NAME`, as TOML spells it.
+fn title(kind: Kind, name: &str) -> String {
+    match name.contains('.') {
+        true => format!("{}.{}", kind.spell(), quoted(name)),
+        false => format!("{}.{name}", kind.spell()),
     }
 }
 

@@ -56,7 +56,7 @@ fn a_path_is_all_a_repository_needs() {
         state_dir: "/var/lib/createrepod/repositories/rpm".into(),
         ..RepositoryConfig::new("rpm", "/srv/rpm")
     };
-    assert_eq!(config, Config { server: ServerConfig::default(), repositories: vec![expected] });
+    assert_eq!(config, Config { repositories: vec![expected], ..Config::default() });
     assert_eq!(config.repositories[0].url, "/rpm/");
     assert_eq!(config.repositories[0].write, WriteAccess::Off, "nobody writes unless told");
 }
@@ -97,6 +97,7 @@ fn every_key_reaches_its_field() {
     .unwrap()
     .config;
     let b = RepositoryConfig {
+        metadata_dir: None,
         name: "b".into(),
         path: "/b".into(),
         url: "/el/9/x86_64/".into(),
@@ -413,18 +414,21 @@ fn uncommented(text: &str) -> String {
 #[test]
 fn the_shipped_file_changes_nothing_and_shows_every_default() {
     let shipped = include_str!("../../etc/createrepod.toml");
-    assert_eq!(
-        read(shipped).unwrap().config,
-        Config { server: ServerConfig::default(), repositories: vec![] }
-    );
+    assert_eq!(read(shipped).unwrap().config, Config::default());
     let all = uncommented(shipped);
     let resolved = read(&all).unwrap_or_else(|problems| panic!("{problems}"));
     let example = RepositoryConfig {
         state_dir: "/var/lib/createrepod/repositories/example".into(),
         ..RepositoryConfig::new("example", "/srv/repos/example")
     };
-    assert_eq!(resolved.config, Config { server: ServerConfig::default(), repositories: vec![example] });
-    for setting in &resolved.settings {
+    let trees = resolved.config.trees.clone();
+    assert_eq!(
+        trees.iter().map(|tree| tree.template.url.as_str()).collect::<Vec<_>>(),
+        ["/el/{release}/{arch}/"]
+    );
+    assert_eq!(resolved.config, Config { repositories: vec![example], trees, ..Config::default() });
+    // A tree takes all that a repository takes; it is not written out twice.
+    for setting in resolved.settings.iter().filter(|s| !s.table.starts_with("tree.")) {
         assert_ne!(setting.origin, Origin::Default, "{}.{} is not in the file", setting.table, setting.key);
     }
 }

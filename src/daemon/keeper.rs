@@ -194,7 +194,8 @@ impl Shared {
             Ok(handle) => {
                 let heard = handle.clone();
                 let rules = WatchRules::from(&*mount.config);
-                self.watch.add(&mount.config.path, rules, Arc::new(move |seen| heard.seen(seen)));
+                let sink = Arc::new(move |seen| heard.seen(seen));
+                self.watch.add_apart(&mount.config.path, &mount.config.repodata_dir(), rules, sink);
                 let (keeper, path) = (Arc::downgrade(self), mount.config.path.clone());
                 handle.on_compared(move |took| {
                     if let Some(keeper) = keeper.upgrade() {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::Handle;
+use crate::config::Symlinks;
 use crate::incoming::beneath::{Root, stamp};
 use crate::package::Location;
 use crate::tree::FileStamp;
@@ -33,7 +34,7 @@ impl Handle {
     /// neither a file nor a directory, or behind a link that may not be followed, is not found.
     /// Blocking.
     pub fn open_file(&self, location: &Location) -> io::Result<Opened> {
-        let root = Root::open(&self.config().path, self.config().symlinks)?;
+        let root = self.root_of(Some(location))?;
         match opened(root.read(location.as_str())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && location.is_repodata() => {
                 match self.superseded_file(location)? {
@@ -54,22 +55,39 @@ impl Handle {
     /// Lists a directory (`None`: the top): directories first, then files, each by name. Hidden
     /// names, names that are not UTF-8 and what cannot be opened are left out. Blocking.
     pub fn list_directory(&self, directory: Option<&Location>) -> io::Result<Vec<Listed>> {
-        let root = Root::open(&self.config().path, self.config().symlinks)?;
+        let root = self.root_of(directory)?;
         let relative = directory.map_or("", Location::as_str);
         let fd = root.read(relative).map_err(plain)?;
+        let apart = self.config().metadata_dir.as_ref();
         let mut listed = Vec::new();
         for entry in Dir::read_from(&fd)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.starts_with('.') {
+            // The tree's own metadata is not what is served when ours lies elsewhere.
+            if name.starts_with('.') || (apart.is_some() && directory.is_none() && name == "repodata") {
                 continue;
             }
             if let Some(line) = look(&root, relative, &fd, name) {
                 listed.push(line);
             }
         }
+        if let (None, Some(dir)) = (directory, apart) {
+            let root = Root::open(dir, Symlinks::Never)?;
+            listed.extend(look(&root, "", &root.read("").map_err(plain)?, "repodata"));
+        }
         listed.sort_by(|a, b| b.is_directory.cmp(&a.is_directory).then_with(|| a.name.cmp(&b.name)));
         Ok(listed)
+    }
+}
+
+impl Handle {
+    /// Where a location is looked for: in the tree, or where its metadata lies apart from it.
+    fn root_of(&self, location: Option<&Location>) -> io::Result<Root> {
+        let config = self.config();
+        match &config.metadata_dir {
+            Some(dir) if location.is_some_and(Location::is_repodata) => Root::open(dir, Symlinks::Never),
+            _ => Root::open(&config.path, config.symlinks),
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl Repository {
             umask: config.umask,
         };
         remove_leftovers(&place);
+        if config.metadata_dir.is_some() {
+            // Nobody else makes it, and it can be watched only once it is there.
+            let path = config.repodata_dir();
+            fs::create_dir_all(&path).map_err(|source| RepositoryError::Directory { path, source })?;
+        }
         let mut repository = Self {
             config,
             clock,

@@ -13,6 +13,8 @@ use crate::config::Symlinks;
 #[derive(Debug)]
 pub(super) struct Ground {
     pub root: PathBuf,
+    /// Where its metadata lies: in it, or elsewhere.
+    pub repodata: PathBuf,
     /// The root, free of links.
     pub real: PathBuf,
     pub symlinks: Symlinks,
@@ -23,8 +25,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub fn new(root: PathBuf, symlinks: Symlinks) -> Self {
-        Self { real: root.clone(), root, symlinks, network: None, networks: BTreeSet::new() }
+    pub fn new(root: PathBuf, repodata: PathBuf, symlinks: Symlinks) -> Self {
+        Self { real: root.clone(), root, repodata, symlinks, network: None, networks: BTreeSet::new() }
     }
 
     /// Finds out where the tree stands now; an error says why no watch can be placed on it.
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     fn stand(root: &Path, mounts: &str) -> (Ground, Result<(), Means>) {
-        let mut ground = Ground::new(root.into(), Symlinks::Inside);
+        let mut ground = Ground::new(root.into(), Path::new(root).join("repodata"), Symlinks::Inside);
         let stands = ground.stand(&Mounts::from_text(mounts));
         (ground, stands)
     }

@@ -40,7 +40,14 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn new(root: PathBuf, mut rules: WatchRules, sink: Sink, pace: Pace, now: Instant) -> Self {
+    pub fn new(
+        root: PathBuf,
+        repodata: PathBuf,
+        mut rules: WatchRules,
+        sink: Sink,
+        pace: Pace,
+        now: Instant,
+    ) -> Self {
         rules.settle = rules.settle.min(FOREVER);
         rules.settle_max = rules.settle_max.min(FOREVER);
         rules.rescan = rules.rescan.clamp(pace.poll.min(FOREVER), FOREVER);
@@ -50,7 +57,7 @@ impl Tree {
         let part = f64::from(hasher.finish() as u32) / f64::from(u32::MAX);
         let rescan = now + rules.rescan.mul_f64(0.5 + 0.5 * part);
         Self {
-            ground: Ground::new(root, rules.symlinks),
+            ground: Ground::new(root, repodata, rules.symlinks),
             rules,
             links: Links::default(),
             debounce: Debounce::new(rules.settle, rules.settle_max),

@@ -85,10 +85,10 @@ impl Worker {
         loop {
             let now = Instant::now();
             match self.commands.try_recv() {
-                Ok(Command::Add { root, rules, sink }) => {
+                Ok(Command::Add { root, repodata, rules, sink }) => {
                     self.remove(&root);
                     self.next += 1;
-                    let mut tree = Tree::new(root, rules, sink, self.pace, now);
+                    let mut tree = Tree::new(root, repodata, rules, sink, self.pace, now);
                     tree.start_over(now);
                     self.trees.insert(self.next, tree);
                     self.replace(self.next, now);
@@ -239,8 +239,8 @@ impl Worker {
 }
 
 pub(super) fn watch_repodata(table: &mut Table, id: TreeId, ground: &Ground) {
-    let path = ground.root.join("repodata");
-    let follow = is_link(&path);
+    let path = &ground.repodata;
+    let follow = is_link(path);
     // Not there yet, or not to be watched: then nobody tells of foreign metadata but the comparison.
-    let _ = table.add(id, "repodata", &path, follow);
+    let _ = table.add(id, "repodata", path, follow);
 }

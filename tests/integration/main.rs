@@ -26,5 +26,6 @@ mod publish;
 mod read;
 mod systemd;
 mod together;
+mod trees;
 mod upload;
 mod watch;

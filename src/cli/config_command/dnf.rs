@@ -50,7 +50,7 @@ mod tests {
             vec![RepositoryConfig::new("el9", "/srv/el9"), RepositoryConfig::new("rpm", "/srv/rpm")];
         let server =
             ServerConfig { base_url: Some("https://repo.example.com/".into()), ..ServerConfig::default() };
-        let config = Config { server, repositories };
+        let config = Config { server, repositories, ..Config::default() };
         let all = text(&config, None).unwrap();
         assert!(all.starts_with("[el9]\n") && all.contains("\n\n[rpm]\n"), "{all}");
         assert!(all.contains("baseurl=https://repo.example.com/rpm/\n"), "{all}");
@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn without_a_base_url_it_says_for_whom_the_address_is_good() {
         let server = ServerConfig { listen: vec!["0.0.0.0:80".parse().unwrap()], ..ServerConfig::default() };
-        let config = Config { server, repositories: vec![RepositoryConfig::new("rpm", "/x")] };
+        let config =
+            Config { server, repositories: vec![RepositoryConfig::new("rpm", "/x")], ..Config::default() };
         let text = text(&config, None).unwrap();
         assert!(text.starts_with("# base_url is not set"), "{text}");
         assert!(text.contains("baseurl=http://127.0.0.1:80/rpm/\n"), "{text}");

@@ -128,7 +128,7 @@ mod tests {
             base_url: Some("https://repo.example.com:8443/".into()),
             ..ServerConfig::default()
         };
-        Front::new(Config { server, repositories }, None, 80).unwrap()
+        Front::new(Config { server, repositories, ..Config::default() }, None, 80).unwrap()
     }
 
     #[test]
@@ -139,10 +139,8 @@ mod tests {
 
     #[test]
     fn what_the_web_server_would_misread_is_refused() {
-        let config = |path: &str| Config {
-            server: ServerConfig::default(),
-            repositories: vec![RepositoryConfig::new("x", path)],
-        };
+        let config =
+            |path: &str| Config { repositories: vec![RepositoryConfig::new("x", path)], ..Config::default() };
         assert!(Front::new(config("/srv/x"), None, 80).is_err(), "no name");
         assert!(Front::new(config("/srv/x"), Some("a;b".into()), 80).is_err());
         let front = Front::new(config("/srv/$x"), Some("a".into()), 80).unwrap();

@@ -81,7 +81,7 @@ mod tests {
             ..RepositoryConfig::new("x", path)
         });
         let server = ServerConfig { listen: vec![listen.parse().unwrap()], ..ServerConfig::default() };
-        text(&Config { server, repositories: repositories.collect() }).unwrap()
+        text(&Config { server, repositories: repositories.collect(), ..Config::default() }).unwrap()
     }
 
     #[test]

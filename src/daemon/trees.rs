@@ -1,0 +1,232 @@
+//! Finds the directories that `[tree.NAME]` means, and hears when they come and go.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use crate::config::tree::{TreeConfig, Words, together};
+use crate::config::{Config, RepositoryConfig};
+
+/// `mkdir -p` and rsync make several directories, one after the other.
+const QUIET: Duration = Duration::from_millis(100);
+/// How often is looked where nobody tells of changes (a network file system).
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The trees of the configuration, as they were seen last.
+pub struct Trees {
+    watcher: Option<RecommendedWatcher>,
+    changes: mpsc::UnboundedReceiver<()>,
+    watched: BTreeSet<PathBuf>,
+    /// What could not be said to be gone: the repositories of a tree whose directories cannot be listed.
+    last: Vec<(String, Vec<RepositoryConfig>)>,
+    /// Said already.
+    told: BTreeSet<String>,
+}
+
+impl Trees {
+    pub fn new() -> Self {
+        let (tell, changes) = mpsc::unbounded_channel();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let news = event.is_ok_and(|event| event.need_rescan() || concerns(event.kind));
+            if news {
+                // Nobody listens any more while the daemon stops.
+                let _ = tell.send(());
+            }
+        });
+        let watcher = watcher.inspect_err(|error| {
+            warn!(
+                "cannot watch for new repositories ({error}); they are looked for every {} s",
+                LOOK.as_secs()
+            );
+        });
+        Self {
+            watcher: watcher.ok(),
+            changes,
+            watched: BTreeSet::new(),
+            last: Vec::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Every repository of the configuration: the named ones, and what the trees hold now. Reads directories.
+    pub fn look(&mut self, config: &Config) -> Vec<RepositoryConfig> {
+        let mut above = BTreeSet::new();
+        let mut last = std::mem::take(&mut self.last);
+        let mut troubles = Vec::new();
+        for tree in &config.trees {
+            let name = tree.template.name.clone();
+            let mut walk = Walk { tree, found: Vec::new(), above: &mut above, troubles: &mut troubles };
+            let found = match walk.enter(&tree.template.path, String::new(), &Words::new(), 0) {
+                Ok(()) => walk.found,
+                // A file system that is not mounted takes no repository away: each says itself what it misses.
+                Err(error) => {
+                    troubles.push(format!(
+                        "cannot look for repositories in tree {name:?}: {}: {error}",
+                        tree.template.path.display()
+                    ));
+                    let before = last.iter().position(|(other, _)| *other == name);
+                    before.map(|i| last.swap_remove(i).1).unwrap_or_default()
+                }
+            };
+            self.last.push((name, found));
+        }
+        self.watch(above);
+        let found = self.last.iter().flat_map(|(_, found)| found.clone()).collect();
+        let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let (repositories, left_out) = together(&config.repositories, found, &canonical);
+        troubles.extend(left_out);
+        for trouble in &troubles {
+            if !self.told.contains(trouble) {
+                error!("{trouble}");
+            }
+        }
+        self.told = troubles.into_iter().collect();
+        repositories
+    }
+
+    /// Ends when it is time to look again.
+    pub async fn changed(&mut self) {
+        match tokio::time::timeout(LOOK, self.changes.recv()).await {
+            Ok(Some(())) => {
+                while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+            }
+            // No watcher: only the time tells.
+            Ok(None) => tokio::time::sleep(LOOK).await,
+            Err(_) => {}
+        }
+    }
+
+    /// Directories above the repositories, and no others.
+    fn watch(&mut self, wanted: BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.watched.difference(&wanted) {
+            // A directory that was removed has lost its watch already.
+            let _ = watcher.unwatch(gone);
+        }
+        // Placing a watch again costs nothing, and the directory may have been made anew.
+        self.watched = wanted
+            .into_iter()
+            .filter(|path| watcher.watch(path, RecursiveMode::NonRecursive).is_ok())
+            .collect();
+    }
+}
+
+/// Whether directories may have come or gone.
+fn concerns(kind: EventKind) -> bool {
+    use notify::event::ModifyKind;
+    matches!(
+        kind,
+        EventKind::Create(_)
+            | EventKind::Remove(_)
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Any
+            | EventKind::Other
+    )
+}
+
+/// One walk through a tree, as deep as its pattern.
+struct Walk<'a> {
+    tree: &'a TreeConfig,
+    found: Vec<RepositoryConfig>,
+    above: &'a mut BTreeSet<PathBuf>,
+    troubles: &'a mut Vec<String>,
+}
+
+impl Walk<'_> {
+    /// Fails only where nothing can be said about the tree.
+    fn enter(&mut self, directory: &Path, below: String, words: &Words, level: usize) -> io::Result<()> {
+        self.above.insert(directory.to_owned());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // Not through links: `latest -> 9` would be a second repository in the same directory.
+            if entry.file_type()?.is_dir()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        for name in names {
+            let Some(here) = self.tree.pattern.matches(level, &name) else { continue };
+            let words = [words.as_slice(), &here].concat();
+            let path = directory.join(&name);
+            let below = if below.is_empty() { name } else { format!("{below}/{name}") };
+            if level + 1 == self.tree.pattern.depth() {
+                match self.tree.repository(&below, &words) {
+                    Ok(repository) => self.found.push(repository),
+                    Err(why) => {
+                        self.troubles.push(format!("{} becomes no repository: {why}", path.display()))
+                    }
+                }
+                continue;
+            }
+            match self.enter(&path, below, &words, level + 1) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tree::Pattern;
+
+    fn config(root: &Path, named: Vec<RepositoryConfig>) -> Config {
+        let template = RepositoryConfig {
+            url: "/el/{release}/{arch}/".into(),
+            state_dir: "/var/lib/createrepod/repositories/el".into(),
+            ..RepositoryConfig::new("el", root)
+        };
+        let tree = TreeConfig { pattern: Pattern::parse("{release}/{arch}").unwrap(), template };
+        Config { trees: vec![tree], repositories: named, ..Config::default() }
+    }
+
+    fn names(repositories: &[RepositoryConfig]) -> Vec<&str> {
+        repositories.iter().map(|repository| repository.name.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn directories_that_match_are_repositories_and_new_ones_are_heard_of() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("el");
+        for below in ["9/x86_64/Packages", "8", ".hidden/x86_64"] {
+            fs::create_dir_all(root.join(below)).unwrap();
+        }
+        fs::write(root.join("9/README"), "").unwrap();
+        std::os::unix::fs::symlink("9", root.join("latest")).unwrap();
+        let config = config(&root, Vec::new());
+        let mut trees = Trees::new();
+        assert_eq!(names(&trees.look(&config)), ["el-9-x86_64"]);
+        fs::create_dir(root.join("8/s390x")).unwrap();
+        trees.changed().await;
+        assert_eq!(names(&trees.look(&config)), ["el-8-s390x", "el-9-x86_64"]);
+        fs::remove_dir(root.join("8/s390x")).unwrap();
+        trees.changed().await;
+        assert_eq!(names(&trees.look(&config)), ["el-9-x86_64"]);
+        // Not mounted: what was there is not gone.
+        fs::rename(&root, place.path().join("elsewhere")).unwrap();
+        assert_eq!(names(&trees.look(&config)), ["el-9-x86_64"]);
+    }
+
+    #[test]
+    fn a_named_repository_keeps_settings_of_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("9/x86_64")).unwrap();
+        fs::create_dir_all(place.path().join("9/s390x")).unwrap();
+        let named = RepositoryConfig::new("mine", place.path().join("9/x86_64"));
+        let mut trees = Trees::new();
+        assert_eq!(names(&trees.look(&config(place.path(), vec![named]))), ["el-9-s390x", "mine"]);
+    }
+}
