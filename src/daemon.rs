@@ -168,7 +168,7 @@ async fn take_up(
     repositories: &mut Vec<RepositoryConfig>,
     keeper: &Keeper,
 ) {
-    let now = trees.look(config);
+    let now = tokio::task::block_in_place(|| trees.look(config));
     if now == *repositories {
         return;
     }

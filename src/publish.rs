@@ -51,11 +51,15 @@ impl PublishError {
 }
 
 impl Place {
-    /// Makes both directories where they are missing.
+    /// Makes both directories where they are missing, but not the tree: one that was moved away stays away.
     pub fn prepare(&self) -> Result<(), PublishError> {
-        let make = |path: &Path, mode: u32| {
-            fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(PublishError::write(path))
+        let make = |path: &Path, mode: u32| match fs::DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map_err(PublishError::write(path)),
         };
+        if let Some(private) = self.incoming.parent() {
+            make(private, 0o700)?;
+        }
         make(&self.incoming, 0o700)?;
         make(&self.repodata, 0o777 & !self.umask)
     }

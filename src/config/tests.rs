@@ -147,7 +147,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: write: "token" is not there yet in this version; expected one of "off", "anyone"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, url, read, write, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }
@@ -187,7 +187,6 @@ fn what_the_documentation_names_for_later_is_called_so() {
         ("[repository.rpm]\npath = '/x'\nmetadata = 'el7'\n", 3),
         ("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3),
         ("[server]\nlisten = ['unix:/run/x']\n", 2),
-        ("[tree.el]\npath = '/x'\n", 1),
     ] {
         let complaint = complaint(text);
         assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
@@ -310,7 +309,7 @@ fn a_file_of_repos_d_holds_repositories_only() {
     let problems = World::empty().with(|s| resolve(None, &[one, two], s)).unwrap_err();
     insta::assert_snapshot!(problems, @r#"
     2 errors
-      /etc/repos.d/b.toml:1: [server] belongs in createrepod.toml; a file of repos.d holds [repository.NAME]
+      /etc/repos.d/b.toml:1: [server] belongs in createrepod.toml; a file of repos.d holds [repository.NAME] and [tree.NAME]
       /etc/repos.d/b.toml:3: repository "a" is already there, at /etc/repos.d/a.toml:1
     "#);
 }

@@ -162,7 +162,7 @@ impl Walk<'_> {
                 match self.tree.repository(&below, &words) {
                     Ok(repository) => self.found.push(repository),
                     Err(why) => {
-                        self.troubles.push(format!("{} becomes no repository: {why}", path.display()))
+                        self.troubles.push(format!("{} becomes no repository: {why}", path.display()));
                     }
                 }
                 continue;

@@ -42,7 +42,7 @@ impl Temporary {
     }
 
     fn create_named(&mut self) -> io::Result<File> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.incoming)?;
+        make_private(&self.incoming)?;
         let name = self.incoming.join(unique());
         let file = File::options().read(true).write(true).create_new(true).open(&name)?;
         self.name = Some(name);
@@ -71,7 +71,7 @@ impl Temporary {
     /// `linkat` cannot replace, so the file takes a passing name where a restart would clear it away.
     fn replace(&self, file: &File, directory: &File, name: &str) -> io::Result<()> {
         let passing = self.incoming.join(unique());
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.incoming)?;
+        make_private(&self.incoming)?;
         let renamed = link_unnamed(file, CWD, &passing)
             .and_then(|()| Ok(rustix::fs::renameat(CWD, &passing, directory, name)?));
         if renamed.is_err() {
@@ -119,6 +119,17 @@ pub(super) fn unique() -> String {
         .duration_since(std::time::SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());
     format!("{now:020}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Makes `.createrepod/incoming` where it is missing, but not the tree: one that was moved away stays away.
+fn make_private(incoming: &Path) -> io::Result<()> {
+    for directory in [incoming.parent().unwrap_or(incoming), incoming] {
+        match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

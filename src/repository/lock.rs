@@ -1,7 +1,7 @@
 //! One writer a tree: flock on `.createrepod/lock`, which ends with the process, however it ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -14,13 +14,12 @@ pub struct TreeLock {
 }
 
 impl TreeLock {
-    /// Locks the tree whose private directory is `private`, making that directory if it is missing.
+    /// Locks the tree whose private directory is `private`, making that directory if it is missing, but not the tree.
     pub fn take(private: &Path) -> Result<Self, RepositoryError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(private)
-            .map_err(|source| RepositoryError::Directory { path: private.to_owned(), source })?;
+        match fs::DirBuilder::new().mode(0o700).create(private) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made.map_err(|source| RepositoryError::Directory { path: private.to_owned(), source })?,
+        }
         let path = private.join("lock");
         let failed = |source| RepositoryError::Lock { path: path.clone(), source };
         let mut file = OpenOptions::new()

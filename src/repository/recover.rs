@@ -28,6 +28,11 @@ impl Repository {
     /// Opens a repository whose tree exists.
     pub fn open(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
         let root = root_id(&config.path)?;
+        if config.metadata_dir.is_some() {
+            // Nobody else makes it, and it can be watched only once it is there.
+            let path = config.repodata_dir();
+            fs::create_dir_all(&path).map_err(|source| RepositoryError::Directory { path, source })?;
+        }
         let lock = TreeLock::take(&config.private_dir())?;
         let place = Place {
             repodata: config.repodata_dir(),
@@ -35,11 +40,6 @@ impl Repository {
             umask: config.umask,
         };
         remove_leftovers(&place);
-        if config.metadata_dir.is_some() {
-            // Nobody else makes it, and it can be watched only once it is there.
-            let path = config.repodata_dir();
-            fs::create_dir_all(&path).map_err(|source| RepositoryError::Directory { path, source })?;
-        }
         let mut repository = Self {
             config,
             clock,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::super::failure::{Exit, Failure};
+use crate::cli::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::serve::dot_repo;
 

@@ -10,7 +10,7 @@ mod nginx;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use super::super::failure::Failure;
+use crate::cli::failure::Failure;
 use crate::config::{Config, RepositoryConfig, Symlinks};
 
 /// Seconds a proxied answer may take: an upload with `Prefer: wait` is answered when it is published.

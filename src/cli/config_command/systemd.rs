@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::failure::Failure;
+use crate::cli::failure::Failure;
 use crate::config::Config;
 
 /// Where the shipped unit lets the daemon write (ReadWritePaths= and StateDirectory=).
