@@ -7,7 +7,6 @@ mod generate;
 mod index;
 mod load;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use crate::compat::createrepo::CreaterepoOptions;
 use crate::compat::modify::ModifyrepoOptions;
 use crate::compat::sqlite::SqliterepoOptions;
 use crate::config::value::{Choice, parse_listen};
-use crate::config::{MetadataProfile, Symlinks};
+use crate::config::{Listen, MetadataProfile, Symlinks};
 use crate::daemon;
 use crate::logging;
 use crate::package::{ChecksumType, Verify};
@@ -85,7 +84,7 @@ struct Serve {
     config: ConfigFile,
     /// Where to listen, instead of what the configuration says; can be given more than once.
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The configuration: validated, every value in its real type. Each room is given its own part.
 
 mod clash;
+mod door;
 pub mod file;
 pub mod problem;
 pub mod resolve;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use crate::package::{ChecksumType, Verify};
 use crate::repodata::{Compression, MetadataType, RenderOptions};
+pub use door::{AccessLog, LimitsConfig, Listen, TlsConfig};
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,19 +31,26 @@ pub struct Config {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// For generated .repo files; ends in `/`. `None`: the listening address.
     pub base_url: Option<String>,
     /// Largest upload in bytes.
     pub max_upload: u64,
+    /// For the `https://` ones of `listen`.
+    pub tls: Option<TlsConfig>,
+    pub access_log: AccessLog,
+    pub limits: LimitsConfig,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Listen::Http(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
             base_url: None,
             max_upload: 2 << 30,
+            tls: None,
+            access_log: AccessLog::Off,
+            limits: LimitsConfig::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The wiring: opens the repositories, starts the doors, stops them in order.
 
+mod doors;
 mod hello;
 mod keeper;
 mod reload;
@@ -8,28 +9,24 @@ mod systemd;
 mod trees;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, RepositoryConfig};
-use crate::serve::{self, Site};
+use crate::serve::{self, AccessLogger, Site, Tls};
+use doors::Doors;
 use keeper::Keeper;
 pub use keeper::is_held;
 use reload::ConfigWatch;
 pub use reload::Source;
 use trees::Trees;
-
-/// How long requests in flight may take to end once we were told to stop.
-const GRACEFUL_STOP: Duration = Duration::from_secs(30);
 
 /// Serves until a signal says stop. `greet` prints, for zero configuration, what to copy and paste.
 pub fn run(config: Config, source: Option<Source>, greet: bool) -> anyhow::Result<()> {
@@ -49,33 +46,37 @@ pub fn run(config: Config, source: Option<Source>, greet: bool) -> anyhow::Resul
 async fn serve(
     mut config: Config,
     source: Option<Source>,
-    given: Vec<std::net::TcpListener>,
+    given: Vec<systemd::Given>,
     greet: bool,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
-    let (listeners, addresses) = match given.as_slice() {
-        [] => listen(&config.server.listen).await?,
-        _ => take_over(given, &config.server.listen)?,
-    };
+    let tls =
+        config.server.tls.as_ref().map(Tls::load).transpose().context("cannot speak TLS")?.map(Arc::new);
+    let access_log = AccessLogger::open(&config.server.access_log)
+        .with_context(|| format!("cannot open the access log {}", config.server.access_log))?;
+    let access_log = Arc::new(access_log);
+    let mut open = Doors::open(given, &config.server, tls.as_ref()).await?;
     if config.repositories.is_empty() && config.trees.is_empty() {
         warn!(
             "no repository is configured: nothing is served; add a file repos.d/NAME.toml beside the configuration \
              with the lines [repository.NAME] and path = \"/directory/of/rpms\", and start again"
         );
     }
-    let greeting =
-        greet.then(|| config.repositories.first().map(|r| hello::greeting(r, &config.server, &addresses)));
+    let greeting = greet
+        .then(|| config.repositories.first().map(|r| hello::greeting(r, &config.server, &open.addresses)));
     let site = Arc::new(Site::default());
     let mut trees = Trees::new();
     let mut repositories = trees.look(&config);
     let keeper = Keeper::start(repositories.clone(), site.clone(), greet).await?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut doors = tokio::spawn(serve::run(listeners, config.server.clone(), site.clone(), async {
+    let stopped = async {
         // A dropped sender means stop as well.
         let _ = stopped.await;
-    }));
-    for address in &addresses {
-        info!(listen = %address, "listening on http://{address}/");
+    };
+    let (listeners, server) = (open.take_listeners(), config.server.clone());
+    let mut doors = tokio::spawn(serve::run(listeners, server, access_log.clone(), site.clone(), stopped));
+    for name in &open.names {
+        info!(listen = %name, "listening on {name}");
     }
     if let Some(text) = greeting.flatten() {
         // Nobody reading is no reason to stop.
@@ -87,7 +88,8 @@ async fn serve(
     let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
     beating.spawn(systemd::beat(site.clone()));
     telling.spawn(report::keep_telling(site));
-    let mut watch = source.as_ref().map(|source| ConfigWatch::start(&source.directory));
+    let certificates: Vec<_> = config.server.tls.iter().flat_map(reload::files).collect();
+    let mut watch = source.as_ref().map(|source| ConfigWatch::start(&source.directory, certificates));
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -96,13 +98,20 @@ async fn serve(
                     break;
                 }
                 Told::Refresh => keeper.refresh_everything(),
-                Told::Reload => if reload(source.as_ref(), &mut config, true).await {
+                Told::Reload => {
+                    access_log.reopen();
+                    if reload(source.as_ref(), &mut config, true).await {
+                        take_up(&mut trees, &config, &mut repositories, &keeper).await;
+                    }
+                    renew(&config, tls.as_ref()).await;
+                }
+            },
+            () = changed(&mut watch) => {
+                if reload(source.as_ref(), &mut config, false).await {
                     take_up(&mut trees, &config, &mut repositories, &keeper).await;
-                },
-            },
-            () = changed(&mut watch) => if reload(source.as_ref(), &mut config, false).await {
-                take_up(&mut trees, &config, &mut repositories, &keeper).await;
-            },
+                }
+                renew(&config, tls.as_ref()).await;
+            }
             () = trees.changed(), if !config.trees.is_empty() => {
                 take_up(&mut trees, &config, &mut repositories, &keeper).await;
             }
@@ -116,11 +125,12 @@ async fn serve(
     drop(telling);
     systemd::stopping();
     tokio::select! {
-        _ = tokio::time::timeout(GRACEFUL_STOP, &mut doors) => {}
+        _ = tokio::time::timeout(config.server.limits.stop, &mut doors) => {}
         () = signals.stop_again() => warn!("told to stop again: breaking off what is in flight"),
     }
     doors.abort();
     keeper.stop().await;
+    drop(open);
     info!("stopped");
     Ok(())
 }
@@ -129,6 +139,20 @@ async fn changed(watch: &mut Option<ConfigWatch>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Takes up certificate and key if they have changed; connections that are open keep the old ones.
+async fn renew(config: &Config, tls: Option<&Arc<Tls>>) {
+    let Some((tls, files)) = tls.cloned().zip(config.server.tls.clone()) else { return };
+    match tokio::task::spawn_blocking(move || tls.reload(&files)).await {
+        Ok(Ok(true)) => info!("took up the changed certificate for TLS"),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => {
+            let why = crate::logging::chain(&error);
+            error!("the certificate for TLS stays as it was: {why}");
+        }
+        Err(panic) => error!("reading the certificate for TLS ended by a bug: {panic}"),
     }
 }
 
@@ -176,44 +200,6 @@ async fn take_up(
     keeper.apply(now.clone()).await;
     *repositories = now;
     systemd::ready("Took up the changed configuration");
-}
-
-/// Binds all of them, or none; gives the real ports.
-async fn listen(wanted: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
-    let mut listeners = Vec::new();
-    let mut addresses = Vec::new();
-    for address in wanted {
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("cannot listen on {address}; choose another address with --listen ADDR:PORT or listen in [server]")
-        })?;
-        addresses.push(listener.local_addr().with_context(|| format!("cannot listen on {address}"))?);
-        listeners.push(listener);
-    }
-    Ok((listeners, addresses))
-}
-
-/// The sockets that systemd opened: they stay open while we restart, so nobody is refused.
-fn take_over(
-    given: Vec<std::net::TcpListener>,
-    wanted: &[SocketAddr],
-) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
-    let mut listeners = Vec::new();
-    let mut addresses = Vec::new();
-    for socket in given {
-        let listener =
-            TcpListener::from_std(socket).context("cannot use a socket that systemd handed over")?;
-        addresses.push(listener.local_addr().context("cannot use a socket that systemd handed over")?);
-        listeners.push(listener);
-    }
-    let unused: Vec<_> = wanted.iter().filter(|a| !addresses.contains(a)).map(ToString::to_string).collect();
-    if !unused.is_empty() {
-        warn!(
-            "systemd handed over the sockets to listen on (createrepod.socket), so listen = {} is not used; \
-             change ListenStream= there, or disable createrepod.socket",
-            unused.join(", ")
-        );
-    }
-    Ok((listeners, addresses))
 }
 
 /// A thousand clients and a thousand repositories need more than the usual 1024 open files.

@@ -3,7 +3,7 @@
 //! ```text
 //! let site = Arc::new(Site::default());
 //! site.replace(mounts);                              // again whenever what is served changes
-//! serve::run(listeners, config.server, site, stop).await;
+//! serve::run(listeners, config.server, log, site, stop).await;
 //! ```
 //!
 //! `listeners` are bound by the caller (so that a port that is taken is an error before anything
@@ -11,6 +11,7 @@
 //! come true and the last request in flight is answered, and puts no bound on that itself.
 
 mod access;
+mod access_log;
 mod answer;
 mod browse;
 mod conditional;
@@ -19,69 +20,71 @@ pub(crate) mod dot_repo;
 pub(crate) mod error;
 mod files;
 mod health;
+mod life;
 mod limits;
 pub(crate) mod request;
+mod request_id;
 mod respond;
 mod route;
 pub mod site;
+mod socket;
+mod tls;
 
 #[allow(unused_imports)] // for what a request wants beyond its method: a MOVE's target, a batch
 pub(crate) use access::authorize;
+pub use access_log::AccessLogger;
 pub(crate) use answer::{Answer, PLAIN, blocking, empty, one_line, set, text};
 pub(crate) use conditional::{Validators, write as write_condition};
+pub use socket::Listener;
+pub use tls::{Tls, TlsError};
 
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, error, warn};
+use tokio::time::{Instant, timeout};
+use tracing::{error, warn};
 
 use crate::auth::Certificate;
 use crate::config::ServerConfig;
-use connection::{Connection, Lingers};
-use limits::Limits;
+use limits::{Crowd, Limits};
 pub use site::{Mount, Mounts, Site};
+use socket::Accepted;
 
 /// Serves `site` on `listeners` until `stop` comes true; then takes no new connection, and returns
 /// when the last request in flight is answered.
 pub async fn run(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     config: ServerConfig,
+    access_log: Arc<AccessLogger>,
     site: Arc<Site>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    run_within(listeners, config, site, Limits::default(), stop).await;
+    let limits = Limits::from(&config.limits);
+    run_within(listeners, config, access_log, site, limits, stop).await;
 }
 
 async fn run_within(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     config: ServerConfig,
+    access_log: Arc<AccessLogger>,
     site: Arc<Site>,
     limits: Limits,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let connections = Arc::new(Semaphore::new(limits.connections));
-    let server = Arc::new(Server { site, config, limits });
-    let graceful = Arc::new(GracefulShutdown::new());
+    let door = Door { room: Arc::new(Semaphore::new(limits.connections)), crowd: Arc::default() };
+    let limits = Arc::new(limits);
+    let server = Arc::new(Server { site, config, limits, access_log, crowded: Crowded::default() });
     let (close, closed) = watch::channel(());
     // Dropped with this future, they are aborted: whoever gives up on us breaks everything off.
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(
-            listener,
-            server.clone(),
-            connections.clone(),
-            graceful.clone(),
-            closed.clone(),
-        ));
+        accepting.spawn(accept(listener, server.clone(), door.clone(), closed.clone()));
     }
     drop(closed);
     tokio::select! {
@@ -90,88 +93,187 @@ async fn run_within(
         Some(_) = accepting.join_next() => error!("no more connections are taken; this is a bug, please report it"),
     }
     drop(close);
-    let open = accepting.join_all().await;
-    if let Some(graceful) = Arc::into_inner(graceful) {
-        graceful.shutdown().await;
+    for open in accepting.join_all().await {
+        open.join_all().await;
     }
-    drop(open);
 }
 
 /// What every connection needs to know.
 pub(crate) struct Server {
     pub(crate) site: Arc<Site>,
     pub(crate) config: ServerConfig,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) access_log: Arc<AccessLogger>,
+    pub(crate) crowded: Crowded,
 }
 
-/// Who is at the two ends of a connection.
+/// Who is at the two ends of a connection, and what is between them.
 #[derive(Debug, Clone)]
 pub(crate) struct Ends {
+    /// Over a Unix socket: this machine.
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) transport: Transport,
     /// The client's certificate, where TLS asked for one and found it good.
     #[allow(dead_code)]
     pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Plain,
+    Tls,
+    Unix,
+}
+
+impl Ends {
+    /// Scheme and address at which the client has reached us.
+    fn reached(&self) -> String {
+        let scheme = if self.transport == Transport::Tls { "https" } else { "http" };
+        match self.transport {
+            Transport::Unix => format!("{scheme}://localhost"),
+            Transport::Plain | Transport::Tls => {
+                let address = SocketAddr::new(self.local.ip().to_canonical(), self.local.port());
+                format!("{scheme}://{address}")
+            }
+        }
+    }
+}
+
+/// Who may still come in.
+#[derive(Clone)]
+struct Door {
+    room: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
+}
+
+impl Door {
+    /// Waits for room, and makes some where a connection is idle.
+    async fn enter(&self, crowded: &Crowded) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(permit) = self.room.clone().try_acquire_owned() {
+                return Some(permit);
+            }
+            crowded.make_room();
+            // Another may become idle meanwhile, so this is asked again. The semaphore is never closed.
+            if let Ok(permit) = timeout(Duration::from_millis(100), self.room.clone().acquire_owned()).await {
+                return permit.ok();
+            }
+        }
+    }
+}
+
+/// Told when there is no room for a client: the connection that has been idle longest hears it.
+#[derive(Default)]
+pub(crate) struct Crowded {
+    idle: AtomicUsize,
+    hint: Notify,
+}
+
+impl Crowded {
+    fn make_room(&self) {
+        // Without anybody to hear it, the hint would wait for the next one, who is innocent.
+        if self.idle.load(Ordering::Relaxed) > 0 {
+            self.hint.notify_one();
+        }
+    }
+
+    /// Ends when this connection, which is idle, is to make room.
+    pub(crate) async fn my_turn(&self) {
+        struct Idle<'c>(&'c AtomicUsize);
+        impl Drop for Idle<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        let _idle = Idle(&self.idle);
+        self.hint.notified().await;
+    }
+}
+
 /// Takes connections until `closed` ends; gives back those that are still open.
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     server: Arc<Server>,
-    connections: Arc<Semaphore>,
-    graceful: Arc<GracefulShutdown>,
+    door: Door,
     mut closed: watch::Receiver<()>,
 ) -> JoinSet<()> {
+    let tls = match &listener {
+        Listener::Https(_, tls) => Some(tls.clone()),
+        Listener::Http(_) | Listener::Unix(_) => None,
+    };
     let mut open = JoinSet::new();
+    let mut complained: Option<Instant> = None;
     loop {
-        // The permit first: beyond the limit, clients wait in the kernel's queue.
-        let next = async { (connections.clone().acquire_owned().await, listener.accept().await) };
+        let next = async {
+            let accepted = listener.accept().await;
+            // Beyond the limit one client waits here, the others in the kernel's queue.
+            let permit = door.enter(&server.crowded).await;
+            (permit, accepted)
+        };
         let (permit, accepted) = tokio::select! {
             next = next => next,
             _ = closed.changed() => return open,
         };
         while open.try_join_next().is_some() {}
         match accepted {
-            Ok((socket, peer)) => {
-                let (server, watcher) = (server.clone(), graceful.watcher());
+            Ok(accepted) => {
+                let most = server.limits.per_address;
+                let admitted = match accepted.ends {
+                    Some((peer, _)) => door.crowd.admit(peer.ip(), most),
+                    None => door.crowd.admit(std::net::Ipv4Addr::LOCALHOST.into(), most),
+                };
+                let Some(admitted) = admitted else {
+                    let is_tls = tls.is_some();
+                    open.spawn(async move {
+                        turn_away(accepted, is_tls).await;
+                        drop(permit);
+                    });
+                    continue;
+                };
+                let (tls, server, closed) = (tls.clone(), server.clone(), closed.clone());
                 open.spawn(async move {
-                    serve_connection(socket, peer, server, watcher).await;
-                    drop(permit);
+                    life::live(accepted, tls, server, closed).await;
+                    drop((permit, admitted));
                 });
             }
             Err(error) => {
                 // The client's trouble (it went away) is over at once; ours (no more files) is not.
-                if !matches!(
-                    error.kind(),
-                    std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::Interrupted
-                ) {
-                    warn!(error = %error, "cannot accept a connection: {error}; trying again");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+                    continue;
                 }
+                if complained.is_none_or(|since| since.elapsed() > COMPLAINTS) {
+                    complained = Some(Instant::now());
+                    warn!(error = %error, "cannot accept a connection: {error}; trying again");
+                }
+                // An idle connection closed is a file given back.
+                server.crowded.make_room();
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn serve_connection(socket: TcpStream, peer: SocketAddr, server: Arc<Server>, watcher: Watcher) {
-    // Without a local address the client is gone already.
-    let Ok(local) = socket.local_addr() else { return };
-    let _ = socket.set_nodelay(true);
-    let ends = Arc::new(Ends { peer, local, certificate: None });
-    let lingers = Lingers::default();
-    let io = TokioIo::new(Connection::new(socket, lingers.clone(), server.limits.write_idle));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(server.limits.header_time)
-        .max_header_size(server.limits.header_size)
-        .max_buf_size(server.limits.buffer);
-    let service = service_fn(|request| {
-        let (server, ends, lingers) = (server.clone(), ends.clone(), lingers.clone());
-        async move { Ok::<_, Infallible>(respond::respond(&server, &ends, lingers, request).await) }
-    });
-    if let Err(error) = watcher.watch(http.serve_connection(io, service)).await {
-        debug!(%peer, %error, "a connection from {peer} ended early: {error}");
+/// The same trouble with accepting is told once in this time.
+const COMPLAINTS: Duration = Duration::from_secs(10);
+
+/// Says why, to a client whose address has enough connections; over TLS there is nobody to say it to yet.
+async fn turn_away(accepted: Accepted, is_tls: bool) {
+    const WHY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain; charset=utf-8\r\n\
+        content-length: 67\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
+        too many connections from your address; close some, then try again\n";
+    let mut socket = accepted.socket;
+    if is_tls {
+        return;
     }
+    let told = async {
+        socket.write_all(WHY).await?;
+        socket.shutdown().await?;
+        // Closing with unread data would take the answer away again.
+        tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
+    };
+    let _ = timeout(Duration::from_secs(1), told).await;
 }
 
 #[cfg(test)]

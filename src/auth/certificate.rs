@@ -1,4 +1,8 @@
-//! A client's TLS certificate as an identity.
+//! A client's TLS certificate as an identity: the name in its subject (X.509, RFC 5280), and its fingerprint.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
 
 /// A certificate whose chain and validity TLS has checked already; what remains is whom it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,5 +18,93 @@ impl Certificate {
 
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The last common name of the subject; `None` without one that is UTF-8.
+    pub fn name(&self) -> Option<String> {
+        let der = self.der.as_slice().into();
+        let certificate = webpki::EndEntityCert::try_from(&der).ok()?;
+        common_name(certificate.subject())
+    }
+
+    /// SHA-256 of the whole certificate, in hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let mut fingerprint = String::with_capacity(64);
+        for byte in Sha256::digest(&self.der) {
+            // Writing to a String cannot fail.
+            let _ = write!(fingerprint, "{byte:02x}");
+        }
+        fingerprint
+    }
+}
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OID: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const IA5_STRING: u8 = 0x16;
+/// id-at-commonName, 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
+/// The last common name of a subject: a sequence of sets of pairs, without the outer sequence's own tag.
+fn common_name(mut subject: &[u8]) -> Option<String> {
+    let mut name = None;
+    while let Some((SET, mut set)) = take(&mut subject) {
+        while let Some((SEQUENCE, mut pair)) = take(&mut set) {
+            let (Some((OID, oid)), Some((kind, value))) = (take(&mut pair), take(&mut pair)) else {
+                continue;
+            };
+            let is_text = matches!(kind, UTF8_STRING | PRINTABLE_STRING | IA5_STRING);
+            if oid == COMMON_NAME && is_text {
+                name = std::str::from_utf8(value).ok().filter(|name| !name.is_empty()).map(str::to_owned);
+            }
+        }
+    }
+    name
+}
+
+/// Takes one value off the front of `der`: its tag and what it holds.
+fn take<'d>(der: &mut &'d [u8]) -> Option<(u8, &'d [u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 | 0x82 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    let (value, rest) = rest.split_at_checked(length)?;
+    *der = rest;
+    Some((tag, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(oid: &[u8], kind: u8, text: &str) -> Vec<u8> {
+        let der = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+        der(SET, &der(SEQUENCE, &[der(OID, oid), der(kind, text.as_bytes())].concat()))
+    }
+
+    #[test]
+    fn the_common_name_is_found_in_a_subject() {
+        let country = pair(&[0x55, 0x04, 0x06], PRINTABLE_STRING, "DE");
+        let subject = [country.clone(), pair(COMMON_NAME, UTF8_STRING, "ci-größe")].concat();
+        assert_eq!(common_name(&subject).as_deref(), Some("ci-größe"));
+        let two = [subject, pair(COMMON_NAME, PRINTABLE_STRING, "last")].concat();
+        assert_eq!(common_name(&two).as_deref(), Some("last"));
+        assert_eq!(common_name(&country), None);
+        assert_eq!(common_name(&pair(COMMON_NAME, UTF8_STRING, "")), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_subject_makes_the_reader_panic(bytes: Vec<u8>) {
+            let _ = common_name(&bytes);
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! Fetches the configuration's files and surroundings from the machine, for `config::resolve` to judge.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::failure::{Exit, Failure};
-use crate::config::Config;
 use crate::config::problem::{Origin, Problems};
 use crate::config::resolve::{self, Resolved, Source, Surroundings};
+use crate::config::{Config, Listen};
 
 /// Where the configuration lies unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/createrepod/createrepod.toml";
@@ -19,7 +18,7 @@ pub fn environment(name: &str) -> Option<String> {
 }
 
 /// The configuration in `main` and in `repos.d` beside it.
-pub fn files(main: &Path, listen: &[SocketAddr]) -> Result<Resolved, Failure> {
+pub fn files(main: &Path, listen: &[Listen]) -> Result<Resolved, Failure> {
     let mut problems = Problems::default();
     let main_source = read(main, &mut problems)?;
     let directory = main.with_file_name("repos.d");
@@ -41,7 +40,7 @@ pub fn files(main: &Path, listen: &[SocketAddr]) -> Result<Resolved, Failure> {
 }
 
 /// Zero configuration for `directory`, which is made if it is missing.
-pub fn directory(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
+pub fn directory(directory: &Path, listen: &[Listen]) -> Result<Config, Failure> {
     // What is wrong elsewhere is said before anything is made.
     if let Ok(absolute) = std::path::absolute(directory) {
         judged(&absolute, listen)?;
@@ -51,7 +50,7 @@ pub fn directory(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Fail
 }
 
 /// Zero configuration for a `directory` that must be there.
-pub fn existing(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
+pub fn existing(directory: &Path, listen: &[Listen]) -> Result<Config, Failure> {
     let absolute = directory.canonicalize().map_err(|e| cannot("find the directory", directory, &e))?;
     if !absolute.is_dir() {
         return Err(Failure::usage(format!("{} is not a directory", directory.display())));
@@ -59,7 +58,7 @@ pub fn existing(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failu
     judged(&absolute, listen)
 }
 
-fn judged(directory: &Path, listen: &[SocketAddr]) -> Result<Config, Failure> {
+fn judged(directory: &Path, listen: &[Listen]) -> Result<Config, Failure> {
     let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen };
     Ok(resolve::directory(directory, &surroundings)?)
 }

@@ -1,6 +1,5 @@
 //! ConfigFile: the TOML exactly as written, each value with its line. Unknown keys are refused.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,14 +11,15 @@ use super::problem::{Origin, Problems};
 use super::section::{Document, Section, boolean, integer, text, texts};
 use super::tree::Pattern;
 use super::value::{Choice, ReadByAnyone};
-use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask};
-use super::{Accept, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
+use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask, spell_size};
+use super::{Accept, AccessLog, Listen, MetadataProfile, Overwrite, Space, Symlinks, TlsConfig, WriteAccess};
 use crate::package::{ChecksumType, Verify};
 
 /// The main file and what lies in `repos.d`, before defaults.
 #[derive(Debug, Default)]
 pub struct ConfigFile {
     pub server: ServerSection,
+    pub limits: LimitsSection,
     pub state_dir: Option<Set<PathBuf>>,
     /// In the order read; names may still be bad or double.
     pub repositories: Vec<RepositorySection>,
@@ -29,10 +29,27 @@ pub struct ConfigFile {
 
 #[derive(Debug, Default)]
 pub struct ServerSection {
-    pub listen: Option<Set<Vec<SocketAddr>>>,
+    pub listen: Option<Set<Vec<Listen>>>,
     /// Empty: none.
     pub base_url: Option<Set<String>>,
     pub max_upload: Option<Set<u64>>,
+    /// Empty: none.
+    pub tls: Option<Set<Option<TlsConfig>>>,
+    pub access_log: Option<Set<AccessLog>>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default)]
+pub struct LimitsSection {
+    pub connections: Option<Set<usize>>,
+    pub connections_per_address: Option<Set<usize>>,
+    pub header_time: Option<Set<Duration>>,
+    pub header_size: Option<Set<u64>>,
+    pub header_count: Option<Set<usize>>,
+    pub stall: Option<Set<Duration>>,
+    pub least_rate: Option<Set<u64>>,
+    pub idle: Option<Set<Duration>>,
+    pub stop: Option<Set<Duration>>,
 }
 
 /// Which table a [`RepositorySection`] was.
@@ -96,15 +113,17 @@ impl ConfigFile {
         let repositories = section.table("repository");
         let trees = section.table("tree");
         let mut server = None;
+        let mut limits = None;
         let mut state = None;
         match part {
             Part::Main => {
                 server = section.table("server");
+                limits = section.table("limits");
                 state = section.table("state");
                 section.later(&["target", "authorizer"]);
             }
             Part::Repositories => {
-                for key in ["server", "state"] {
+                for key in ["server", "limits", "state"] {
                     if section.table(key).is_some() {
                         section.problem(
                             key,
@@ -117,6 +136,9 @@ impl ConfigFile {
         section.finish();
         if let Some(table) = server {
             self.server.read(&document, table, problems);
+        }
+        if let Some(table) = limits {
+            self.limits.read(&document, table, problems);
         }
         if let Some(table) = state {
             let mut section = Section::new(&document, table, "[state]", problems);
@@ -153,8 +175,70 @@ impl ServerSection {
         self.listen = section.take("listen", texts(parse_listen));
         self.base_url = section.take("base_url", text(base_url));
         self.max_upload = section.take("max_upload", text(parse_size));
-        section.later(&["tls", "trusted_proxies"]);
+        self.access_log = section.take("access_log", text(AccessLog::parse));
+        if let Some(table) = section.table("tls").filter(|table| !table.is_empty()) {
+            let mut files = Section::new(document, table, "[server] tls", section.problems());
+            let certificate = files.take("certificate", text(absolute));
+            let key = files.take("key", text(absolute));
+            let client_ca = files.take("client_ca", text(absolute));
+            for key in ["certificate", "key"] {
+                if !table.contains_key(key) {
+                    files.problem(
+                        key,
+                        format!("tls: {key} is missing; give tls = {{ certificate = \"/…\", key = \"/…\" }}"),
+                    );
+                }
+            }
+            files.finish();
+            if let (Some(certificate), Some(key)) = (certificate, key) {
+                let origin = certificate.origin;
+                let (certificate, key) = (certificate.value, key.value);
+                let client_ca = client_ca.map(|set| set.value);
+                self.tls = Some(Set { value: Some(TlsConfig { certificate, key, client_ca }), origin });
+            }
+        }
+        self.tls = self.tls.take().or(section.take("tls", |_| Ok(None)));
+        section.later(&["trusted_proxies"]);
         section.finish();
+    }
+}
+
+impl LimitsSection {
+    fn read<'t>(&mut self, document: &'t Document<'t>, table: &'t DeTable<'t>, problems: &mut Problems) {
+        let mut s = Section::new(document, table, "[limits]", problems);
+        self.connections = s.take("connections", integer(|number| count(number, 1)));
+        self.connections_per_address = s.take("connections_per_address", integer(|number| count(number, 0)));
+        self.header_time = s.take("header_time", text(some_time));
+        // hyper keeps no smaller buffer, and nobody needs a larger header.
+        self.header_size = s.take("header_size", text(|text| within(text, 8 << 10, 1 << 20)));
+        self.header_count = s.take("header_count", integer(|number| count(number, 8)));
+        self.stall = s.take("stall", text(some_time));
+        self.least_rate = s.take("least_rate", text(parse_size));
+        self.idle = s.take("idle", text(some_time));
+        self.stop = s.take("stop", text(parse_duration));
+        s.finish();
+    }
+}
+
+fn count(number: i64, least: usize) -> Result<usize, String> {
+    let count = usize::try_from(number).ok().filter(|count| *count >= least && *count <= 1_000_000);
+    count.ok_or_else(|| format!("expected a number from {least} to 1000000, found {number}"))
+}
+
+/// A time in which somebody could answer.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        time if time < Duration::from_millis(10) => Err(format!("{text:?} leaves nobody the time to answer")),
+        time => Ok(time),
+    }
+}
+
+fn within(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    match parse_size(text)? {
+        size if (least..=most).contains(&size) => Ok(size),
+        _ => {
+            Err(format!("expected a size from {} to {}, found {text:?}", spell_size(least), spell_size(most)))
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! defaults < file < environment < argv, remembering where each value came from.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::clash::{refuse_clashes, refuse_tree_clashes};
-use super::file::{self, ConfigFile, Kind, Part, RepositorySection, ServerSection, Set};
+use super::file::{self, ConfigFile, Kind, LimitsSection, Part, RepositorySection, ServerSection, Set};
 use super::problem::{Origin, Problems};
 use super::tree::TreeConfig;
 use super::value::{self, Choice};
-use super::{Config, RepositoryConfig, ServerConfig, WriteAccess};
+use super::{
+    AccessLog, Config, LimitsConfig, Listen, RepositoryConfig, ServerConfig, TlsConfig, WriteAccess,
+};
 
 /// Where state lies unless told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/createrepod";
@@ -17,6 +18,7 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/createrepod";
 const LISTEN: &str = "CREATEREPOD_LISTEN";
 const BASE_URL: &str = "CREATEREPOD_BASE_URL";
 const MAX_UPLOAD: &str = "CREATEREPOD_MAX_UPLOAD";
+const ACCESS_LOG: &str = "CREATEREPOD_ACCESS_LOG";
 const STATE_DIR: &str = "CREATEREPOD_STATE_DIR";
 
 /// What surrounds the files: asked through functions, so that tests need no process and no disk.
@@ -26,7 +28,7 @@ pub struct Surroundings<'a> {
     /// A path with its symbolic links resolved as far as it exists: two names of one directory clash.
     pub canonical: &'a dyn Fn(&Path) -> PathBuf,
     /// `--listen`; empty when not given.
-    pub listen: &'a [SocketAddr],
+    pub listen: &'a [Listen],
 }
 
 /// A file's name and text.
@@ -68,7 +70,7 @@ pub fn resolve(
         written.read(Part::Repositories, file, text, &mut problems);
     }
     let mut layers = Layers { settings: Vec::new(), surroundings, problems };
-    let server = layers.server(written.server);
+    let server = layers.server(written.server, written.limits);
     let state_dir = layers.state_dir(written.state_dir, Path::new(DEFAULT_STATE_DIR));
     let mut repositories: Vec<_> = written
         .repositories
@@ -100,7 +102,7 @@ pub fn resolve(
 /// Zero configuration: `directory` (absolute) under its own name, written to by local clients only.
 pub fn directory(directory: &Path, surroundings: &Surroundings<'_>) -> Result<Config, Problems> {
     let mut layers = Layers { settings: Vec::new(), surroundings, problems: Problems::default() };
-    let server = layers.server(ServerSection::default());
+    let server = layers.server(ServerSection::default(), LimitsSection::default());
     let mut repository = RepositoryConfig::new(&name_of(directory), directory);
     repository.write = WriteAccess::Local;
     if (surroundings.environment)(STATE_DIR).is_some() {
@@ -125,7 +127,7 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    fn server(&mut self, section: ServerSection) -> ServerConfig {
+    fn server(&mut self, section: ServerSection, limits: LimitsSection) -> ServerConfig {
         let default = ServerConfig::default();
         let arguments = self.surroundings.listen;
         let argument = || Set { value: arguments.to_vec(), origin: Origin::Argument("--listen") };
@@ -141,10 +143,9 @@ impl Layers<'_> {
             self.complain("server", "listen", "listen: expected at least one ADDRESS:PORT");
         }
         // Port 0 is a new port each time, so it may stand there twice.
-        if let Some(twice) =
-            listen.iter().enumerate().find(|(i, a)| a.port() != 0 && listen[..*i].contains(a))
-        {
-            self.complain("server", "listen", format!("listen: {} stands there twice", twice.1));
+        let twice = listen.iter().enumerate().find(|(i, a)| listen[..*i].iter().any(|b| a.clashes(b)));
+        if let Some((_, twice)) = twice {
+            self.complain("server", "listen", format!("listen: {twice} stands there twice"));
         }
         let base_url = self.environment(BASE_URL, file::base_url).or(section.base_url);
         let base_url = self.settle("server", "base_url", base_url, String::new(), |url| quoted(url));
@@ -152,7 +153,83 @@ impl Layers<'_> {
         let max_upload = self.settle("server", "max_upload", max_upload, default.max_upload, |bytes| {
             quoted(&value::spell_size(*bytes))
         });
-        ServerConfig { listen, base_url: Some(base_url).filter(|url| !url.is_empty()), max_upload }
+        let tls = self
+            .settle("server", "tls", section.tls, None, |tls| tls.as_ref().map_or("{}".into(), spell_tls));
+        let is_https = listen.iter().any(|listen| matches!(listen, Listen::Https(_)));
+        if is_https && tls.is_none() {
+            let what = "listen: https:// needs tls = { certificate = \"/…\", key = \"/…\" } in [server]";
+            self.complain("server", "listen", what);
+        }
+        // Argument and environment may choose another door for this once, without undoing the file.
+        let chosen = self.settings.iter().any(|setting| {
+            setting.key == "listen" && matches!(setting.origin, Origin::Argument(_) | Origin::Environment(_))
+        });
+        if tls.is_some() && !is_https && !chosen {
+            let what = "tls: no address of listen speaks it; write \"https://ADDRESS:PORT\" there";
+            self.complain("server", "tls", what);
+        }
+        let access_log = self.environment(ACCESS_LOG, AccessLog::parse).or(section.access_log);
+        let access_log = self
+            .settle("server", "access_log", access_log, default.access_log, |log| quoted(&log.to_string()));
+        let base_url = Some(base_url).filter(|url| !url.is_empty());
+        let limits = self.limits(limits);
+        ServerConfig { listen, base_url, max_upload, tls, access_log, limits }
+    }
+
+    fn limits(&mut self, section: LimitsSection) -> LimitsConfig {
+        let default = LimitsConfig::default();
+        let number = ToString::to_string;
+        let duration = |d: &Duration| quoted(&value::spell_duration(*d));
+        let size = |bytes: &u64| quoted(&value::spell_size(*bytes));
+        let header_size = default.header_size as u64;
+        let limits = LimitsConfig {
+            connections: self.settle(
+                "limits",
+                "connections",
+                section.connections,
+                default.connections,
+                number,
+            ),
+            connections_per_address: self.settle(
+                "limits",
+                "connections_per_address",
+                section.connections_per_address,
+                default.connections_per_address,
+                number,
+            ),
+            header_time: self.settle(
+                "limits",
+                "header_time",
+                section.header_time,
+                default.header_time,
+                duration,
+            ),
+            header_size: self.settle("limits", "header_size", section.header_size, header_size, size)
+                as usize,
+            header_count: self.settle(
+                "limits",
+                "header_count",
+                section.header_count,
+                default.header_count,
+                number,
+            ),
+            stall: self.settle("limits", "stall", section.stall, default.stall, duration),
+            least_rate: self.settle("limits", "least_rate", section.least_rate, default.least_rate, size),
+            idle: self.settle("limits", "idle", section.idle, default.idle, duration),
+            stop: self.settle("limits", "stop", section.stop, default.stop, duration),
+        };
+        if limits.connections_per_address > limits.connections {
+            let key = match section_spoke(&self.settings, "connections_per_address") {
+                true => "connections_per_address",
+                false => "connections",
+            };
+            self.complain(
+                "limits",
+                key,
+                "connections_per_address must not be larger than connections (0: no bound of its own)",
+            );
+        }
+        limits
     }
 
     fn state_dir(&mut self, written: Option<Set<PathBuf>>, default: &Path) -> PathBuf {
@@ -308,7 +385,17 @@ fn title(kind: Kind, name: &str) -> String {
     }
 }
 
-fn listen_list(text: &str) -> Result<Vec<SocketAddr>, String> {
+fn section_spoke(settings: &[Setting], key: &str) -> bool {
+    settings.iter().any(|s| s.table == "limits" && s.key == key && s.origin != Origin::Default)
+}
+
+fn spell_tls(tls: &TlsConfig) -> String {
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    let client = tls.client_ca.as_ref().map(|ca| format!(", client_ca = {}", path(ca))).unwrap_or_default();
+    format!("{{ certificate = {}, key = {}{client} }}", path(&tls.certificate), path(&tls.key))
+}
+
+fn listen_list(text: &str) -> Result<Vec<Listen>, String> {
     text.split([',', ' ']).filter(|part| !part.is_empty()).map(value::parse_listen).collect()
 }
 

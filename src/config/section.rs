@@ -98,6 +98,11 @@ impl<'t, 'p> Section<'t, 'p> {
         table
     }
 
+    /// Where a table inside this one reports.
+    pub fn problems(&mut self) -> &mut Problems {
+        self.problems
+    }
+
     /// Keys the documentation names and this version does not have yet.
     pub fn later(&mut self, keys: &[&'static str]) {
         self.later.extend(keys);

@@ -13,7 +13,7 @@ fn source(file: &str, text: &str) -> Source {
 struct World {
     environment: Vec<(&'static str, &'static str)>,
     links: Vec<(&'static str, &'static str)>,
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -182,15 +182,64 @@ fn a_dotted_name_without_quotes_is_explained() {
 #[test]
 fn what_the_documentation_names_for_later_is_called_so() {
     for (text, line) in [
-        ("[server]\ntls = { key = 'x' }\n", 2),
         ("[repository.rpm]\npath = '/x'\nsign = { key = '/k' }\n", 3),
         ("[repository.rpm]\npath = '/x'\nmetadata = 'el7'\n", 3),
         ("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3),
-        ("[server]\nlisten = ['unix:/run/x']\n", 2),
+        ("[server]\ntrusted_proxies = ['127.0.0.1/32']\n", 2),
     ] {
         let complaint = complaint(text);
         assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
         assert!(complaint.contains("not there yet in this version"), "{complaint}");
+    }
+}
+
+#[test]
+fn tls_and_https_belong_together() {
+    let files = "certificate = '/c', key = '/k'";
+    let read_server = |text: &str| read(&format!("[server]\n{text}\n"));
+    let config = read_server(&format!(
+        "listen = ['https://127.0.0.1:1', 'unix:/x']\ntls = {{ {files}, client_ca = '/a' }}"
+    ));
+    let server = config.unwrap().config.server;
+    assert_eq!(server.listen[0], Listen::Https("127.0.0.1:1".parse().unwrap()));
+    assert_eq!(server.listen[1], Listen::Unix("/x".into()));
+    assert_eq!(server.tls.unwrap().client_ca, Some("/a".into()));
+    for (text, told) in [
+        ("listen = ['https://127.0.0.1:1']", "needs tls ="),
+        (&*format!("tls = {{ {files} }}"), "no address of listen speaks it"),
+        ("listen = ['https://127.0.0.1:1']\ntls = { key = '/k' }", "certificate is missing"),
+        (
+            "listen = ['127.0.0.1:1', 'https://127.0.0.1:1']\ntls = { certificate = '/c', key = '/k' }",
+            "stands there twice",
+        ),
+        ("tls = { certificate = 'c', key = '/k' }", "begins with /"),
+        ("tls = { certificate = '/c', key = '/k', colour = 1 }", "unknown key \"colour\""),
+    ] {
+        let all = read_server(text).expect_err(text).0;
+        assert!(all.iter().any(|problem| problem.to_string().contains(told)), "{text}: {all:?}");
+    }
+}
+
+#[test]
+fn limits_have_limits() {
+    let config =
+        read("[limits]\nconnections = 5\nconnections_per_address = 0\nstall = '2s'\nheader_size = '16k'\n")
+            .unwrap()
+            .config;
+    let limits = config.server.limits;
+    assert_eq!((limits.connections, limits.connections_per_address, limits.header_size), (5, 0, 16384));
+    assert_eq!(limits.stall, Duration::from_secs(2));
+    for bad in [
+        "connections = 0",
+        "connections = -1",
+        "header_size = '1k'",
+        "header_size = '1g'",
+        "header_count = 1",
+        "idle = '0s'",
+        "connections = 5",
+        "connections_per_address = 20000",
+    ] {
+        assert!(complaint(&format!("[limits]\n{bad}\n")).starts_with("/etc/c.toml:2: "), "{bad}");
     }
 }
 
@@ -321,7 +370,11 @@ fn arguments_win_over_the_environment_and_that_over_files() {
     let look = |world: &World| {
         let resolved = world.with(|s| resolve(Some(&source("/c.toml", text)), &[], s)).unwrap();
         let setting = resolved.settings.iter().find(|s| s.key == "listen").unwrap().clone();
-        (resolved.config.server.listen[0].port(), setting.value, setting.origin.to_string())
+        (
+            resolved.config.server.listen[0].address().unwrap().port(),
+            setting.value,
+            setting.origin.to_string(),
+        )
     };
     assert_eq!(look(&world), (1, r#"["127.0.0.1:1"]"#.into(), "/c.toml:2".into()));
     world.environment.push(("CREATEREPOD_LISTEN", "127.0.0.1:2,[::1]:2"));

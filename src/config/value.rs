@@ -1,10 +1,9 @@
 //! How single values are spelled: choices, durations, sizes, listen addresses. Parsing and
 //! spelling stand side by side, so that what `config show` prints can be pasted back.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Accept, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
+use super::{Accept, Listen, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
 use crate::package::{ChecksumType, Verify};
 
 /// A setting with a few named values.
@@ -161,18 +160,9 @@ pub fn spell_space(space: Space) -> String {
     }
 }
 
-/// `ADDRESS:PORT`; port 0 lets the system choose.
-pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    if text.starts_with("unix:") {
-        return Err(format!(
-            "{text:?}: unix sockets are not there yet in this version; expected ADDRESS:PORT"
-        ));
-    }
-    text.parse().map_err(|_| {
-        format!(
-            "expected ADDRESS:PORT such as \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::]:80\", found {text:?}"
-        )
-    })
+/// `ADDRESS:PORT`, `https://ADDRESS:PORT` or `unix:/PATH`; port 0 lets the system choose.
+pub fn parse_listen(text: &str) -> Result<Listen, String> {
+    text.parse()
 }
 
 /// Octal digits, as umask(1) takes them.

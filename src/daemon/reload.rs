@@ -8,7 +8,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, TlsConfig};
 
 /// Editors and package managers write several files, and each of them several times.
 const QUIET: Duration = Duration::from_millis(300);
@@ -36,15 +36,21 @@ impl Source {
 pub struct ConfigWatch {
     watcher: Option<RecommendedWatcher>,
     directory: PathBuf,
+    /// Where certificates and keys lie.
+    elsewhere: Vec<PathBuf>,
     changes: mpsc::UnboundedReceiver<()>,
 }
 
 impl ConfigWatch {
-    /// Where it cannot be watched, SIGHUP still reloads.
-    pub fn start(directory: &Path) -> Self {
+    /// `files` are certificates and keys. Where it cannot be watched, SIGHUP still reloads.
+    pub fn start(directory: &Path, files: Vec<PathBuf>) -> Self {
+        let mut elsewhere: Vec<_> =
+            files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
+        elsewhere.sort();
+        elsewhere.dedup();
         let (tell, changes) = mpsc::unbounded_channel();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| concerns(&event)) {
+            if event.is_ok_and(|event| concerns(&event, &files)) {
                 // Nobody listens any more while the daemon stops.
                 let _ = tell.send(());
             }
@@ -52,7 +58,7 @@ impl ConfigWatch {
         let watcher = watcher.inspect_err(|error| {
             warn!("cannot watch the configuration ({error}); send SIGHUP after a change");
         });
-        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), changes };
+        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), elsewhere, changes };
         this.watch_directories();
         this
     }
@@ -70,7 +76,8 @@ impl ConfigWatch {
 
     fn watch_directories(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        for directory in [self.directory.clone(), self.directory.join("repos.d")] {
+        let ours = [self.directory.clone(), self.directory.join("repos.d")];
+        for directory in ours.into_iter().chain(self.elsewhere.iter().cloned()) {
             if directory.is_dir()
                 && let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive)
             {
@@ -81,7 +88,7 @@ impl ConfigWatch {
 }
 
 /// Whether a file that counts was changed, and not only read.
-fn concerns(event: &notify::Event) -> bool {
+fn concerns(event: &notify::Event, files: &[PathBuf]) -> bool {
     let changes = match event.kind {
         EventKind::Access(access) => {
             access == notify::event::AccessKind::Close(notify::event::AccessMode::Write)
@@ -92,8 +99,19 @@ fn concerns(event: &notify::Event) -> bool {
         | EventKind::Any
         | EventKind::Other => true,
     };
-    let counts = |path: &PathBuf| path.ends_with("repos.d") || path.extension().is_some_and(|e| e == "toml");
+    let counts = |path: &PathBuf| {
+        path.ends_with("repos.d")
+            || path.extension().is_some_and(|e| e == "toml")
+            // certbot and Kubernetes switch links and directories that the files lie behind.
+            || files.iter().any(|file| file.parent() == path.parent())
+    };
     changes && (event.need_rescan() || event.paths.iter().any(counts))
+}
+
+/// The files that TLS is spoken with.
+pub fn files(tls: &TlsConfig) -> impl Iterator<Item = PathBuf> + use<> {
+    let TlsConfig { certificate, key, client_ca } = tls.clone();
+    [Some(certificate), Some(key), client_ca].into_iter().flatten()
 }
 
 /// What a new configuration changes that only a restart can take up.
@@ -103,6 +121,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen", old.listen != new.listen),
         ("base_url", old.base_url != new.base_url),
         ("max_upload", old.max_upload != new.max_upload),
+        ("access_log", old.access_log != new.access_log),
+        ("tls", old.tls != new.tls),
+        ("limits", old.limits != new.limits),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
@@ -116,7 +137,7 @@ mod tests {
     #[tokio::test]
     async fn a_changed_file_is_heard_of_also_in_a_directory_made_later() {
         let place = tempfile::tempdir().unwrap();
-        let mut watch = ConfigWatch::start(place.path());
+        let mut watch = ConfigWatch::start(place.path(), vec![]);
         std::fs::write(place.path().join("createrepod.toml"), "").unwrap();
         tokio::time::timeout(SOON, watch.changed()).await.unwrap();
         std::fs::create_dir(place.path().join("repos.d")).unwrap();

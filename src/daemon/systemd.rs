@@ -4,6 +4,7 @@
 //! environment) all of this does nothing.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,23 +15,49 @@ use tracing::warn;
 
 use crate::serve::Site;
 
+/// A socket that systemd opened.
+pub struct Given {
+    /// `FileDescriptorName=`, or else the unit's name; empty if systemd does not tell.
+    pub name: String,
+    pub socket: GivenSocket,
+}
+
+pub enum GivenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// The sockets that systemd handed over, in the order of their unit; none without socket activation.
 ///
 /// Takes their numbers out of the environment, so it comes before any thread is started.
-pub fn sockets() -> anyhow::Result<Vec<TcpListener>> {
+pub fn sockets() -> anyhow::Result<Vec<Given>> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
     for index in 0..given.len() {
-        let socket = given.take_tcp_listener(index).with_context(|| {
-            format!(
-                "cannot use socket {} that systemd handed over; expected ListenStream=ADDRESS:PORT in createrepod.socket",
-                index + 1
-            )
-        })?;
-        if let Some(socket) = socket {
-            socket.set_nonblocking(true).context("cannot use a socket that systemd handed over")?;
-            sockets.push(socket);
+        let name = names.next().unwrap_or_default().to_owned();
+        let socket = match given.take_unix_listener(index) {
+            Ok(socket) => socket.map(GivenSocket::Unix),
+            // No Unix socket: it is left in its place.
+            Err(_) => given
+                .take_tcp_listener(index)
+                .with_context(|| {
+                    format!(
+                        "cannot use socket {} that systemd handed over; \
+                         expected ListenStream=ADDRESS:PORT or ListenStream=/PATH in createrepod.socket",
+                        index + 1
+                    )
+                })?
+                .map(GivenSocket::Tcp),
+        };
+        let Some(socket) = socket else { continue };
+        match &socket {
+            GivenSocket::Tcp(socket) => socket.set_nonblocking(true),
+            GivenSocket::Unix(socket) => socket.set_nonblocking(true),
         }
+        .context("cannot use a socket that systemd handed over")?;
+        sockets.push(Given { name, socket });
     }
     Ok(sockets)
 }

@@ -16,6 +16,8 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use tokio::task::JoinHandle;
 
+use super::access_log::Note;
+use super::connection::InFlight;
 use super::error::ServeError;
 
 pub type Answer = Response<AnswerBody>;
@@ -84,6 +86,43 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
         }
     }
     line.into()
+}
+
+/// An answer on its way: what is noted of it, and its request, end with it.
+pub struct Sent {
+    body: AnswerBody,
+    note: Option<Box<Note>>,
+    _in_flight: InFlight,
+}
+
+impl Sent {
+    pub(super) fn new(body: AnswerBody, note: Option<Box<Note>>, in_flight: InFlight) -> Self {
+        Self { body, note, _in_flight: in_flight }
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(note)) = (&polled, &mut self.note) {
+            note.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 pub enum AnswerBody {

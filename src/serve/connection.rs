@@ -1,43 +1,102 @@
-//! A client's socket, with two habits hyper lacks: a client that takes nothing for too long is cut
-//! off, and a client that is still sending when it is refused gets to read why.
+//! A client's socket, with habits hyper lacks: whoever is too slow to ask or to take is cut off, a
+//! connection nobody uses is noticed, and a client that is still sending when it is refused gets to
+//! read why.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::limits::Limits;
+use super::socket::Socket;
 
 /// How long a refused client may go on sending, and how long it may pause in that.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
+/// After this time without a request a connection gives back what it holds.
+const NAP: Duration = Duration::from_secs(1);
 
-/// Set by the service when it answers before the request's body is read: closing with unread data
-/// makes the kernel send a reset, and the client may then lose the answer.
-#[derive(Clone, Default)]
-pub struct Lingers(Arc<AtomicBool>);
+/// Sent to a client that was too slow with its header; hyper itself says nothing then.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 47\r\nconnection: close\r\n\r\nthe request did not come to its end; try again\n";
 
-impl Lingers {
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+/// What a connection's socket, its requests and its keeper know of each other.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    /// Requests whose answers are not yet handed over.
+    in_flight: AtomicUsize,
+    /// Requests so far.
+    requests: AtomicU64,
+    /// An answer was given before the request's body was read: closing with unread data makes the
+    /// kernel send a reset, and the client may then lose the answer.
+    lingers: AtomicBool,
+    /// Nothing has been asked for a while.
+    idle: AtomicBool,
+}
+
+impl Pulse {
+    pub(crate) fn linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
     }
 
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wake(&self) {
+        self.idle.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
     }
 }
 
-pub struct Connection<S> {
-    socket: S,
-    lingers: Lingers,
-    write_idle: Duration,
+/// One request, until its answer is handed over.
+pub(crate) struct InFlight(Arc<Pulse>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) struct Connection {
+    socket: Socket,
+    /// What was read before its turn.
+    unread: Bytes,
+    pulse: Arc<Pulse>,
+    limits: Arc<Limits>,
+    is_http2: bool,
+    phase: Phase,
+    /// Requests when the phase was last looked at.
+    seen: u64,
+    reading: Alarm,
     /// Since when the client takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Instant>,
+    stalled_before: Duration,
+    written: u64,
+    writing: Alarm,
     /// Set once our side is shut down.
     closing: Option<Closing>,
+}
+
+/// What we wait for when the client sends nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// For its own part: a request is being answered, and whoever reads its body keeps the time.
+    Busy,
+    Idle(Instant),
+    /// A header has begun.
+    Header(Instant),
 }
 
 struct Closing {
@@ -45,37 +104,155 @@ struct Closing {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S> Connection<S> {
-    pub fn new(socket: S, lingers: Lingers, write_idle: Duration) -> Self {
-        Self { socket, lingers, write_idle, stalled: None, closing: None }
+impl Connection {
+    pub(super) fn new(socket: Socket, pulse: Arc<Pulse>, limits: Arc<Limits>) -> Self {
+        Self {
+            socket,
+            unread: Bytes::new(),
+            pulse,
+            limits,
+            is_http2: false,
+            phase: Phase::Busy,
+            seen: 0,
+            reading: Alarm::default(),
+            stalled: None,
+            stalled_before: Duration::ZERO,
+            written: 0,
+            writing: Alarm::default(),
+            closing: None,
+        }
+    }
+
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Reads a little ahead of its turn; 0 at the end.
+    pub(super) async fn read_ahead(&mut self) -> io::Result<usize> {
+        use tokio::io::AsyncReadExt as _;
+        let mut some = [0; 24];
+        let count = self.socket.read(&mut some).await?;
+        self.unread = [&self.unread, &some[..count]].concat().into();
+        Ok(count)
+    }
+
+    /// Gives back what was read and not used, ahead of all that is still unread.
+    pub(super) fn push_back(&mut self, bytes: &[u8]) {
+        self.unread = [bytes, &self.unread].concat().into();
+    }
+
+    /// A connection that naps holds no timers; when it wakes, a header has begun, or is about to.
+    pub(super) fn rest(&mut self) {
+        (self.reading, self.writing) = Default::default();
+        self.phase = Phase::Busy;
+    }
+
+    pub(super) fn speak_http2(&mut self) {
+        self.is_http2 = true;
+    }
+
+    /// Notes that bytes came.
+    fn heard(&mut self) {
+        if self.pulse.in_flight.load(Ordering::Relaxed) == 0 {
+            self.look();
+            if !matches!(self.phase, Phase::Header(_)) && !self.is_http2 {
+                self.phase = Phase::Header(Instant::now());
+            }
+        }
+    }
+
+    /// A request that came and went since the last look begins a new wait.
+    fn look(&mut self) {
+        let requests = self.pulse.requests.load(Ordering::Relaxed);
+        if requests != self.seen {
+            self.seen = requests;
+            self.phase = Phase::Busy;
+        }
+    }
+
+    /// Keeps the time while nothing comes.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pulse.in_flight.load(Ordering::Relaxed) > 0 || self.stalled.is_some() {
+            return Poll::Pending;
+        }
+        self.look();
+        if self.phase == Phase::Busy {
+            self.phase = Phase::Idle(Instant::now());
+        }
+        let (since, time) = match self.phase {
+            Phase::Header(since) => (since, self.limits.header_time),
+            Phase::Idle(since) if self.is_http2 => (since, self.limits.idle),
+            Phase::Idle(since) => (since, NAP.min(self.limits.idle)),
+            Phase::Busy => return Poll::Pending,
+        };
+        ready!(self.reading.poll(cx, since + time));
+        match self.phase {
+            Phase::Header(_) => {
+                // One try: somebody this slow may not take it either.
+                let _ = Pin::new(&mut self.socket).poll_write(cx, TOO_SLOW);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            // Told to go, and did not.
+            _ if self.pulse.is_idle() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            _ => {
+                self.pulse.idle.store(true, Ordering::Relaxed);
+                if self.is_http2 {
+                    self.phase = Phase::Idle(Instant::now());
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        }
     }
 
     /// Passes on the outcome of a write, and keeps the time while there is none.
-    fn progress<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
+    fn progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(outcome) = outcome {
+            if let Some(since) = self.stalled.take() {
+                self.stalled_before += since.elapsed();
+            }
+            self.written += *outcome.as_ref().unwrap_or(&0) as u64;
+            return Poll::Ready(outcome);
         }
-        let until = Instant::now() + self.write_idle;
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        let left = self.limits.patience(self.limits.write_idle, self.written, self.stalled_before);
+        ready!(self.writing.poll(cx, since + left));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let this = &mut *self;
+        if !this.unread.is_empty() {
+            let count = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread[..count]);
+            this.unread.advance(count);
+            this.heard();
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut this.socket).poll_read(cx, buf) {
+            Poll::Ready(outcome) => {
+                if buf.filled().len() > before {
+                    this.heard();
+                }
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => this.wait(cx),
+        }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.progress(cx, outcome)
@@ -95,15 +272,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.socket).poll_flush(cx);
-        self.progress(cx, outcome)
+        // TLS may hold back what the socket does not take.
+        let outcome = Pin::new(&mut self.socket).poll_flush(cx).map_ok(|()| 0);
+        self.progress(cx, outcome).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.closing.is_none() {
-            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
-            if !this.lingers.is_set() {
+            let outcome = Pin::new(&mut this.socket).poll_shutdown(cx).map_ok(|()| 0);
+            ready!(this.progress(cx, outcome))?;
+            if !this.pulse.lingers.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -131,5 +310,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// A timer that is moved for every request and hardly ever goes off: it is set anew only when it does.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once `deadline` has passed.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A request's body: read with bounds, or left unread in a way that lets the client read the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,9 +8,10 @@ use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::EXPECT;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::error::ServeError;
+use super::limits::Limits;
 
 /// Bytes that are gathered before they are worked on.
 pub(crate) const BLOCK: usize = 1024 * 1024;
@@ -22,7 +24,9 @@ pub(crate) struct RequestBody {
     body: Incoming,
     /// The client waits for `100 Continue`, which hyper sends when the body is first asked for.
     expects: bool,
-    idle: Duration,
+    limits: Arc<Limits>,
+    /// How long the client let us wait.
+    waited: Duration,
     limit: u64,
     read: u64,
 }
@@ -35,13 +39,13 @@ pub(crate) struct Block {
 }
 
 impl RequestBody {
-    /// `idle`: how long the client may pause. `limit`: the most bytes taken.
-    pub(crate) fn new(body: Incoming, headers: &HeaderMap, idle: Duration, limit: u64) -> Self {
+    /// `limit`: the most bytes taken.
+    pub(crate) fn new(body: Incoming, headers: &HeaderMap, limits: &Arc<Limits>, limit: u64) -> Self {
         let expects = headers
             .get_all(EXPECT)
             .iter()
             .any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self { body, expects, idle, limit, read: 0 }
+        Self { body, expects, limits: limits.clone(), waited: Duration::ZERO, limit, read: 0 }
     }
 
     /// Length as announced; `None` for chunked bodies.
@@ -91,9 +95,13 @@ impl RequestBody {
     async fn next_frame(&mut self) -> Result<Option<Bytes>, ServeError> {
         self.expects = false;
         loop {
-            let frame = timeout(self.idle, self.body.frame())
+            let pause = self.limits.body_idle;
+            let patience = self.limits.patience(pause, self.read, self.waited);
+            let began = Instant::now();
+            let frame = timeout(patience, self.body.frame())
                 .await
-                .map_err(|_| ServeError::BodyTimeout(self.idle.as_secs()))?;
+                .map_err(|_| ServeError::BodyTimeout(pause.as_secs()))?;
+            self.waited += began.elapsed();
             let data = match frame {
                 None => return Ok(None),
                 Some(Err(_)) => return Err(ServeError::Aborted),
@@ -119,14 +127,16 @@ impl RequestBody {
         if self.expects || self.announced().is_none_or(|left| left > DRAINED) {
             return false;
         }
-        self.idle = self.idle.min(Duration::from_secs(1));
         self.limit = u64::MAX;
-        loop {
-            match self.next_frame().await {
-                Ok(Some(_)) => {}
-                Ok(None) => return true,
-                Err(_) => return false,
+        let rest = async {
+            loop {
+                match self.next_frame().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return true,
+                    Err(_) => return false,
+                }
             }
-        }
+        };
+        timeout(Duration::from_secs(1), rest).await.unwrap_or(false)
     }
 }

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, SERVER, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode, Version};
+use hyper::{Request, Response, StatusCode, Version};
 use tracing::{debug, error, info};
 
 use super::access::{authorize, wanted};
-use super::answer::{Answer, PLAIN, blocking, empty, failed, one_line, set, text};
-use super::connection::Lingers;
+use super::access_log::User;
+use super::answer::{Answer, PLAIN, Sent, blocking, empty, failed, one_line, set, text};
+use super::connection::{InFlight, Pulse};
 use super::error::ServeError;
 use super::request::RequestBody;
 use super::route::{Route, mount_of, route};
 use super::site::{Mount, Mounts};
-use super::{Ends, Server, browse, dot_repo, files, health};
+use super::{Ends, Server, browse, dot_repo, files, health, request_id};
 use crate::auth::Principal;
 use crate::dav;
 use crate::package::Location;
@@ -24,15 +26,21 @@ use crate::repository::Handle;
 pub(super) async fn respond(
     server: &Server,
     ends: &Ends,
-    lingers: Lingers,
+    pulse: &Pulse,
+    in_flight: InFlight,
     request: Request<Incoming>,
-) -> Answer {
-    let (parts, body) = request.into_parts();
-    let mut body = RequestBody::new(body, &parts.headers, server.limits.body_idle, server.config.max_upload);
+) -> Response<Sent> {
+    let (mut parts, body) = request.into_parts();
+    let mut note = server.access_log.note(ends, &parts);
+    let id = request_id::of(&parts.headers);
+    let mut body = RequestBody::new(body, &parts.headers, &server.limits, server.config.max_upload);
     let mounts = server.site.now();
-    let outcome = answer(server, ends, &mounts, &parts, &mut body).await;
+    let outcome = match host_header(&mut parts) {
+        Ok(()) => answer(server, ends, &mounts, &parts, &mut body).await,
+        Err(error) => Err(error),
+    };
     let mut answer = outcome.unwrap_or_else(|error| {
-        report(&parts, ends, &error);
+        report(&parts, ends, &id, &error);
         let mut answer = failed(&error);
         if error.is_about_who_asks() {
             return answer;
@@ -44,31 +52,64 @@ pub(super) async fn respond(
         }
         answer
     });
-    if !body.drained().await {
+    // A stream of HTTP/2 ends alone.
+    if parts.version < Version::HTTP_2 && !body.drained().await {
         // The client is still sending, or about to: it must not take what follows for a next request.
         set(&mut answer, CONNECTION, "close");
-        lingers.set();
+        pulse.linger();
     }
     set(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
     set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    answer
+    set(&mut answer, request_id::HEADER, &id);
+    if let Some(note) = &mut note {
+        note.answered(answer.status().as_u16(), answer.extensions().get::<User>(), &id);
+    }
+    answer.map(|body| Sent::new(body, note, in_flight))
+}
+
+/// Sees to it that there is exactly one Host header, whichever way the client said it.
+fn host_header(parts: &mut Parts) -> Result<(), ServeError> {
+    let bad = |why: &str| Err(ServeError::BadRequest(why.into()));
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts > 1 {
+        return bad("a request needs exactly one Host header");
+    }
+    // What HTTP/2 calls :authority; in HTTP/1 a whole URL in the request line outweighs the header.
+    match parts.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str())) {
+        Some(Ok(authority)) => {
+            if parts.version == Version::HTTP_2
+                && parts.headers.get(HOST).is_some_and(|host| *host != authority)
+            {
+                return bad("the Host header is another than :authority");
+            }
+            parts.headers.insert(HOST, authority);
+            Ok(())
+        }
+        Some(Err(_)) => bad("the URL's host is none"),
+        None if hosts == 0 && parts.version >= Version::HTTP_11 => {
+            bad("an HTTP/1.1 request needs exactly one Host header")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refusals and failures are logged here and nowhere else.
-fn report(parts: &Parts, ends: &Ends, error: &ServeError) {
-    let (peer, method, path) = (ends.peer, &parts.method, one_line(parts.uri.path()));
+fn report(parts: &Parts, ends: &Ends, id: &str, error: &ServeError) {
+    let (peer, method, path) = (ends.spell_peer(), &parts.method, one_line(parts.uri.path()));
     let (status, why) = (error.status().as_u16(), error.words());
     let why = one_line(&why);
     match (error.cause(), error) {
         (Some(cause), _) => {
             let cause = one_line(&cause);
-            error!(%peer, %method, %path, status, "cannot answer {method} {path}: {cause}");
+            error!(%peer, %method, %path, status, request_id = id, "cannot answer {method} {path}: {cause}");
         }
         // A package that was not taken is news to more than who sent it.
         (None, ServeError::Receive(_)) => {
-            info!(%peer, %method, %path, status, "refused {method} {path} from {peer}: {why}");
+            info!(%peer, %method, %path, status, request_id = id, "refused {method} {path} from {peer}: {why}");
         }
-        (None, _) => debug!(%peer, %method, %path, status, "refused {method} {path} from {peer}: {why}"),
+        (None, _) => {
+            debug!(%peer, %method, %path, status, request_id = id, "refused {method} {path} from {peer}: {why}");
+        }
     }
 }
 
@@ -79,9 +120,6 @@ async fn answer(
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Answer, ServeError> {
-    if parts.version == Version::HTTP_11 && parts.headers.get_all(HOST).iter().count() != 1 {
-        return Err(ServeError::BadRequest("an HTTP/1.1 request needs exactly one Host header".into()));
-    }
     let Parts { method, uri, headers, .. } = parts;
     let routed = route(method, uri.path(), mounts);
     let mount = routed.as_ref().map_or(None, Route::mount).or_else(|| mount_of(uri.path(), mounts));
@@ -104,7 +142,7 @@ async fn answer(
         Route::Repomd(mount) => repomd(mount, parts).await,
         Route::DotRepo(mount) => {
             let mut answer =
-                text(StatusCode::OK, PLAIN, dot_repo::text(&mount.config, &server.config, ends.local));
+                text(StatusCode::OK, PLAIN, dot_repo::text(&mount.config, &server.config, &ends.reached()));
             set(&mut answer, CACHE_CONTROL, "no-cache");
             Ok(answer)
         }

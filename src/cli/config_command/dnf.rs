@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cli::failure::{Exit, Failure};
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::serve::dot_repo;
 
 /// Of every repository, or of the one that is named.
@@ -16,27 +16,32 @@ pub fn text(config: &Config, only: Option<&str>) -> Result<String, Failure> {
             format!("no repository is named {name:?} in the configuration"),
         ));
     }
-    let local = reachable(config.server.listen.first().copied());
+    let local = reachable(config.server.listen.first());
     let mut parts = Vec::new();
     if config.server.base_url.is_none() {
         parts.push(format!(
-            "# base_url is not set in [server], so this address is good on this machine only: {local}\n"
+            "# base_url is not set in [server], so this address is good on this machine only: {}\n",
+            local.split_once("://").map_or(local.as_str(), |(_, address)| address)
         ));
     }
-    parts.extend(wanted.into_iter().map(|repository| dot_repo::text(repository, &config.server, local)));
+    parts.extend(wanted.into_iter().map(|repository| dot_repo::text(repository, &config.server, &local)));
     Ok(parts.join("\n"))
 }
 
-/// "Every address" is nothing a client could connect to.
-fn reachable(listen: Option<SocketAddr>) -> SocketAddr {
-    let mut address = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+/// Scheme and address; "every address" is nothing a client could connect to.
+fn reachable(listen: Option<&Listen>) -> String {
+    let mut address =
+        listen.and_then(Listen::address).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    address
+    match listen {
+        Some(Listen::Https(_)) => format!("https://{address}"),
+        _ => format!("http://{address}"),
+    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 mod apache;
 mod nginx;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use crate::cli::failure::Failure;
-use crate::config::{Config, RepositoryConfig, Symlinks};
+use crate::config::{Config, Listen, RepositoryConfig, Symlinks};
 
 /// Seconds a proxied answer may take: an upload with `Prefer: wait` is answered when it is published.
 const PATIENCE: u32 = 330;
@@ -21,7 +21,7 @@ pub struct Front {
     server_name: String,
     port: u16,
     /// Where the daemon listens.
-    upstream: SocketAddr,
+    upstream: Listen,
     /// The longest URL first: it wins.
     repositories: Vec<RepositoryConfig>,
 }
@@ -40,15 +40,25 @@ impl Front {
                 "{server_name:?} is no host name; give one with --server-name"
             )));
         }
-        let Some(mut upstream) = server.listen.first().copied() else {
-            return Err(Failure::usage("createrepod listens nowhere: set listen in [server]"));
+        // A socket file is out of everybody's reach but the proxy's; TLS on one machine is work for nothing.
+        let plain = |listen: &&Listen| !matches!(listen, Listen::Https(_));
+        let unix = server.listen.iter().find(|listen| matches!(listen, Listen::Unix(_)));
+        let Some(upstream) = unix.or_else(|| server.listen.iter().find(plain)).cloned() else {
+            return Err(Failure::usage(
+                "createrepod listens for TLS only: add \"127.0.0.1:8080\" or \"unix:/run/createrepod/http.sock\" \
+                 to listen in [server] for the proxy",
+            ));
         };
-        if upstream.ip().is_unspecified() {
-            upstream.set_ip(match upstream.ip() {
-                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
+        let upstream = match upstream {
+            Listen::Http(mut address) if address.ip().is_unspecified() => {
+                address.set_ip(match address.ip() {
+                    IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                    IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                });
+                Listen::Http(address)
+            }
+            other => other,
+        };
         repositories.sort_by(|a, b| b.url.len().cmp(&a.url.len()).then_with(|| a.url.cmp(&b.url)));
         Ok(Self { server_name, port, upstream, repositories })
     }
@@ -129,6 +139,22 @@ mod tests {
             ..ServerConfig::default()
         };
         Front::new(Config { server, repositories, ..Config::default() }, None, 80).unwrap()
+    }
+
+    #[test]
+    fn a_socket_file_is_preferred_and_tls_is_not() {
+        let with = |listen: &[&str]| {
+            let listen = listen.iter().map(|text| text.parse().unwrap()).collect();
+            let base_url = Some("https://repo.example.com/".into());
+            let server = ServerConfig { listen, base_url, ..ServerConfig::default() };
+            Front::new(Config { server, ..Config::default() }, None, 80)
+        };
+        let front = with(&["https://0.0.0.0:443", "127.0.0.1:8080", "unix:/run/x.sock"]).ok().unwrap();
+        assert!(front.nginx().unwrap().contains("    server unix:/run/x.sock;\n"));
+        assert!(front.apache().unwrap().contains("\"unix:/run/x.sock|http://localhost/\""));
+        let front = with(&["https://0.0.0.0:443", "0.0.0.0:8080"]).ok().unwrap();
+        assert!(front.apache().unwrap().contains("\"http://127.0.0.1:8080/\""));
+        assert!(with(&["https://0.0.0.0:443"]).is_err());
     }
 
     #[test]

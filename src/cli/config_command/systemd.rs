@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 
 /// Where the shipped unit lets the daemon write (ReadWritePaths= and StateDirectory=).
 const WRITABLE: [&str; 3] = ["/srv", "/var/www", "/var/lib/createrepod"];
@@ -37,7 +37,13 @@ pub fn text(config: &Config) -> Result<String, Failure> {
     if outside.iter().any(|path| under(path, &TEMPORARY)) {
         service += "# A tree lies below /tmp, of which the unit has one of its own.\nPrivateTmp=false\n";
     }
-    if config.server.listen.iter().any(|address| (1..1024).contains(&address.port())) {
+    if config
+        .server
+        .listen
+        .iter()
+        .filter_map(Listen::address)
+        .any(|address| (1..1024).contains(&address.port()))
+    {
         service += "\
 # A port below 1024; createrepod.socket with ListenStream= would do without this.
 AmbientCapabilities=CAP_NET_BIND_SERVICE

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::config::{RepositoryConfig, ServerConfig, WriteAccess};
 use crate::repository::Handle;
 use crate::serve::limits::Limits;
-use crate::serve::{Mount, Site, run_within};
+use crate::serve::{AccessLogger, Listener, Mount, Site, run_within};
 use crate::tree::Dirty;
 
 pub struct World {
@@ -56,9 +56,11 @@ impl World {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = run_within(vec![listener], server, site.clone(), limits, async {
-            let _ = stopped.await;
-        });
+        let access_log = Arc::new(AccessLogger::open(&server.access_log).unwrap());
+        let serving =
+            run_within(vec![Listener::Http(listener)], server, access_log, site.clone(), limits, async {
+                let _ = stopped.await;
+            });
         let running = Some(runtime.spawn(serving));
         Self { runtime, running, stop: Some(stop), handle, site, address, directory }
     }

@@ -2,12 +2,16 @@
 
 use super::{Front, PATIENCE};
 use crate::cli::failure::Failure;
-use crate::config::Symlinks;
+use crate::config::{Listen, Symlinks};
 
 impl Front {
     /// A file for /etc/httpd/conf.d/ or /etc/apache2/sites-available/.
     pub fn apache(&self) -> Result<String, Failure> {
         let Self { server_name, port, upstream, .. } = self;
+        let upstream = match upstream {
+            Listen::Unix(_) => format!("{upstream}|http://localhost"),
+            Listen::Http(_) | Listen::Https(_) => format!("http://{upstream}"),
+        };
         let mut text = format!(
             "\
 # Made by `createrepod config apache`. Debian: a2enmod proxy_http rewrite headers && a2ensite createrepod.
@@ -56,7 +60,7 @@ impl Front {
         }
         text += &format!(
             "
-    ProxyPass \"/\" \"http://{upstream}/\" nocanon
+    ProxyPass \"/\" \"{upstream}/\" nocanon
 </VirtualHost>
 "
         );

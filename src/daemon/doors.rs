@@ -1,0 +1,229 @@
+//! The doors: addresses and sockets that are bound here, or that systemd opened for us.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
+use tracing::warn;
+
+use super::systemd::{Given, GivenSocket};
+use crate::config::{Listen, ServerConfig};
+use crate::serve::{Listener, Tls};
+
+/// Connections that the kernel keeps for us until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// Everything that is listened at.
+pub struct Doors {
+    pub listeners: Vec<Listener>,
+    /// What they are called in the log, in the same order, with the real ports: `https://127.0.0.1:8443`.
+    pub names: Vec<String>,
+    /// The address a client on this machine can connect to without TLS, for the greeting.
+    pub addresses: Vec<SocketAddr>,
+    /// Socket files that are ours to remove.
+    files: Vec<SocketFile>,
+}
+
+impl Doors {
+    /// Binds all of them, or none; takes systemd's instead if there are any.
+    pub async fn open(
+        given: Vec<Given>,
+        server: &ServerConfig,
+        tls: Option<&Arc<Tls>>,
+    ) -> anyhow::Result<Self> {
+        let mut doors = Self { listeners: vec![], names: vec![], addresses: vec![], files: vec![] };
+        if given.is_empty() {
+            for listen in &server.listen {
+                doors.bind(listen, tls).await?;
+            }
+        } else {
+            let sockets = given.into_iter().map(|given| doors.take_over(given, server, tls));
+            let taken: Vec<Listen> = sockets.collect::<anyhow::Result<_>>()?;
+            let unused: Vec<_> =
+                server.listen.iter().filter(|l| !taken.contains(l)).map(ToString::to_string).collect();
+            if !unused.is_empty() {
+                warn!(
+                    "systemd handed over the sockets to listen on (createrepod.socket), so listen = {} is not used; \
+                     change ListenStream= there, or disable createrepod.socket",
+                    unused.join(", ")
+                );
+            }
+        }
+        Ok(doors)
+    }
+
+    async fn bind(&mut self, listen: &Listen, tls: Option<&Arc<Tls>>) -> anyhow::Result<()> {
+        let failed = || {
+            format!(
+                "cannot listen on {listen}; choose another address with --listen ADDR:PORT or listen in [server]"
+            )
+        };
+        match listen {
+            Listen::Unix(path) => {
+                let (listener, file) = bind_unix(path).await.with_context(failed)?;
+                self.files.push(file);
+                self.add(Listener::Unix(listener), None, &format!("unix:{}", path.display()));
+            }
+            Listen::Http(address) | Listen::Https(address) => {
+                let listener = bind_tcp(*address).with_context(failed)?;
+                let address = listener.local_addr().with_context(failed)?;
+                self.add_tcp(listener, address, matches!(listen, Listen::Https(_)), tls)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A socket speaks TLS if its name (FileDescriptorName=) is `https`, or `listen` says so of its address.
+    fn take_over(
+        &mut self,
+        given: Given,
+        server: &ServerConfig,
+        tls: Option<&Arc<Tls>>,
+    ) -> anyhow::Result<Listen> {
+        let failed = "cannot use a socket that systemd handed over";
+        match given.socket {
+            GivenSocket::Tcp(socket) => {
+                let listener = TcpListener::from_std(socket).context(failed)?;
+                let address = listener.local_addr().context(failed)?;
+                let is_https = given.name == "https" || server.listen.contains(&Listen::Https(address));
+                self.add_tcp(listener, address, is_https, tls)?;
+                Ok(if is_https { Listen::Https(address) } else { Listen::Http(address) })
+            }
+            GivenSocket::Unix(socket) => {
+                let path =
+                    socket.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
+                let path = path.unwrap_or_default();
+                let listener = UnixListener::from_std(socket).context(failed)?;
+                self.add(Listener::Unix(listener), None, &format!("unix:{}", path.display()));
+                Ok(Listen::Unix(path))
+            }
+        }
+    }
+
+    fn add_tcp(
+        &mut self,
+        listener: TcpListener,
+        address: SocketAddr,
+        is_https: bool,
+        tls: Option<&Arc<Tls>>,
+    ) -> anyhow::Result<()> {
+        match (is_https, tls) {
+            (true, Some(tls)) => {
+                self.add(Listener::Https(listener, tls.clone()), None, &format!("https://{address}/"));
+            }
+            (true, None) => {
+                bail!(
+                    "the socket on {address} is called https, but [server] has no tls = {{ certificate, key }}"
+                )
+            }
+            (false, _) => self.add(Listener::Http(listener), Some(address), &format!("http://{address}/")),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, listener: Listener, address: Option<SocketAddr>, name: &str) {
+        self.listeners.push(listener);
+        self.addresses.extend(address);
+        self.names.push(name.to_owned());
+    }
+
+    /// Hands over the listeners; the socket files stay with the doors.
+    pub fn take_listeners(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.listeners)
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A socket file that we made; removed when dropped, unless something else has its name by now.
+struct SocketFile {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.inode)
+        {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens at `path`. A socket that a killed process left is replaced, in one step; one that somebody
+/// answers at, and anything that is no socket, stays.
+async fn bind_unix(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            bail!("{} exists and is no socket", path.display())
+        }
+        Ok(_) => match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error).context("cannot find out who listens there"),
+            Ok(_) => bail!("another process listens there"),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut passing = path.as_os_str().to_owned();
+    passing.push(".new");
+    let passing = PathBuf::from(passing);
+    // Of one that was killed in between.
+    match fs::remove_file(&passing) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&passing)?;
+    // Whoever may enter the directory may connect, as with systemd's SocketMode=0666; who may write is
+    // decided for each request.
+    fs::set_permissions(&passing, fs::Permissions::from_mode(0o666))?;
+    let metadata = fs::symlink_metadata(&passing)?;
+    fs::rename(&passing, path)?;
+    let inode = (metadata.dev(), metadata.ino());
+    Ok((listener, SocketFile { path: path.to_owned(), inode }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("http.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let (listener, file) = bind_unix(&path).await.unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        let taken = bind_unix(&path).await.err().unwrap();
+        assert!(taken.to_string().contains("another process listens"), "{taken}");
+        assert!(UnixStream::connect(&path).await.is_ok(), "the first one is still there");
+        drop((listener, file));
+        assert!(!path.exists());
+        fs::write(&path, "precious").unwrap();
+        assert!(bind_unix(&path).await.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn only_what_is_ours_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("http.sock");
+        let (_listener, file) = bind_unix(&path).await.unwrap();
+        fs::remove_file(&path).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        drop(file);
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,237 @@
+//! A connection's life: which protocol it speaks, its requests, the naps between them, its end.
+//!
+//! A connection that nobody uses gives back hyper's state and buffers and keeps its socket alone, so
+//! that ten thousand idle ones cost little; the next byte wakes it.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+use super::connection::{Connection, Pulse};
+use super::respond::respond;
+use super::socket::{Accepted, Socket};
+use super::tls::Tls;
+use super::{Ends, Server, Transport};
+use crate::auth::Certificate;
+
+/// What the first bytes of HTTP/2 are (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Streams of one HTTP/2 connection at a time; it is one place in the crowd whatever it asks for.
+const STREAMS: u32 = 128;
+
+/// Serves a connection to its end, or until `closed` ends and its requests in flight are answered.
+pub(super) async fn live(
+    accepted: Accepted,
+    tls: Option<Arc<Tls>>,
+    server: Arc<Server>,
+    mut closed: watch::Receiver<()>,
+) {
+    let Accepted { mut socket, ends } = accepted;
+    // Who may connect to a Unix socket is on this machine, and says himself whom he speaks for.
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (peer, local) = ends.unwrap_or((here, here));
+    let transport = match (&tls, ends) {
+        (Some(_), _) => Transport::Tls,
+        (None, Some(_)) => Transport::Plain,
+        (None, None) => Transport::Unix,
+    };
+    let mut certificate = None;
+    let mut is_http2 = false;
+    if let (Some(tls), Socket::Tcp(tcp)) = (tls, &mut socket) {
+        let _ = tcp;
+        let Socket::Tcp(tcp) = socket else { return };
+        let handshake = timeout(server.limits.header_time, tls.acceptor().accept(tcp));
+        let secured = tokio::select! {
+            secured = handshake => secured,
+            _ = closed.changed() => return,
+        };
+        match secured {
+            Ok(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                is_http2 = session.alpn_protocol() == Some(b"h2");
+                let shown = session.peer_certificates().and_then(<[_]>::first);
+                certificate = shown.map(|shown| Arc::new(Certificate::from_der(shown)));
+                socket = Socket::Tls(Box::new(stream));
+            }
+            Ok(Err(error)) => return debug!(%peer, %error, "TLS with {peer} failed: {error}"),
+            Err(_) => return debug!(%peer, "TLS with {peer} took too long"),
+        }
+    }
+    let ends = Arc::new(Ends { peer, local, transport, certificate });
+    let pulse = Arc::new(Pulse::default());
+    let connection = Connection::new(socket, pulse.clone(), server.limits.clone());
+    let guest = Guest { ends, pulse, server, closed };
+    let ended = match is_http2 {
+        true => guest.http2(connection).await,
+        false => guest.http1_or_2(connection).await,
+    };
+    if let Err(error) = ended {
+        debug!(%peer, %error, "a connection from {peer} ended early: {error}");
+    }
+}
+
+struct Guest {
+    ends: Arc<Ends>,
+    pulse: Arc<Pulse>,
+    server: Arc<Server>,
+    closed: watch::Receiver<()>,
+}
+
+/// What came while we waited for the next request.
+enum Next {
+    Bytes,
+    /// The end, or reason to make one.
+    Nothing,
+}
+
+impl Guest {
+    async fn http1_or_2(mut self, mut connection: Connection) -> hyper::Result<()> {
+        let limits = self.server.limits.clone();
+        // A new connection has not earned the patience of one that was used.
+        let mut patience = limits.header_time.min(limits.idle);
+        let mut is_new = true;
+        loop {
+            connection.rest();
+            if connection.unread().is_empty()
+                && matches!(self.next(&mut connection, Instant::now() + patience).await, Next::Nothing)
+            {
+                return Ok(());
+            }
+            if std::mem::take(&mut is_new) {
+                let deadline = Instant::now() + limits.header_time;
+                while PREFACE.starts_with(connection.unread()) && connection.unread().len() < PREFACE.len() {
+                    if matches!(self.next(&mut connection, deadline).await, Next::Nothing) {
+                        return Ok(());
+                    }
+                }
+                if connection.unread().starts_with(PREFACE) {
+                    return self.http2(connection).await;
+                }
+            }
+            patience = limits.idle;
+            match self.http1(connection).await? {
+                Some(rested) => connection = rested,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for something to read, holding hardly more than the socket.
+    async fn next(&mut self, connection: &mut Connection, deadline: Instant) -> Next {
+        tokio::select! {
+            read = timeout_at(deadline, connection.read_ahead()) => match read {
+                Ok(Ok(1..)) => Next::Bytes,
+                _ => Next::Nothing,
+            },
+            // The door is full: whoever has waited longest makes room.
+            () = self.server.crowded.my_turn() => Next::Nothing,
+            _ = self.closed.changed() => Next::Nothing,
+        }
+    }
+
+    /// Serves requests; gives the connection back when none came for a while.
+    async fn http1(&mut self, connection: Connection) -> hyper::Result<Option<Connection>> {
+        let limits = &self.server.limits;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_header_size(limits.header_size)
+            .max_headers(limits.header_count)
+            .max_buf_size(limits.buffer);
+        let service = service_fn(|request| self.answer(request));
+        let mut serving = Box::new(http.serve_connection(TokioIo::new(connection), service));
+        let mut closed = self.closed.clone();
+        let mut closing = Box::pin(async move {
+            let _ = closed.changed().await;
+        });
+        let mut is_closing = false;
+        let ended = poll_fn(|cx| {
+            if !is_closing && closing.as_mut().poll(cx).is_ready() {
+                is_closing = true;
+                Pin::new(&mut *serving).graceful_shutdown();
+            }
+            match Pin::new(&mut *serving).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if self.pulse.is_idle() && !is_closing => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        match ended {
+            Some(ended) => ended.map(|()| None),
+            None => {
+                self.pulse.wake();
+                let parts = serving.into_parts();
+                let mut connection = parts.io.into_inner();
+                connection.push_back(&parts.read_buf);
+                Ok(Some(connection))
+            }
+        }
+    }
+
+    async fn http2(self, mut connection: Connection) -> hyper::Result<()> {
+        connection.speak_http2();
+        let limits = &self.server.limits;
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
+            // One large upload at full speed over a long way; the whole of a connection no more than this.
+            .initial_stream_window_size(1024 * 1024)
+            .initial_connection_window_size(2 * 1024 * 1024)
+            .max_send_buf_size(limits.buffer)
+            .keep_alive_interval(limits.write_idle)
+            .keep_alive_timeout(limits.write_idle);
+        let guest = &self;
+        let service = service_fn(move |request| guest.answer(request));
+        let mut serving = Box::pin(http.serve_connection(TokioIo::new(connection), service));
+        let mut closed = self.closed.clone();
+        let mut closing = Box::pin(async move {
+            let _ = closed.changed().await;
+        });
+        let mut is_closing = false;
+        poll_fn(|cx| {
+            if !is_closing && (self.pulse.is_idle() || closing.as_mut().poll(cx).is_ready()) {
+                is_closing = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            serving.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<hyper::Response<super::answer::Sent>, Infallible>> + Send + 'static {
+        let in_flight = self.pulse.begin();
+        let (server, pulse, ends) = (self.server.clone(), self.pulse.clone(), self.ends.clone());
+        async move { Ok(respond(&server, &ends, &pulse, in_flight, request).await) }
+    }
+}
+
+impl Ends {
+    /// The address in log lines.
+    pub(crate) fn spell_peer(&self) -> String {
+        match self.transport {
+            Transport::Unix => "unix:".into(),
+            _ => match self.peer.ip().to_canonical() {
+                IpAddr::V4(v4) => v4.to_string(),
+                IpAddr::V6(v6) => v6.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `X-Request-Id`: what a request is called in every log it passes through.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::header::{HeaderMap, HeaderName};
+
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest that is taken over from a client.
+const LONGEST: usize = 128;
+
+/// The client's own, if it is fit to stand in a log; otherwise a new one.
+pub(super) fn of(headers: &HeaderMap) -> String {
+    let fit = |id: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(&byte);
+        !id.is_empty() && id.len() <= LONGEST && id.bytes().all(plain)
+    };
+    let given = headers.get(HEADER).and_then(|value| value.to_str().ok());
+    given.filter(|id| fit(id)).map_or_else(new, str::to_owned)
+}
+
+/// Unlike any other of this process, and unlikely in another.
+fn new() -> String {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
+    format!("{process:016x}-{:x}", COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_id_is_kept_and_another_is_replaced() {
+        let with = |id: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HEADER, hyper::header::HeaderValue::from_bytes(id).unwrap());
+            of(&headers)
+        };
+        for good in ["a", "7f3b-42", "Root=1-67891233-abcdef012345678912345678", "a/b+c=="] {
+            assert_eq!(with(good.as_bytes()), good);
+        }
+        let long = "x".repeat(129);
+        for bad in [&b"a b"[..], b"a\"b", b"\xff", b"a\tb", b"", b"<x>", long.as_bytes()] {
+            assert_ne!(with(bad), String::from_utf8_lossy(bad));
+        }
+        assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));
+    }
+}
