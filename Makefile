@@ -6,7 +6,7 @@
 #   make man      man pages into target/man, completions into target/completions
 #   make rpm      target/package/rpm: RPM and source RPM, from vendored crates, without network
 #   make deb      target/package/deb: Debian package
-#   make docs-test    runs what docs/operations.md and docs/clients.md show, as root
+#   make docs-test    runs what the pages of docs/ show, as root
 #   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
 #   make bench    measures createrepod beside createrepo_c 1.2 and prints a table (see docs/benchmarks.md)
 

@@ -30,6 +30,7 @@ rsync      rsync             rsync
 rpmlint    rpmlint           rpmlint
 nginx      nginx-light       nginx
 apache2    apache2-bin       httpd
+haproxy    haproxy           haproxy
 promtool   prometheus        golang-github-prometheus
 strace     strace            strace
 '
