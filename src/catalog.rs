@@ -29,7 +29,7 @@ pub use reader::Reader;
 pub use update::{Job, Update};
 
 use crate::package::{ChecksumType, Location, Verify};
-use crate::repodata::{Compression, Part, Pieces, RenderOptions, Span};
+use crate::repodata::{Compression, KINDS, Part, Pieces, RenderOptions, Span};
 use crate::tree::{Dirty, FileStamp};
 
 /// The catalog of one repository, open for writing.
@@ -202,6 +202,11 @@ impl Catalog {
         Ok(chunks::load(&self.db)?)
     }
 
+    /// How long each fragment in a chunk is, package by package, in order.
+    pub fn fragment_lens(&self, chunk: &Chunk) -> Result<Vec<[u32; KINDS]>, CatalogError> {
+        Ok(chunks::members(&self.db, chunk)?.into_iter().map(|member| member.lens).collect())
+    }
+
     /// The listing as last committed.
     pub fn listing(&self) -> Result<Listing, CatalogError> {
         Ok(Listing { chunks: self.chunks()?, ..Listing::default() })
@@ -269,22 +274,32 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
     }
 
-    /// Bytes of pieces that only recipes name.
+    /// Bytes of pieces that only recipes of superseded files name.
     pub fn held_bytes(&self) -> Result<u64, CatalogError> {
-        let current = self.chunks()?.into_iter().flat_map(|c| c.parts).map(|p| p.piece.offset);
-        let mut seen: HashSet<u64> = current.collect();
+        Ok(self.recipe_bytes()?.1)
+    }
+
+    /// Bytes of pieces that no chunk names: those of current files, and those of superseded ones only.
+    fn recipe_bytes(&self) -> Result<(u64, u64), CatalogError> {
+        let chunks = self.chunks()?.into_iter().flat_map(|c| c.parts).map(|p| p.piece.offset);
+        let mut seen: HashSet<u64> = chunks.collect();
+        let mut new = |spans: Vec<Span>| -> u64 {
+            spans.iter().filter(|span| seen.insert(span.offset)).map(|span| span.len).sum()
+        };
+        let current = ledger::current_spans(&self.db)?.into_iter().map(&mut new).sum();
         let mut held = 0;
         ledger::for_all_spans(&self.db, |spans| {
-            held += spans.iter().filter(|span| seen.insert(span.offset)).map(|span| span.len).sum::<u64>();
+            held += new(spans.clone());
             Ok(false)
         })?;
-        Ok(held)
+        Ok((current, held))
     }
 
     /// Bytes of the file of pieces that neither a chunk nor a recipe names.
     pub fn dead_bytes(&self) -> Result<u64, CatalogError> {
         let live: u64 = self.chunks()?.iter().map(Chunk::stored_bytes).sum();
-        Ok(self.pieces.len().saturating_sub(live + self.held_bytes()?))
+        let (current, held) = self.recipe_bytes()?;
+        Ok(self.pieces.len().saturating_sub(live + current + held))
     }
 
     /// Copies the living pieces into a new file. Trails over the old one are worthless afterwards.

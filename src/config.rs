@@ -165,19 +165,38 @@ pub enum Overwrite {
     Allow,
 }
 
-/// Which compression (later also: which further files) the metadata has.
+/// What the clients of a repository can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetadataProfile {
     Zstd,
     Gzip,
+    /// Gzip, SQLite databases, groups in plain text.
+    El7,
+    /// The same, and nothing in it is compressed with xz, whoever made it.
+    El6,
 }
 
 impl MetadataProfile {
     pub fn compression(self) -> Compression {
         match self {
             Self::Zstd => Compression::Zstd,
-            Self::Gzip => Compression::Gzip,
+            Self::Gzip | Self::El7 | Self::El6 => Compression::Gzip,
         }
+    }
+
+    /// Whether yum's SQLite databases are made too.
+    pub fn has_databases(self) -> bool {
+        matches!(self, Self::El7 | Self::El6)
+    }
+
+    /// Whether groups must be there in plain text: yum on EL7 stumbles over compressed ones.
+    pub fn has_plain_groups(self) -> bool {
+        matches!(self, Self::El7 | Self::El6)
+    }
+
+    /// Whether clients read xz: yum on EL6 does not.
+    pub fn allows_xz(self) -> bool {
+        self != Self::El6
     }
 }
 

@@ -2,10 +2,15 @@
 //!
 //! A database is made from the packages' XML, whoever wrote that, so its rows say exactly what the XML says.
 
+pub mod kept;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
+
+pub use kept::Kept;
 
 use crate::package::Checksum;
 use crate::repodata::MetadataType;
@@ -33,6 +38,10 @@ pub enum DatabaseError {
     Write { path: PathBuf, source: rusqlite::Error },
     #[error("cannot put a package into the database {}: {why}", path.display())]
     Package { path: PathBuf, why: String },
+    #[error("cannot read the packages that the database {} is to hold", path.display())]
+    Packages { path: PathBuf, source: io::Error },
+    #[error("cannot keep databases in {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
 }
 
 /// Why a package's entry gives no rows.
@@ -67,12 +76,17 @@ impl Database {
     /// Puts in the next package: its element of primary.xml, filelists.xml (or filelists-ext.xml) or other.xml.
     pub fn add(&mut self, element: &str) -> Result<(), DatabaseError> {
         self.key += 1;
+        self.add_as(self.key, element)
+    }
+
+    /// The same under a `pkgKey` that no package has.
+    pub fn add_as(&self, key: i64, element: &str) -> Result<(), DatabaseError> {
         let added = match self.kind {
-            MetadataType::Primary => add_primary(&self.connection, self.key, element),
+            MetadataType::Primary => add_primary(&self.connection, key, element),
             MetadataType::Filelists | MetadataType::FilelistsExt => {
-                add_filelists(&self.connection, self.key, element)
+                add_filelists(&self.connection, key, element)
             }
-            MetadataType::Other => add_other(&self.connection, self.key, element),
+            MetadataType::Other => add_other(&self.connection, key, element),
         };
         added.map_err(|bad| match bad {
             Bad::Sqlite(source) => self.failed(source),
@@ -91,6 +105,72 @@ impl Database {
             self.connection.execute_batch(&indexes(self.kind))
         };
         finish().map_err(|source| self.failed(source))
+    }
+
+    /// Opens a finished database to change it. Whoever is killed between [`Database::begin`] and the end of
+    /// [`Database::commit`] leaves a damaged file: nothing is written twice to be safe from that.
+    pub fn open(kind: MetadataType, path: &Path) -> Result<Self, DatabaseError> {
+        let open = || -> rusqlite::Result<Connection> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            // What was taken out must not be published on in free pages.
+            connection.execute_batch(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; \
+                 PRAGMA secure_delete = ON;",
+            )?;
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        };
+        let connection = open().map_err(|source| DatabaseError::Write { path: path.to_owned(), source })?;
+        Ok(Self { kind, path: path.to_owned(), connection, key: 0 })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Begins a change.
+    pub fn begin(&self) -> Result<(), DatabaseError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|source| self.failed(source))
+    }
+
+    /// A `pkgKey` above all that are taken.
+    pub fn next_key(&self) -> Result<i64, DatabaseError> {
+        let ask = "SELECT coalesce(max(pkgKey), 0) + 1 FROM packages";
+        self.connection.query_row(ask, [], |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
+    /// Takes a package out with all that belongs to it.
+    pub fn remove(&self, key: i64) -> Result<(), DatabaseError> {
+        let remove =
+            || self.connection.prepare_cached("DELETE FROM packages WHERE pkgKey = ?")?.execute([key]);
+        remove().map(|_| ()).map_err(|source| self.failed(source))
+    }
+
+    /// Ends a change. `xml` is the checksum of the compressed XML file that says the same now.
+    pub fn commit(&self, xml: &Checksum) -> Result<(), DatabaseError> {
+        let commit = || -> rusqlite::Result<()> {
+            let sum = xml.to_hex();
+            self.connection.execute("UPDATE db_info SET checksum = ?1 WHERE checksum <> ?1", [sum])?;
+            self.connection.execute_batch("COMMIT")
+        };
+        commit().map_err(|source| self.failed(source))
+    }
+
+    /// Makes the file small again when more than half of it, and more than `worth_it` bytes, are free.
+    pub fn shrink(&self, worth_it: i64) -> Result<bool, DatabaseError> {
+        let number = |pragma: &str| {
+            self.connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+        };
+        let shrink = || -> rusqlite::Result<bool> {
+            let (free, all, size) = (number("freelist_count")?, number("page_count")?, number("page_size")?);
+            let due = free * 2 > all && free * size > worth_it;
+            if due {
+                self.connection.execute_batch("VACUUM")?;
+            }
+            Ok(due)
+        };
+        shrink().map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: rusqlite::Error) -> DatabaseError {

@@ -1,5 +1,6 @@
 //! yum/dnf metadata: rendering, joining, naming. Formats take a sink, not a path.
 
+pub mod blocks;
 pub mod chunk;
 pub mod codec;
 pub mod compression;

@@ -2,6 +2,7 @@
 
 mod aftermath;
 pub mod browse;
+mod databases;
 mod idle;
 mod inbox;
 mod index;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{self, Catalog, CatalogError, Reader};
 use crate::config::RepositoryConfig;
+use crate::databases::DatabaseError;
 use crate::package::{Location, Nevra, PkgId};
 use crate::publish::{Place, PublishError};
 use crate::repodata::KINDS;
@@ -145,6 +147,8 @@ pub enum RepositoryError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("cannot put the metadata of {name} together")]
     Join { name: String, source: std::io::Error },
     #[error(
@@ -168,6 +172,8 @@ struct Repository {
     catalog: Option<Catalog>,
     /// Checksum states of the current metadata files and, once prepared, of the next ones; by kind.
     trails: [Vec<Trail>; KINDS],
+    /// The databases of EL6 and EL7 as last published, where there are any.
+    databases: databases::State,
     published: Option<Arc<Published>>,
     /// Bytes of the current metadata files.
     current_size: u64,

@@ -93,6 +93,13 @@ impl Catalog {
         Ok(tx.commit()?)
     }
 
+    /// Where the pieces of a file lie that is current or was; `None` when it is not known.
+    pub fn spans_of(&self, name: &str) -> Result<Option<Vec<Span>>, CatalogError> {
+        let mut statement = self.db.prepare_cached("SELECT spans FROM metadata_file WHERE name = ?")?;
+        let blob: Option<Vec<u8>> = statement.query_row([name], |row| row.get(0)).optional()?;
+        Ok(blob.map(|blob| decode(&blob).ok_or_else(|| corrupt("spans"))).transpose()?)
+    }
+
     /// Notes that only the recipes of these files are left.
     pub fn fold_metadata_files(&self, names: &[String]) -> Result<(), CatalogError> {
         self.each(names, "UPDATE metadata_file SET whole = 0 WHERE name = ?")
@@ -128,6 +135,13 @@ pub fn recipe(db: &Connection, name: &str) -> rusqlite::Result<Option<(Recipe, u
         Ok((recipe, row.get(4)?))
     })
     .optional()
+}
+
+/// The spans of each file that is current.
+pub fn current_spans(db: &Connection) -> rusqlite::Result<Vec<Vec<Span>>> {
+    let mut statement = db.prepare("SELECT spans FROM metadata_file WHERE superseded_at IS NULL")?;
+    let read = |row: &rusqlite::Row<'_>| decode(&row.get::<_, Vec<u8>>(0)?).ok_or_else(|| corrupt("spans"));
+    statement.query_map([], read)?.collect()
 }
 
 /// Hands every recipe's spans to `each`, which may move them.

@@ -64,8 +64,8 @@ impl Choice for Verify {
 }
 
 impl Choice for MetadataProfile {
-    const CHOICES: &'static [(&'static str, Self)] = &[("zstd", Self::Zstd), ("gzip", Self::Gzip)];
-    const LATER: &'static [&'static str] = &["el6", "el7"];
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("zstd", Self::Zstd), ("gzip", Self::Gzip), ("el7", Self::El7), ("el6", Self::El6)];
 }
 
 impl Choice for ChecksumType {
@@ -237,7 +237,7 @@ mod tests {
         );
         assert_eq!(
             MetadataProfile::parse("zst").unwrap_err(),
-            r#"expected one of "zstd", "gzip", found "zst" (did you mean "zstd"?)"#
+            r#"expected one of "zstd", "gzip", "el7", "el6", found "zst" (did you mean "zstd"?)"#
         );
         assert_eq!(ReadByAnyone::parse("x").unwrap_err(), r#"expected "anyone", found "x""#);
     }

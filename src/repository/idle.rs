@@ -90,6 +90,9 @@ impl Repository {
             Ok(false) => {}
             Err(error) => warn!(repo.name = %name, "cannot compact the pieces of {name}: {error}"),
         }
+        if let Err(error) = self.databases.tidy() {
+            warn!(repo.name = %name, "cannot make the databases of {name} smaller: {error}");
+        }
         compression::release_memory();
     }
 }

@@ -6,23 +6,29 @@ use super::{Repository, RepositoryError};
 use crate::catalog::{Listing, PieceFile};
 use crate::config::RepositoryConfig;
 use crate::publish::{Place, Staged};
+use crate::repodata::blocks::Mark;
 use crate::repodata::join::{Joined, Recipe, Trail, join};
-use crate::repodata::{Compression, MetadataType, Part};
+use crate::repodata::{MetadataType, Part, Span};
 
 /// One metadata file, staged and synced.
 pub struct Made {
-    pub kind: MetadataType,
-    pub compression: Compression,
+    /// As in `<data type="…">`.
+    pub kind: String,
+    /// Its name in `repodata/`: the checksum makes it unique.
+    pub file_name: String,
     pub joined: Joined,
-    pub trail: Trail,
+    /// Its pieces, in order.
+    pub spans: Vec<Span>,
     pub staged: Staged,
+    pub how: How,
 }
 
-impl Made {
-    /// Its name in `repodata/`: the checksum makes it unique.
-    pub fn file_name(&self) -> String {
-        format!("{}-{}.xml{}", self.joined.checksum, self.kind.as_str(), self.compression.suffix())
-    }
+/// What a file was made of.
+pub enum How {
+    /// XML, from chunks.
+    Chunks(Trail),
+    /// A SQLite database, from blocks.
+    Blocks(Vec<Mark>),
 }
 
 /// What every file of a publication has in common.
@@ -71,7 +77,14 @@ impl Press<'_> {
         let joined = join(recipe, self.pieces, &trails, &mut staged);
         let (joined, trail) = joined.map_err(|source| failed(self.config, source))?;
         staged.sync()?;
-        Ok(Made { kind, compression: recipe.compression, joined, trail, staged })
+        Ok(Made {
+            kind: kind.as_str().to_owned(),
+            file_name: format!("{}-{}.xml{}", joined.checksum, kind.as_str(), recipe.compression.suffix()),
+            joined,
+            spans: parts.iter().map(|part| part.piece).collect(),
+            staged,
+            how: How::Chunks(trail),
+        })
     }
 }
 

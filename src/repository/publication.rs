@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::press::{self, Made};
+use super::databases;
+use super::press::{self, How, Made};
 use super::recover::sha256;
 use super::{Published, Repository, RepositoryError};
 use crate::catalog::{Listing, Recipe};
+use crate::databases::VERSION;
 use crate::publish;
 use crate::repodata::join::Trail;
 use crate::repodata::{Record, Repomd, Tags};
@@ -21,20 +23,25 @@ impl Repository {
         self.place.prepare()?;
         let current = self.place.current()?;
         let shown = current.as_deref().and_then(|bytes| publish::parse(bytes).ok());
-        let made = press::make(self, listing)?;
+        let mut made = press::make(self, listing)?;
         let now = self.not_before(shown.as_ref());
-        let records: Vec<Record> = made.iter().map(|made| self.record(made, shown.as_ref(), now)).collect();
+        let mut records: Vec<Record> =
+            made.iter().map(|made| self.record(made, shown.as_ref(), now)).collect();
         let packages = listing.packages();
 
         if let (Some(bytes), Some(shown)) = (&current, &shown)
-            && shown.records.len() == records.len()
-            && shown.records.iter().zip(&records).all(|(a, b)| a.same_file(b))
+            && databases::beside(shown, &records, self.config.metadata)
             && self.place.is_whole(shown)
         {
             // The catalog was lost, or a change was taken back: nobody needs to fetch anything.
             self.note_published(bytes.clone(), shown.revision_number(), packages)?;
             self.keep_trails(made);
             return Ok(());
+        }
+        if self.config.metadata.has_databases() {
+            let databases = databases::make(self, listing, &made)?;
+            records.extend(databases.iter().map(|made| self.record(made, shown.as_ref(), now)));
+            made.extend(databases);
         }
 
         let repomd = Repomd { revision: now.to_string(), tags: Tags::default(), records };
@@ -44,21 +51,24 @@ impl Repository {
         write.map_err(|source| press::failed(&self.config, source))?;
         staged.sync()?;
 
-        let recipes = made.iter().zip(0..).map(|(m, kind)| Recipe {
-            name: m.file_name(),
-            size: m.joined.size,
-            frame: m.joined.frame.clone(),
-            spans: listing.parts(kind).iter().map(|part| part.piece).collect(),
-        });
-        let recipes: Vec<Recipe> = recipes.collect();
+        let recipe = |made: &Made| Recipe {
+            name: made.file_name.clone(),
+            size: made.joined.size,
+            frame: made.joined.frame.clone(),
+            spans: made.spans.clone(),
+        };
+        let recipes: Vec<Recipe> = made.iter().map(recipe).collect();
         let catalog = self.catalog()?;
         catalog.note_metadata_files(&recipes)?;
-        catalog.set_published(None)?;
+        databases::note(self, &made)?;
+        self.catalog()?.set_published(None)?;
         let mut files = Vec::new();
         let mut trails = Vec::new();
-        for (made, recipe) in made.into_iter().zip(&recipes) {
-            files.push((made.staged, recipe.name.clone()));
-            trails.push(made.trail);
+        for Made { staged, file_name, how, .. } in made {
+            files.push((staged, file_name));
+            if let How::Chunks(trail) = how {
+                trails.push(trail);
+            }
         }
         self.place.switch(files, staged)?;
 
@@ -75,15 +85,15 @@ impl Repository {
 
     fn record(&self, made: &Made, shown: Option<&Repomd>, now: u64) -> Record {
         let record = Record {
-            kind: made.kind.as_str().to_owned(),
+            kind: made.kind.clone(),
             checksum: made.joined.checksum.clone(),
             open_checksum: Some(made.joined.open_checksum.clone()),
-            href: format!("repodata/{}", made.file_name()),
+            href: format!("repodata/{}", made.file_name),
             timestamp: now,
             size: Some(made.joined.size),
             open_size: Some(made.joined.open_size),
             header: None,
-            database_version: None,
+            database_version: matches!(made.how, How::Blocks(_)).then_some(VERSION),
         };
         match shown.and_then(|shown| shown.record(&record.kind)) {
             Some(old) if old.same_file(&record) => old.clone(),
@@ -115,7 +125,11 @@ impl Repository {
     }
 
     fn keep_trails(&mut self, made: Vec<Made>) {
-        self.set_trails(made.into_iter().map(|made| made.trail).collect());
+        let trail = |made: Made| match made.how {
+            How::Chunks(trail) => Some(trail),
+            How::Blocks(_) => None,
+        };
+        self.set_trails(made.into_iter().filter_map(trail).collect());
     }
 
     fn set_trails(&mut self, trails: Vec<Trail>) {

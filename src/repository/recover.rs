@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
+use super::databases;
 use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::TreeLock};
 use crate::catalog::Settings;
 use crate::config::RepositoryConfig;
@@ -40,6 +41,9 @@ impl Repository {
             umask: config.umask,
         };
         remove_leftovers(&place);
+        if !config.metadata.has_databases() {
+            databases::forget(&config.state_dir)?;
+        }
         let mut repository = Self {
             config,
             clock,
@@ -48,6 +52,7 @@ impl Repository {
             root,
             catalog: None,
             trails: Default::default(),
+            databases: databases::State::default(),
             published: None,
             current_size: 0,
             restored: Vec::new(),
@@ -75,7 +80,11 @@ impl Repository {
             warn!(repo.name = %name, "repodata/ of {name} is not what was published last; it will be published again");
             return Ok(catalog.set_published(None)?);
         };
-        let packages = catalog.listing()?.packages();
+        if !databases::as_configured(&repomd, self.config.metadata) {
+            // The setting has changed since.
+            return Ok(self.catalog()?.set_published(None)?);
+        }
+        let packages = self.catalog()?.listing()?.packages();
         let at = fs::metadata(place.repodata.join("repomd.xml")).and_then(|m| m.modified());
         info!(repo.name = %name, packages, "{name} is published with {packages} packages");
         self.current_size = repomd.records.iter().filter_map(|r| r.size).sum();
@@ -90,6 +99,7 @@ impl Repository {
 
     /// Closes the catalog until there is something to do; the publication stays.
     pub fn rest(&mut self) {
+        self.databases.rest();
         let Some(catalog) = self.catalog.take() else { return };
         OPEN_CATALOGS.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = catalog.close() {

@@ -8,7 +8,7 @@ use crate::world::tree::{build_all, cp, set_mtime};
 use crate::world::{Daemon, Metadata, Random, Rpm, Tree};
 
 /// One random step of people's work on a tree.
-fn step(tree: &Tree, names: &mut BTreeSet<String>, random: &mut Random, number: usize) {
+pub fn step(tree: &Tree, names: &mut BTreeSet<String>, random: &mut Random, number: usize) {
     let directories = ["", "a/", "b/deep/"];
     let pick = |names: &BTreeSet<String>, random: &mut Random| {
         names.iter().nth(random.below(names.len())).unwrap().clone()
@@ -62,7 +62,7 @@ fn up_to_date(metadata: &Metadata, tree: &Tree, names: &BTreeSet<String>) -> boo
 }
 
 /// A tree with enough packages for several chunks.
-fn stocked() -> (Tree, BTreeSet<String>) {
+pub fn stocked() -> (Tree, BTreeSet<String>) {
     let tree = Tree::new();
     let rpms: Vec<_> = (0..150).map(|number| Rpm::new(format!("start{number}"))).collect();
     let mut names = BTreeSet::new();

@@ -14,6 +14,7 @@ mod compat;
 mod config;
 mod crash;
 mod createrepo_c;
+mod databases;
 mod digests;
 mod foreign;
 mod front;
