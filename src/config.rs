@@ -1,5 +1,6 @@
 //! The configuration: validated, every value in its real type. Each room is given its own part.
 
+pub mod access;
 mod clash;
 mod door;
 pub mod file;
@@ -15,6 +16,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::{AccessConfig, AuthorizerConfig, GrantConfig, ReadAccess, WhenDown, WriteAccess};
+
 use crate::package::{ChecksumType, Verify};
 use crate::repodata::{Compression, MetadataType, RenderOptions};
 pub use door::{AccessLog, LimitsConfig, Listen, TlsConfig};
@@ -23,6 +26,7 @@ pub use door::{AccessLog, LimitsConfig, Listen, TlsConfig};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     pub server: ServerConfig,
+    pub access: AccessConfig,
     /// Sorted by name; names and URL prefixes are unique, and no path lies inside another's.
     pub repositories: Vec<RepositoryConfig>,
     /// Trees whose directories become repositories, by name.
@@ -68,7 +72,10 @@ pub struct RepositoryConfig {
     pub url: String,
     /// Where its catalog and pieces lie.
     pub state_dir: PathBuf,
+    pub read: ReadAccess,
     pub write: WriteAccess,
+    /// How long a batch that nothing is added to waits for its commit.
+    pub batch_life: Duration,
     pub accept: Accept,
     pub overwrite: Overwrite,
     pub verify: Verify,
@@ -99,7 +106,9 @@ impl RepositoryConfig {
             state_dir: path.join(".createrepod/state"),
             path,
             metadata_dir: None,
+            read: ReadAccess::Anyone,
             write: WriteAccess::Off,
+            batch_life: Duration::from_secs(HOUR),
             accept: Accept::Packages,
             overwrite: Overwrite::Same,
             verify: Verify::Digest,
@@ -139,14 +148,6 @@ impl RepositoryConfig {
     fn written(&self) -> &PathBuf {
         self.metadata_dir.as_ref().unwrap_or(&self.path)
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteAccess {
-    Off,
-    /// Zero configuration: only clients that are local by product.md's definition.
-    Local,
-    Anyone,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, RepositoryConfig};
+use crate::auth::Guard;
+use crate::config::{AccessConfig, Config, RepositoryConfig};
+use crate::history::History;
+use crate::rights::TokenStore;
 use crate::serve::{self, AccessLogger, Site, Tls};
 use doors::Doors;
 use keeper::Keeper;
@@ -67,6 +70,7 @@ async fn serve(
     let site = Arc::new(Site::default());
     let mut trees = Trees::new();
     let mut repositories = trees.look(&config);
+    let guard = Arc::new(guard(&config.access)?);
     let keeper = Keeper::start(repositories.clone(), site.clone(), greet).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
@@ -74,7 +78,8 @@ async fn serve(
         let _ = stopped.await;
     };
     let (listeners, server) = (open.take_listeners(), config.server.clone());
-    let mut doors = tokio::spawn(serve::run(listeners, server, access_log.clone(), site.clone(), stopped));
+    let mut doors =
+        tokio::spawn(serve::run(listeners, server, access_log.clone(), site.clone(), guard.clone(), stopped));
     for name in &open.names {
         info!(listen = %name, "listening on {name}");
     }
@@ -100,14 +105,14 @@ async fn serve(
                 Told::Refresh => keeper.refresh_everything(),
                 Told::Reload => {
                     access_log.reopen();
-                    if reload(source.as_ref(), &mut config, true).await {
+                    if reload(source.as_ref(), &mut config, &guard, true).await {
                         take_up(&mut trees, &config, &mut repositories, &keeper).await;
                     }
                     renew(&config, tls.as_ref()).await;
                 }
             },
             () = changed(&mut watch) => {
-                if reload(source.as_ref(), &mut config, false).await {
+                if reload(source.as_ref(), &mut config, &guard, false).await {
                     take_up(&mut trees, &config, &mut repositories, &keeper).await;
                 }
                 renew(&config, tls.as_ref()).await;
@@ -157,7 +162,7 @@ async fn renew(config: &Config, tls: Option<&Arc<Tls>>) {
 }
 
 /// Reads a changed configuration, all of it or nothing; tells whether its repositories are other ones.
-async fn reload(source: Option<&Source>, config: &mut Config, told: bool) -> bool {
+async fn reload(source: Option<&Source>, config: &mut Config, guard: &Guard, told: bool) -> bool {
     let Some(source) = source else {
         warn!("there is no configuration to read again: the directory was named on the command line");
         return false;
@@ -173,6 +178,12 @@ async fn reload(source: Option<&Source>, config: &mut Config, told: bool) -> boo
     if !restart.is_empty() {
         warn!("[server] {} changed; that is taken up by a restart only", restart.join(", "));
     }
+    if new.access.state_dir != config.access.state_dir {
+        warn!("[state] dir changed; tokens are looked for in the new place after a restart only");
+    }
+    // Before the repositories: a rule of theirs may name what is new here.
+    guard.reconfigure(&new.access);
+    config.access = new.access;
     if new.repositories == config.repositories && new.trees == config.trees {
         if told {
             info!("read the configuration again: the repositories are the same");
@@ -200,6 +211,12 @@ async fn take_up(
     keeper.apply(now.clone()).await;
     *repositories = now;
     systemd::ready("Took up the changed configuration");
+}
+
+/// Who decides about requests, with the tokens that can be made for this configuration.
+fn guard(access: &AccessConfig) -> anyhow::Result<Guard> {
+    let history = access.state_dir.as_deref().map(History::at);
+    Guard::new(access, history.map(|history| Arc::new(history) as Arc<dyn TokenStore>))
 }
 
 /// A thousand clients and a thousand repositories need more than the usual 1024 open files.

@@ -1,6 +1,12 @@
-//! What may be done to a repository, in words: permissions, and sets of them.
+//! What may be done to a repository, in words: permissions, where they hold, and the tokens that carry them.
+
+mod pattern;
+mod token;
 
 use std::fmt;
+
+pub use pattern::Pattern;
+pub use token::{Token, TokenStore};
 
 /// One thing somebody may be allowed to do in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +85,20 @@ impl fmt::Display for Scopes {
     }
 }
 
+/// Permissions, and the repositories they hold in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grant {
+    pub scopes: Scopes,
+    /// Names of repositories; none means nowhere.
+    pub repositories: Vec<Pattern>,
+}
+
+impl Grant {
+    pub fn allows(&self, repository: &str, permission: Permission) -> bool {
+        self.scopes.contains(permission) && self.repositories.iter().any(|name| name.matches(repository))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +123,14 @@ mod tests {
         assert!(Permission::parse("Write").is_err());
         let scopes: Scopes = [Permission::Delete, Permission::Read].into_iter().collect();
         assert_eq!(scopes.to_string(), "read,delete");
+    }
+
+    #[test]
+    fn a_grant_holds_where_it_says_and_nowhere_else() {
+        let repositories = ["rpm", "el-*"].map(|name| Pattern::parse(name).unwrap()).to_vec();
+        let grant = Grant { scopes: [Permission::Write].into_iter().collect(), repositories };
+        assert!(grant.allows("rpm", Permission::Write) && grant.allows("el-9", Permission::Write));
+        assert!(!grant.allows("rpm2", Permission::Write) && !grant.allows("rpm", Permission::Read));
+        assert!(!Grant { repositories: vec![], ..grant }.allows("rpm", Permission::Write));
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! let site = Arc::new(Site::default());
 //! site.replace(mounts);                              // again whenever what is served changes
-//! serve::run(listeners, config.server, log, site, stop).await;
+//! serve::run(listeners, config.server, log, site, guard, stop).await;
 //! ```
 //!
 //! `listeners` are bound by the caller (so that a port that is taken is an error before anything
@@ -50,7 +50,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
-use crate::auth::Certificate;
+use crate::auth::{Certificate, Guard};
 use crate::config::ServerConfig;
 use limits::{Crowd, Limits};
 pub use site::{Mount, Mounts, Site};
@@ -63,10 +63,11 @@ pub async fn run(
     config: ServerConfig,
     access_log: Arc<AccessLogger>,
     site: Arc<Site>,
+    guard: Arc<Guard>,
     stop: impl Future<Output = ()> + Send,
 ) {
     let limits = Limits::from(&config.limits);
-    run_within(listeners, config, access_log, site, limits, stop).await;
+    run_within(listeners, config, access_log, site, guard, limits, stop).await;
 }
 
 async fn run_within(
@@ -74,12 +75,13 @@ async fn run_within(
     config: ServerConfig,
     access_log: Arc<AccessLogger>,
     site: Arc<Site>,
+    guard: Arc<Guard>,
     limits: Limits,
     stop: impl Future<Output = ()> + Send,
 ) {
     let door = Door { room: Arc::new(Semaphore::new(limits.connections)), crowd: Arc::default() };
     let limits = Arc::new(limits);
-    let server = Arc::new(Server { site, config, limits, access_log, crowded: Crowded::default() });
+    let server = Arc::new(Server { site, guard, config, limits, access_log, crowded: Crowded::default() });
     let (close, closed) = watch::channel(());
     // Dropped with this future, they are aborted: whoever gives up on us breaks everything off.
     let mut accepting = JoinSet::new();
@@ -101,6 +103,7 @@ async fn run_within(
 /// What every connection needs to know.
 pub(crate) struct Server {
     pub(crate) site: Arc<Site>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) config: ServerConfig,
     pub(crate) limits: Arc<Limits>,
     pub(crate) access_log: Arc<AccessLogger>,
@@ -115,7 +118,6 @@ pub(crate) struct Ends {
     pub(crate) local: SocketAddr,
     pub(crate) transport: Transport,
     /// The client's certificate, where TLS asked for one and found it good.
-    #[allow(dead_code)]
     pub(crate) certificate: Option<Arc<Certificate>>,
 }
 

@@ -1,4 +1,4 @@
-//! A client's TLS certificate as an identity: the name in its subject (X.509, RFC 5280), and its fingerprint.
+//! A client's TLS certificate as an identity: the names in it (X.509, RFC 5280), and its fingerprint.
 
 use std::fmt::Write as _;
 
@@ -7,34 +7,50 @@ use sha2::{Digest as _, Sha256};
 /// A certificate whose chain and validity TLS has checked already; what remains is whom it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    der: Vec<u8>,
+    /// The last common name of its subject, then the DNS names it is for.
+    names: Vec<String>,
+    /// `sha256:` and 64 hexadecimal digits.
+    fingerprint: String,
 }
 
 impl Certificate {
-    /// Takes the client's own certificate (the first of its chain), DER.
+    /// Takes the client's own certificate (the first of its chain), DER, verified.
     pub fn from_der(der: &[u8]) -> Self {
-        Self { der: der.to_vec() }
-    }
-
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The last common name of the subject; `None` without one that is UTF-8.
-    pub fn name(&self) -> Option<String> {
-        let der = self.der.as_slice().into();
-        let certificate = webpki::EndEntityCert::try_from(&der).ok()?;
-        common_name(certificate.subject())
-    }
-
-    /// SHA-256 of the whole certificate, in hexadecimal digits.
-    pub fn fingerprint(&self) -> String {
-        let mut fingerprint = String::with_capacity(64);
-        for byte in Sha256::digest(&self.der) {
+        let mut fingerprint = String::from("sha256:");
+        for byte in Sha256::digest(der) {
             // Writing to a String cannot fail.
             let _ = write!(fingerprint, "{byte:02x}");
         }
-        fingerprint
+        let mut names = Vec::new();
+        if let Ok(certificate) = webpki::EndEntityCert::try_from(&der.into()) {
+            names.extend(common_name(certificate.subject()));
+            names.extend(certificate.valid_dns_names().map(str::to_owned));
+        }
+        Self { names, fingerprint }
+    }
+
+    #[cfg(test)]
+    pub fn called(name: &str) -> Self {
+        Self { names: vec![name.to_owned()], fingerprint: "sha256:00".into() }
+    }
+
+    /// For people: its first name, or else its fingerprint.
+    pub fn name(&self) -> &str {
+        self.names.first().unwrap_or(&self.fingerprint)
+    }
+
+    /// `sha256:…`
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Whether a configuration that says `wanted` means this one.
+    pub fn is_called(&self, wanted: &str) -> bool {
+        // A name that looks like a fingerprint is none.
+        if wanted.starts_with("sha256:") {
+            return wanted == self.fingerprint;
+        }
+        self.names.iter().any(|name| name == wanted)
     }
 }
 
@@ -85,6 +101,17 @@ fn take<'d>(der: &mut &'d [u8]) -> Option<(u8, &'d [u8])> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_certificate_goes_by_its_names_and_its_fingerprint() {
+        let names = vec!["builder".into(), "b.example.com".into(), "sha256:11".into()];
+        let certificate = Certificate { names, fingerprint: "sha256:00ff".into() };
+        assert!(["builder", "b.example.com", "sha256:00ff"].iter().all(|name| certificate.is_called(name)));
+        assert!(!["build", "*", "00ff", "sha256:11", ""].iter().any(|name| certificate.is_called(name)));
+        assert_eq!(certificate.name(), "builder");
+        let nothing = Certificate::from_der(b"");
+        assert_eq!(nothing.name(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
     fn pair(oid: &[u8], kind: u8, text: &str) -> Vec<u8> {
         let der = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
         der(SET, &der(SEQUENCE, &[der(OID, oid), der(kind, text.as_bytes())].concat()))
@@ -105,6 +132,7 @@ mod tests {
         #[test]
         fn no_subject_makes_the_reader_panic(bytes: Vec<u8>) {
             let _ = common_name(&bytes);
+            let _ = Certificate::from_der(&bytes);
         }
     }
 }

@@ -7,12 +7,14 @@ use toml::de::DeTable;
 
 pub use super::section::Set;
 
+use super::access::file::{AuthorizerSection, GrantSection};
+use super::access::{Proxy, ReadAccess, WriteAccess};
 use super::problem::{Origin, Problems};
 use super::section::{Document, Section, boolean, integer, text, texts};
 use super::tree::Pattern;
-use super::value::{Choice, ReadByAnyone};
+use super::value::Choice;
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask, spell_size};
-use super::{Accept, AccessLog, Listen, MetadataProfile, Overwrite, Space, Symlinks, TlsConfig, WriteAccess};
+use super::{Accept, AccessLog, Listen, MetadataProfile, Overwrite, Space, Symlinks, TlsConfig};
 use crate::package::{ChecksumType, Verify};
 
 /// The main file and what lies in `repos.d`, before defaults.
@@ -21,6 +23,8 @@ pub struct ConfigFile {
     pub server: ServerSection,
     pub limits: LimitsSection,
     pub state_dir: Option<Set<PathBuf>>,
+    pub grants: Vec<GrantSection>,
+    pub authorizers: Vec<AuthorizerSection>,
     /// In the order read; names may still be bad or double.
     pub repositories: Vec<RepositorySection>,
     /// The `[tree.NAME]` tables, alike.
@@ -36,6 +40,9 @@ pub struct ServerSection {
     /// Empty: none.
     pub tls: Option<Set<Option<TlsConfig>>>,
     pub access_log: Option<Set<AccessLog>>,
+    /// Empty: none.
+    pub htpasswd: Option<Set<PathBuf>>,
+    pub trusted_proxies: Option<Set<Vec<Proxy>>>,
 }
 
 /// `[limits]`
@@ -78,8 +85,9 @@ pub struct RepositorySection {
     /// Empty: none.
     pub metadata_dir: Option<Set<PathBuf>>,
     pub url: Option<Set<String>>,
-    pub read: Option<Set<ReadByAnyone>>,
+    pub read: Option<Set<ReadAccess>>,
     pub write: Option<Set<WriteAccess>>,
+    pub batch_life: Option<Set<Duration>>,
     pub accept: Option<Set<Accept>>,
     pub overwrite: Option<Set<Overwrite>>,
     pub verify: Option<Set<Verify>>,
@@ -115,15 +123,18 @@ impl ConfigFile {
         let mut server = None;
         let mut limits = None;
         let mut state = None;
+        let (mut grants, mut authorizers) = (None, None);
         match part {
             Part::Main => {
                 server = section.table("server");
                 limits = section.table("limits");
                 state = section.table("state");
-                section.later(&["target", "authorizer"]);
+                grants = section.table("grant");
+                authorizers = section.table("authorizer");
+                section.later(&["target"]);
             }
             Part::Repositories => {
-                for key in ["server", "limits", "state"] {
+                for key in ["server", "limits", "state", "grant", "authorizer"] {
                     if section.table(key).is_some() {
                         section.problem(
                             key,
@@ -145,26 +156,40 @@ impl ConfigFile {
             self.state_dir = section.take("dir", self::text(absolute));
             section.finish();
         }
-        for (kind, table) in [(Kind::Repository, repositories), (Kind::Tree, trees)] {
-            for (name, value) in table.into_iter().flatten() {
-                let origin = document.at(name.span().start);
-                let name = name.get_ref().as_ref();
-                let Some(table) = value.get_ref().as_table() else {
-                    let kind = kind.spell();
-                    problems.add(
-                        origin,
-                        format!(
-                            "expected a table with a name, [{kind}.NAME]; found the key {name:?} in [{kind}]"
-                        ),
-                    );
-                    continue;
-                };
-                let read = RepositorySection::read(&document, kind, name, origin, table, problems);
-                match kind {
-                    Kind::Repository => self.repositories.push(read),
-                    Kind::Tree => self.trees.push(read),
-                }
-            }
+        each(&document, "grant", grants, problems, |name, origin, table, problems| {
+            self.grants.push(GrantSection::read(&document, name, origin, table, problems));
+        });
+        each(&document, "authorizer", authorizers, problems, |name, origin, table, problems| {
+            self.authorizers.push(AuthorizerSection::read(&document, name, origin, table, problems));
+        });
+        each(&document, "repository", repositories, problems, |name, origin, table, problems| {
+            let read = RepositorySection::read(&document, Kind::Repository, name, origin, table, problems);
+            self.repositories.push(read);
+        });
+        each(&document, "tree", trees, problems, |name, origin, table, problems| {
+            let read = RepositorySection::read(&document, Kind::Tree, name, origin, table, problems);
+            self.trees.push(read);
+        });
+    }
+}
+
+/// Reads every table `[kind.NAME]`.
+fn each<'t>(
+    document: &Document<'t>,
+    kind: &str,
+    tables: Option<&'t DeTable<'t>>,
+    problems: &mut Problems,
+    mut read: impl FnMut(&str, Origin, &'t DeTable<'t>, &mut Problems),
+) {
+    for (name, value) in tables.into_iter().flatten() {
+        let origin = document.at(name.span().start);
+        let name = name.get_ref().as_ref();
+        match value.get_ref().as_table() {
+            Some(table) => read(name, origin, table, problems),
+            None => problems.add(
+                origin,
+                format!("expected a table with a name, [{kind}.NAME]; found the key {name:?} in [{kind}]"),
+            ),
         }
     }
 }
@@ -198,7 +223,8 @@ impl ServerSection {
             }
         }
         self.tls = self.tls.take().or(section.take("tls", |_| Ok(None)));
-        section.later(&["trusted_proxies"]);
+        self.htpasswd = section.take("htpasswd", text(absolute_or_none));
+        self.trusted_proxies = section.take("trusted_proxies", texts(Proxy::parse));
         section.finish();
     }
 }
@@ -277,8 +303,9 @@ impl RepositorySection {
             pattern,
             metadata_dir: s.take("metadata_dir", text(absolute_or_none)),
             url: s.take("url", text(url)),
-            read: s.take("read", text(ReadByAnyone::parse)),
+            read: s.take("read", text(ReadAccess::parse)),
             write: s.take("write", text(WriteAccess::parse)),
+            batch_life: s.take("batch_life", text(parse_duration)),
             accept: s.take("accept", text(Accept::parse)),
             overwrite: s.take("overwrite", text(Overwrite::parse)),
             verify: s.take("verify", text(Verify::parse)),

@@ -1,5 +1,7 @@
 //! defaults < file < environment < argv, remembering where each value came from.
 
+mod access;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,8 +72,12 @@ pub fn resolve(
         written.read(Part::Repositories, file, text, &mut problems);
     }
     let mut layers = Layers { settings: Vec::new(), surroundings, problems };
-    let server = layers.server(written.server, written.limits);
+    let server = layers.server(&mut written.server, written.limits);
+    let mut access = layers.access(&mut written.server);
     let state_dir = layers.state_dir(written.state_dir, Path::new(DEFAULT_STATE_DIR));
+    access.state_dir = Some(state_dir.clone());
+    access.grants = written.grants.into_iter().map(|section| layers.grant(section)).collect();
+    access.authorizers = written.authorizers.into_iter().map(|section| layers.authorizer(section)).collect();
     let mut repositories: Vec<_> = written
         .repositories
         .into_iter()
@@ -82,6 +88,9 @@ pub fn resolve(
         .into_iter()
         .filter_map(|section| Some((section.name.origin.clone(), layers.tree(section, &state_dir)?)))
         .collect();
+    let rules = repositories.iter().map(|(_, repository)| ("repository", repository));
+    let rules = rules.chain(trees.iter().map(|(_, tree)| ("tree", &tree.template)));
+    layers.refuse_unknown_authorizers(rules, &access.authorizers);
     let Layers { settings, mut problems, .. } = layers;
     let state_origin = settings.iter().find(|s| s.table == "state").map_or(&Origin::Default, |s| &s.origin);
     refuse_clashes(&repositories, (state_origin, &state_dir), surroundings.canonical, &mut problems);
@@ -96,20 +105,20 @@ pub fn resolve(
     let repositories = repositories.into_iter().map(|(_, repository)| repository).collect();
     trees.sort_by(|(_, a), (_, b)| a.template.name.cmp(&b.template.name));
     let trees = trees.into_iter().map(|(_, tree)| tree).collect();
-    problems.or(Resolved { config: Config { server, repositories, trees }, settings })
+    problems.or(Resolved { config: Config { server, access, repositories, trees }, settings })
 }
 
 /// Zero configuration: `directory` (absolute) under its own name, written to by local clients only.
 pub fn directory(directory: &Path, surroundings: &Surroundings<'_>) -> Result<Config, Problems> {
     let mut layers = Layers { settings: Vec::new(), surroundings, problems: Problems::default() };
-    let server = layers.server(ServerSection::default(), LimitsSection::default());
+    let server = layers.server(&mut ServerSection::default(), LimitsSection::default());
     let mut repository = RepositoryConfig::new(&name_of(directory), directory);
     repository.write = WriteAccess::Local;
     if (surroundings.environment)(STATE_DIR).is_some() {
         let state = layers.state_dir(None, Path::new(DEFAULT_STATE_DIR));
         repository.state_dir = state.join("repositories").join(&repository.name);
     }
-    layers.problems.or(Config { server, repositories: vec![repository], trees: Vec::new() })
+    layers.problems.or(Config { server, repositories: vec![repository], ..Config::default() })
 }
 
 /// A repository's name made of its directory's: what the alphabet of names lacks becomes `-`.
@@ -127,14 +136,14 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    fn server(&mut self, section: ServerSection, limits: LimitsSection) -> ServerConfig {
+    fn server(&mut self, section: &mut ServerSection, limits: LimitsSection) -> ServerConfig {
         let default = ServerConfig::default();
         let arguments = self.surroundings.listen;
         let argument = || Set { value: arguments.to_vec(), origin: Origin::Argument("--listen") };
         let listen = (!arguments.is_empty())
             .then(argument)
             .or_else(|| self.environment(LISTEN, listen_list))
-            .or(section.listen);
+            .or(section.listen.take());
         let listen = self.settle("server", "listen", listen, default.listen, |addresses| {
             let quoted: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
             format!("[{}]", quoted.join(", "))
@@ -147,14 +156,15 @@ impl Layers<'_> {
         if let Some((_, twice)) = twice {
             self.complain("server", "listen", format!("listen: {twice} stands there twice"));
         }
-        let base_url = self.environment(BASE_URL, file::base_url).or(section.base_url);
+        let base_url = self.environment(BASE_URL, file::base_url).or(section.base_url.take());
         let base_url = self.settle("server", "base_url", base_url, String::new(), |url| quoted(url));
-        let max_upload = self.environment(MAX_UPLOAD, value::parse_size).or(section.max_upload);
+        let max_upload = self.environment(MAX_UPLOAD, value::parse_size).or(section.max_upload.take());
         let max_upload = self.settle("server", "max_upload", max_upload, default.max_upload, |bytes| {
             quoted(&value::spell_size(*bytes))
         });
-        let tls = self
-            .settle("server", "tls", section.tls, None, |tls| tls.as_ref().map_or("{}".into(), spell_tls));
+        let tls = self.settle("server", "tls", section.tls.take(), None, |tls| {
+            tls.as_ref().map_or("{}".into(), spell_tls)
+        });
         let is_https = listen.iter().any(|listen| matches!(listen, Listen::Https(_)));
         if is_https && tls.is_none() {
             let what = "listen: https:// needs tls = { certificate = \"/…\", key = \"/…\" } in [server]";
@@ -168,7 +178,7 @@ impl Layers<'_> {
             let what = "tls: no address of listen speaks it; write \"https://ADDRESS:PORT\" there";
             self.complain("server", "tls", what);
         }
-        let access_log = self.environment(ACCESS_LOG, AccessLog::parse).or(section.access_log);
+        let access_log = self.environment(ACCESS_LOG, AccessLog::parse).or(section.access_log.take());
         let access_log = self
             .settle("server", "access_log", access_log, default.access_log, |log| quoted(&log.to_string()));
         let base_url = Some(base_url).filter(|url| !url.is_empty());
@@ -264,8 +274,6 @@ impl Layers<'_> {
         let table = table.as_str();
         let choice = |name: &'static str| format!("\"{name}\"");
         let duration = |d: &Duration| quoted(&value::spell_duration(*d));
-        // The only choice there is so far, so it is shown and not kept.
-        let _ = self.settle(table, "read", section.read, value::ReadByAnyone, |v| choice(v.spell()));
         let repository = RepositoryConfig {
             path: self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy())),
             metadata_dir: Some(self.settle(
@@ -278,7 +286,9 @@ impl Layers<'_> {
             .filter(|dir| !dir.as_os_str().is_empty()),
             url: self.settle(table, "url", section.url, default.url, |url| quoted(url)),
             state_dir: state_dir.join("repositories").join(&name),
-            write: self.settle(table, "write", section.write, default.write, |v| choice(v.spell())),
+            read: self.settle(table, "read", section.read, default.read, |v| quoted(v.spell())),
+            write: self.settle(table, "write", section.write, default.write, |v| quoted(v.spell())),
+            batch_life: self.settle(table, "batch_life", section.batch_life, default.batch_life, duration),
             accept: self.settle(table, "accept", section.accept, default.accept, |v| choice(v.spell())),
             overwrite: self
                 .settle(table, "overwrite", section.overwrite, default.overwrite, |v| choice(v.spell())),
@@ -379,10 +389,7 @@ impl Layers<'_> {
 
 /// `repository.NAME`, as TOML spells it.
 fn title(kind: Kind, name: &str) -> String {
-    match name.contains('.') {
-        true => format!("{}.{}", kind.spell(), quoted(name)),
-        false => format!("{}.{name}", kind.spell()),
-    }
+    access::table(kind.spell(), name)
 }
 
 fn section_spoke(settings: &[Setting], key: &str) -> bool {

@@ -2,9 +2,11 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::access::{AskAbout, Proxy};
 use super::problem::{Origin, Problems};
 use super::resolve::{Resolved, Source, Surroundings, directory, resolve};
 use super::*;
+use crate::rights::{Grant, Pattern, Permission};
 
 fn source(file: &str, text: &str) -> Source {
     Source { file: file.into(), text: text.into() }
@@ -49,6 +51,11 @@ fn complaint(text: &str) -> String {
     all[0].clone()
 }
 
+/// Nobody is known, and tokens lie in the default place.
+fn access() -> AccessConfig {
+    AccessConfig { state_dir: Some("/var/lib/createrepod".into()), ..AccessConfig::default() }
+}
+
 #[test]
 fn a_path_is_all_a_repository_needs() {
     let config = read("[repository.rpm]\npath = '/srv/rpm'\n").unwrap().config;
@@ -56,7 +63,7 @@ fn a_path_is_all_a_repository_needs() {
         state_dir: "/var/lib/createrepod/repositories/rpm".into(),
         ..RepositoryConfig::new("rpm", "/srv/rpm")
     };
-    assert_eq!(config, Config { repositories: vec![expected], ..Config::default() });
+    assert_eq!(config, Config { access: access(), repositories: vec![expected], ..Config::default() });
     assert_eq!(config.repositories[0].url, "/rpm/");
     assert_eq!(config.repositories[0].write, WriteAccess::Off, "nobody writes unless told");
 }
@@ -69,13 +76,27 @@ fn every_key_reaches_its_field() {
         listen = ["0.0.0.0:80", "[::1]:0"]
         base_url = "https://repo.example.com/"
         max_upload = "100m"
+        htpasswd = "/etc/createrepod/htpasswd"
+        trusted_proxies = ["10.0.0.0/8", "unix"]
+        [authorizer.ldap]
+        url = "http://127.0.0.1:9000/may"
+        remember = "1m"
+        when_down = "remembered"
+        timeout = "2s"
+        ask = "repository"
+        [grant.builders]
+        users = ["alice", "bob"]
+        certificates = ["builder.example.com", "sha256:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF"]
+        repositories = ["a", "el-*"]
+        scope = ["read", "write"]
         [state]
         dir = "/state"
         [repository.b]
         path = "/b"
         url = "/el/9/x86_64/"
-        write = "anyone"
-        read = "anyone"
+        write = "token"
+        read = "ldap"
+        batch_life = "10m"
         accept = "any"
         overwrite = "allow"
         verify = "header"
@@ -102,7 +123,9 @@ fn every_key_reaches_its_field() {
         path: "/b".into(),
         url: "/el/9/x86_64/".into(),
         state_dir: "/state/repositories/b".into(),
-        write: WriteAccess::Anyone,
+        write: WriteAccess::Token,
+        read: ReadAccess::Authorizer("ldap".into()),
+        batch_life: Duration::from_secs(600),
         accept: Accept::Any,
         overwrite: Overwrite::Allow,
         verify: Verify::Header,
@@ -123,6 +146,60 @@ fn every_key_reaches_its_field() {
     assert_eq!(config.server.listen, ["0.0.0.0:80".parse().unwrap(), "[::1]:0".parse().unwrap()]);
     assert_eq!(config.server.base_url.as_deref(), Some("https://repo.example.com/"));
     assert_eq!(config.server.max_upload, 100 << 20);
+    let hex = "00112233445566778899aabbccddeeff";
+    let expected = AccessConfig {
+        state_dir: Some("/state".into()),
+        htpasswd: Some("/etc/createrepod/htpasswd".into()),
+        trusted_proxies: ["10.0.0.0/8", "unix"].map(|proxy| Proxy::parse(proxy).unwrap()).to_vec(),
+        grants: vec![GrantConfig {
+            name: "builders".into(),
+            users: vec!["alice".into(), "bob".into()],
+            certificates: vec!["builder.example.com".into(), format!("sha256:{hex}{hex}")],
+            grant: Grant {
+                scopes: [Permission::Read, Permission::Write].into_iter().collect(),
+                repositories: ["a", "el-*"].map(|name| Pattern::parse(name).unwrap()).to_vec(),
+            },
+        }],
+        authorizers: vec![AuthorizerConfig {
+            remember: Duration::from_secs(60),
+            when_down: WhenDown::Remembered,
+            timeout: Duration::from_secs(2),
+            ask: AskAbout::Repository,
+            ..AuthorizerConfig::new("ldap", "http://127.0.0.1:9000/may")
+        }],
+    };
+    assert_eq!(config.access, expected);
+}
+
+#[test]
+fn a_rule_must_be_a_word_or_an_authorizer() {
+    let repository = |rule: &str| format!("[repository.rpm]\npath = '/x'\n{rule}\n");
+    assert_eq!(
+        complaint(&repository("write = 'tokn'")),
+        r#"/etc/c.toml:3: write: expected one of "off", "token", "anyone", or the name of an [authorizer.NAME], found "tokn" (did you mean "token"?)"#
+    );
+    assert!(complaint(&repository("read = 'ldap'")).contains("[authorizer.NAME]"));
+    assert!(complaint(&repository("read = 'off'")).contains("leave out"));
+    let authorizer = "[authorizer.ldap]\nurl = 'unix:/run/auth.sock:/may'\n";
+    read(&format!("{authorizer}{}", repository("read = 'ldap'"))).unwrap();
+    for (text, why) in [
+        ("[authorizer.token]\nurl = 'http://x/'", "rule already"),
+        ("[authorizer.a]", "no url"),
+        ("[authorizer.a]\nurl = 'ftp://x/'", "http://host"),
+        ("[authorizer.a]\nurl = 'http://user:secret@x/'", "http://host"),
+        ("[authorizer.a]\nurl = 'http://x/'\ntimeout = '0s'", "timeout"),
+        ("[authorizer.a]\nurl = 'http://x/'\nremember = '48h'", "at most"),
+        ("[grant.a]\nusers = ['*']", "scope"),
+        ("[grant.a]\nscope = ['write']", "nobody's"),
+        ("[grant.a]\nscope = ['write']\nusers = ['a:b']", "user's name"),
+        ("[grant.a]\nscope = ['rite']\nusers = ['a']", "\"write\""),
+        ("[grant.a]\nscope = ['read']\ncertificates = ['sha256:12']", "64 hexadecimal"),
+        ("[grant.a]\nscope = ['read']\nusers = ['*']\nrepositories = ['a/b']", "pattern"),
+        ("[server]\ntrusted_proxies = ['localhost']", "network"),
+        ("[server]\nhtpasswd = 'relative'", "begins with /"),
+    ] {
+        assert!(complaint(text).contains(why), "{text}: {}", complaint(text));
+    }
 }
 
 #[test]
@@ -134,7 +211,7 @@ max_upload = "2 gigs"
 [repository.rpm]
 path = "rpm"
 settle = 2
-write = "token"
+verify = "signature"
 colour = "red"
 
 [repositry.x]
@@ -146,8 +223,8 @@ path = "/x"
       /etc/c.toml:3: max_upload: expected a size such as "512k", "100m" or "2g" (steps of 1024), found "2 gigs"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
-      /etc/c.toml:8: write: "token" is not there yet in this version; expected one of "off", "anyone"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
+      /etc/c.toml:8: verify: "signature" is not there yet in this version; expected one of "header", "digest"
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }
@@ -465,19 +542,31 @@ fn uncommented(text: &str) -> String {
 #[test]
 fn the_shipped_file_changes_nothing_and_shows_every_default() {
     let shipped = include_str!("../../etc/createrepod.toml");
-    assert_eq!(read(shipped).unwrap().config, Config::default());
+    assert_eq!(read(shipped).unwrap().config, Config { access: access(), ..Config::default() });
     let all = uncommented(shipped);
     let resolved = read(&all).unwrap_or_else(|problems| panic!("{problems}"));
     let example = RepositoryConfig {
         state_dir: "/var/lib/createrepod/repositories/example".into(),
         ..RepositoryConfig::new("example", "/srv/repos/example")
     };
+    let everywhere = vec![Pattern::parse("*").unwrap()];
+    let read = [Permission::Read].into_iter().collect();
+    let access = AccessConfig {
+        grants: vec![GrantConfig {
+            name: "example".into(),
+            users: vec!["*".into()],
+            certificates: vec![],
+            grant: Grant { scopes: read, repositories: everywhere },
+        }],
+        authorizers: vec![AuthorizerConfig::new("example", "http://127.0.0.1:9000/may")],
+        ..access()
+    };
     let trees = resolved.config.trees.clone();
     assert_eq!(
         trees.iter().map(|tree| tree.template.url.as_str()).collect::<Vec<_>>(),
         ["/el/{release}/{arch}/"]
     );
-    assert_eq!(resolved.config, Config { repositories: vec![example], trees, ..Config::default() });
+    assert_eq!(resolved.config, Config { access, repositories: vec![example], trees, ..Config::default() });
     // A tree takes all that a repository takes; it is not written out twice.
     for setting in resolved.settings.iter().filter(|s| !s.table.starts_with("tree.")) {
         assert_ne!(setting.origin, Origin::Default, "{}.{} is not in the file", setting.table, setting.key);

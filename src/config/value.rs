@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Accept, Listen, MetadataProfile, Overwrite, Space, Symlinks, WriteAccess};
+use super::{Accept, Listen, MetadataProfile, Overwrite, Space, Symlinks};
 use crate::package::{ChecksumType, Verify};
 
 /// A setting with a few named values.
@@ -33,20 +33,6 @@ pub trait Choice: Copy + PartialEq + 'static {
     fn spell(self) -> &'static str {
         Self::CHOICES.iter().find(|(_, value)| *value == self).map_or("local clients", |(name, _)| name)
     }
-}
-
-impl Choice for WriteAccess {
-    const CHOICES: &'static [(&'static str, Self)] = &[("off", Self::Off), ("anyone", Self::Anyone)];
-    const LATER: &'static [&'static str] = &["token"];
-}
-
-/// Who may read. One choice so far, so nothing is kept of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadByAnyone;
-
-impl Choice for ReadByAnyone {
-    const CHOICES: &'static [(&'static str, Self)] = &[("anyone", Self)];
-    const LATER: &'static [&'static str] = &["token"];
 }
 
 impl Choice for Accept {
@@ -232,14 +218,9 @@ mod tests {
     fn a_choice_names_what_there_is_and_what_is_meant() {
         assert_eq!(Overwrite::parse("same"), Ok(Overwrite::Same));
         assert_eq!(
-            WriteAccess::parse("token").unwrap_err(),
-            r#""token" is not there yet in this version; expected one of "off", "anyone""#
-        );
-        assert_eq!(
             MetadataProfile::parse("zst").unwrap_err(),
             r#"expected one of "zstd", "gzip", "el7", "el6", found "zst" (did you mean "zstd"?)"#
         );
-        assert_eq!(ReadByAnyone::parse("x").unwrap_err(), r#"expected "anyone", found "x""#);
     }
 
     #[test]
@@ -250,7 +231,6 @@ mod tests {
                 assert_eq!(value.spell(), *name);
             }
         }
-        check::<WriteAccess>();
         check::<Accept>();
         check::<Overwrite>();
         check::<Verify>();

@@ -7,9 +7,10 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 
 use super::error::ServeError;
-use super::{Ends, Server};
-use crate::auth::{Permission, Principal};
-use crate::config::{RepositoryConfig, WriteAccess};
+use super::route::normal;
+use super::{Ends, Server, Transport};
+use crate::auth::{Asking, Permission, Principal, Refusal};
+use crate::config::RepositoryConfig;
 
 /// Headers that a proxy adds: the loopback peer is then not the client.
 const PROXIED: [HeaderName; 6] = [
@@ -35,28 +36,34 @@ pub(super) fn wanted(method: &Method) -> Permission {
 /// of what is there, and before a byte of a body is taken. Every request is asked once for what its
 /// method wants; what it wants beyond that (the target of a MOVE) is asked for in addition.
 pub(crate) async fn authorize(
-    _server: &Server,
+    server: &Server,
     ends: &Ends,
     parts: &Parts,
     repository: &RepositoryConfig,
     permission: Permission,
 ) -> Result<Principal, ServeError> {
-    let rule = match permission {
-        Permission::Read => return Ok(Principal::Anyone),
-        Permission::Write | Permission::Delete | Permission::Admin => repository.write,
+    let asking = Asking {
+        repository,
+        permission,
+        method: parts.method.as_str(),
+        path: &|| normal(parts.uri.path()),
+        headers: &parts.headers,
+        peer: (ends.transport != Transport::Unix).then(|| ends.peer.ip()),
+        certificate: ends.certificate.as_deref(),
+        not_local: &|| not_local(ends.peer.ip(), &parts.headers),
     };
-    let refused = |why: String| Err(ServeError::Forbidden(why));
-    match rule {
-        WriteAccess::Anyone => Ok(Principal::Anyone),
-        WriteAccess::Off => {
-            refused("this repository takes no uploads: write = \"off\" in its configuration".into())
+    server.guard.decide(&asking).await.map_err(ServeError::from)
+}
+
+impl From<Refusal> for ServeError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unknown(why) => Self::Unauthorized(why),
+            Refusal::Forbidden(why) => Self::Forbidden(why),
+            Refusal::TooMany(wait) => Self::TooManyRequests { seconds: wait.as_secs() + 1 },
+            Refusal::Undecided(authorizer) => Self::Undecided { authorizer },
+            Refusal::Failed(source) => Self::internal("find out who asks", source),
         }
-        WriteAccess::Local => match not_local(ends.peer.ip(), &parts.headers) {
-            None => Ok(Principal::Local),
-            Some(why) => refused(format!(
-                "without a configuration only local clients may write, and {why}; see `write` in the configuration"
-            )),
-        },
     }
 }
 

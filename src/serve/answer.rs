@@ -49,7 +49,8 @@ pub fn failed(error: &ServeError) -> Answer {
             set(&mut answer, CONTENT_RANGE, &format!("bytes */{len}"));
         }
         ServeError::Unauthorized(_) => challenge(&mut answer),
-        ServeError::Unavailable(_) => set(&mut answer, RETRY_AFTER, "1"),
+        ServeError::TooManyRequests { seconds } => set(&mut answer, RETRY_AFTER, &seconds.to_string()),
+        ServeError::Unavailable(_) | ServeError::Undecided { .. } => set(&mut answer, RETRY_AFTER, "1"),
         ServeError::Receive(_) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
             set(&mut answer, ALLOW, super::route::READ);
         }

@@ -17,9 +17,14 @@ pub enum ServeError {
     #[error("the upload broke off before its end; nothing was stored, send it again")]
     Aborted,
     /// Nobody, or not who they say they are.
-    #[allow(dead_code)]
     #[error("{0}")]
     Unauthorized(String),
+    #[error(
+        "there were too many wrong passwords or tokens from this address; try again in {seconds} seconds"
+    )]
+    TooManyRequests { seconds: u64 },
+    #[error("the service that decides who may do what does not answer; try again in a moment")]
+    Undecided { authorizer: String },
     #[error("{0}")]
     Forbidden(String),
     #[error("there is nothing at this URL")]
@@ -55,6 +60,8 @@ impl ServeError {
         match self {
             Self::BadRequest(_) | Self::Aborted => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Undecided { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -72,7 +79,7 @@ impl ServeError {
 
     /// Whether it says nothing of what was asked for, only of who asked: nothing else may be told then.
     pub fn is_about_who_asks(&self) -> bool {
-        matches!(self, Self::Unauthorized(_))
+        matches!(self, Self::Unauthorized(_) | Self::TooManyRequests { .. } | Self::Undecided { .. })
     }
 
     /// What the client is told; may hold names from a URL or a header, so not yet fit for a line.

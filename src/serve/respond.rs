@@ -35,8 +35,9 @@ pub(super) async fn respond(
     let id = request_id::of(&parts.headers);
     let mut body = RequestBody::new(body, &parts.headers, &server.limits, server.config.max_upload);
     let mounts = server.site.now();
+    let mut principal = Principal::Anyone;
     let outcome = match host_header(&mut parts) {
-        Ok(()) => answer(server, ends, &mounts, &parts, &mut body).await,
+        Ok(()) => answer(server, ends, &mounts, &parts, &mut principal, &mut body).await,
         Err(error) => Err(error),
     };
     let mut answer = outcome.unwrap_or_else(|error| {
@@ -61,6 +62,9 @@ pub(super) async fn respond(
     set(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
     set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(&mut answer, request_id::HEADER, &id);
+    if let Some(name) = principal.name() {
+        answer.extensions_mut().insert(User(name.to_owned()));
+    }
     if let Some(note) = &mut note {
         note.answered(answer.status().as_u16(), answer.extensions().get::<User>(), &id);
     }
@@ -118,16 +122,16 @@ async fn answer(
     ends: &Ends,
     mounts: &Arc<Mounts>,
     parts: &Parts,
+    principal: &mut Principal,
     body: &mut RequestBody,
 ) -> Result<Answer, ServeError> {
     let Parts { method, uri, headers, .. } = parts;
     let routed = route(method, uri.path(), mounts);
     let mount = routed.as_ref().map_or(None, Route::mount).or_else(|| mount_of(uri.path(), mounts));
     // Before anything is told, also that there is nothing.
-    let principal = match mount {
-        Some(mount) => authorize(server, ends, parts, &mount.config, wanted(method)).await?,
-        None => Principal::Anyone,
-    };
+    if let Some(mount) = mount {
+        *principal = authorize(server, ends, parts, &mount.config, wanted(method)).await?;
+    }
     match routed? {
         Route::Front => Ok(front(mounts)),
         Route::Health => Ok(health::health(mounts)),
@@ -152,10 +156,10 @@ async fn answer(
         Route::Directory(mount, location) => directory(mount, location).await,
         Route::AddSlash => Ok(files::with_slash(uri.path())),
         Route::Put(mount, location) => {
-            dav::put::put(server, &principal, open(mount)?, location, parts, body).await
+            dav::put::put(server, principal, open(mount)?, location, parts, body).await
         }
         Route::Delete(mount, location) => {
-            dav::delete::delete(server, &principal, open(mount)?, location, headers).await
+            dav::delete::delete(server, principal, open(mount)?, location, headers).await
         }
         Route::Options(allow) => {
             let mut answer = empty(StatusCode::NO_CONTENT);

@@ -66,6 +66,11 @@ pub fn mount_of<'m>(path: &str, mounts: &'m Mounts) -> Option<&'m Mount> {
     mounts.at(&format!("{path}/")).or_else(|| mounts.find(&path).map(|(mount, _)| mount))
 }
 
+/// `path` (as sent) as everybody else spells it: every byte that may be is unencoded, and no part is empty.
+pub fn normal(path: &str) -> String {
+    decode(path).map_or_else(|_| "/".to_owned(), |path| encode_path(&path))
+}
+
 /// Finds what `method` on `path` (as sent, without the query) means. The longest prefix wins.
 pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Route<'m>, ServeError> {
     if path == "*" && method == Method::OPTIONS {

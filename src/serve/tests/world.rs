@@ -12,7 +12,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::{RepositoryConfig, ServerConfig, WriteAccess};
+use crate::auth::Guard;
+use crate::config::{AccessConfig, RepositoryConfig, ServerConfig, WriteAccess};
 use crate::repository::Handle;
 use crate::serve::limits::Limits;
 use crate::serve::{AccessLogger, Listener, Mount, Site, run_within};
@@ -51,16 +52,24 @@ impl World {
         let handle = Handle::open(repository.clone()).unwrap();
         let site = Arc::new(Site::default());
         site.replace(vec![Mount { config: Arc::new(repository), door: Ok(handle.clone()) }]);
+        let guard = Arc::new(Guard::new(&AccessConfig::default(), None).unwrap());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let access_log = Arc::new(AccessLogger::open(&server.access_log).unwrap());
-        let serving =
-            run_within(vec![Listener::Http(listener)], server, access_log, site.clone(), limits, async {
+        let serving = run_within(
+            vec![Listener::Http(listener)],
+            server,
+            access_log,
+            site.clone(),
+            guard,
+            limits,
+            async {
                 let _ = stopped.await;
-            });
+            },
+        );
         let running = Some(runtime.spawn(serving));
         Self { runtime, running, stop: Some(stop), handle, site, address, directory }
     }

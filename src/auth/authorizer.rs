@@ -1,0 +1,258 @@
+//! Asks an HTTP service who may do what, and remembers its answers.
+//!
+//! The question is a GET with the client's own `Authorization` header, as nginx's `auth_request` and
+//! Traefik's forward-auth ask; what it is about stands in headers of its own (docs/operations.md). 2xx
+//! is yes, 401 is "who is that?", 403 is no; anything else, and silence, is no answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::remembered::{Digest, Keyed, Remembered};
+use crate::config::access::{AskAbout, AuthorizerConfig, WhenDown};
+
+/// Answers that are remembered of one authorizer.
+const MOST: usize = 10_000;
+/// How long an answer may stand in for one that cannot be had.
+const STAND_IN: Duration = Duration::from_secs(24 * 3600);
+/// A refusal is asked about again this soon: it may just have been mended.
+const REFUSAL: Duration = Duration::from_secs(10);
+/// Questions at a time; further ones wait.
+const AT_ONCE: usize = 64;
+
+/// One service, with what it said.
+pub struct Authorizer {
+    config: AuthorizerConfig,
+    target: Target,
+    answers: Remembered<Answer>,
+    /// Questions under way: who has the same waits for the answer.
+    asking: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Semaphore,
+    /// Whether it did not answer last time, so that it is said once.
+    down: Mutex<bool>,
+}
+
+/// Where it is, taken apart.
+enum Target {
+    Tcp { host: String, port: u16, path: String },
+    Unix { socket: String, path: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// With the name it gave, if any.
+    Yes(Option<String>),
+    /// It does not know them: 401.
+    WhoIsThat,
+    No,
+}
+
+/// What is asked.
+pub struct Question<'q> {
+    /// As the client sent it.
+    pub authorization: Option<&'q HeaderValue>,
+    /// Subject and fingerprint of the client's certificate.
+    pub certificate: Option<(&'q str, &'q str)>,
+    pub method: &'q str,
+    pub repository: &'q str,
+    pub permission: &'q str,
+    /// Percent-encoded, without empty parts.
+    pub path: &'q str,
+    pub client: &'q str,
+}
+
+impl Authorizer {
+    pub fn new(config: &AuthorizerConfig) -> Self {
+        Self {
+            target: target(&config.url),
+            answers: Remembered::new(MOST, STAND_IN.max(config.remember)),
+            asking: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+            down: Mutex::new(false),
+            config: config.clone(),
+        }
+    }
+
+    pub fn config(&self) -> &AuthorizerConfig {
+        &self.config
+    }
+
+    /// The answer remembered, without asking.
+    pub fn remembered(&self, keyed: &Keyed, question: &Question<'_>) -> Option<Answer> {
+        self.fresh(&self.key(keyed, question))
+    }
+
+    /// Its answer, remembered or asked for; `None` when it gives none.
+    pub async fn ask(&self, keyed: &Keyed, question: &Question<'_>) -> Option<Answer> {
+        let key = self.key(keyed, question);
+        if let Some(answer) = self.fresh(&key) {
+            return Some(answer);
+        }
+        let asking = {
+            let mut all = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, asking| Arc::strong_count(asking) > 1);
+            Arc::clone(all.entry(key).or_default())
+        };
+        // If whoever asks goes away, the next one in this queue asks.
+        let _mine = asking.lock().await;
+        if let Some(answer) = self.fresh(&key) {
+            return Some(answer);
+        }
+        match tokio::time::timeout(self.config.timeout, self.put(question)).await {
+            Ok(Ok(answer)) => {
+                self.is_down(None);
+                self.answers.insert(key, answer.clone(), Instant::now());
+                Some(answer)
+            }
+            Ok(Err(why)) => self.stand_in(&key, &why.to_string()),
+            Err(_) => {
+                let why = format!("no answer within {}", humantime::format_duration(self.config.timeout));
+                self.stand_in(&key, &why)
+            }
+        }
+    }
+
+    /// The secret is in it only as a keyed hash.
+    fn key(&self, keyed: &Keyed, question: &Question<'_>) -> Digest {
+        let Question { authorization, certificate, method, repository, permission, path, client: _ } =
+            question;
+        let (method, path) = match self.config.ask {
+            AskAbout::Path => (*method, *path),
+            AskAbout::Repository => ("", ""),
+        };
+        let certificate = certificate.map_or("", |(_, fingerprint)| fingerprint);
+        let authorization = authorization.map_or(&b""[..], |value| value.as_bytes());
+        keyed.digest(&[
+            authorization,
+            certificate.as_bytes(),
+            repository.as_bytes(),
+            permission.as_bytes(),
+            method.as_bytes(),
+            path.as_bytes(),
+        ])
+    }
+
+    fn fresh(&self, key: &Digest) -> Option<Answer> {
+        let (age, answer) = self.answers.find(key, Instant::now())?;
+        let counts = match answer {
+            Answer::Yes(_) => self.config.remember,
+            Answer::WhoIsThat | Answer::No => self.config.remember.min(REFUSAL),
+        };
+        (age < counts).then_some(answer)
+    }
+
+    fn stand_in(&self, key: &Digest, why: &str) -> Option<Answer> {
+        self.is_down(Some(why));
+        match self.config.when_down {
+            WhenDown::Deny => None,
+            WhenDown::Remembered => self.answers.find(key, Instant::now()).map(|(_, answer)| answer),
+        }
+    }
+
+    fn is_down(&self, why: Option<&str>) {
+        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (false, Some(why)) = (*down, why) {
+            let name = &self.config.name;
+            warn!(authorizer = %name, "the authorizer {name} gives no answer: {why}");
+        }
+        *down = why.is_some();
+    }
+
+    async fn put(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+        let _turn = self.turns.acquire().await?;
+        match &self.target {
+            Target::Tcp { host, port, path } => {
+                let stream = TcpStream::connect((host.trim_matches(['[', ']']), *port)).await?;
+                let authority = if *port == 80 { host.clone() } else { format!("{host}:{port}") };
+                self.exchange(stream, &authority, path, question).await
+            }
+            Target::Unix { socket, path } => {
+                self.exchange(UnixStream::connect(socket).await?, "localhost", path, question).await
+            }
+        }
+    }
+
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        authority: &str,
+        path: &str,
+        question: &Question<'_>,
+    ) -> anyhow::Result<Answer> {
+        let mut request = Request::get(path).header(HOST, authority);
+        request = request.header(USER_AGENT, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in self.headers(question) {
+            request = request.header(name, value);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Ends with the sender; aborted when nobody waits for the answer any more.
+        let mut driving = tokio::task::JoinSet::new();
+        driving.spawn(connection);
+        let response = sender.send_request(request).await?;
+        let text = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        match response.status() {
+            status if status.is_success() => {
+                let name = text(HeaderName::from_static("remote-user"));
+                Ok(Answer::Yes(name.map(|name| name.chars().take(100).collect())))
+            }
+            StatusCode::UNAUTHORIZED => Ok(Answer::WhoIsThat),
+            StatusCode::FORBIDDEN => Ok(Answer::No),
+            status => anyhow::bail!("it answered {status}"),
+        }
+    }
+
+    fn headers(&self, question: &Question<'_>) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::new();
+        let mut add = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.push((HeaderName::from_static(name), value));
+            }
+        };
+        add("createrepod-repository", question.repository);
+        add("createrepod-permission", question.permission);
+        add("x-forwarded-for", question.client);
+        if let Some((subject, fingerprint)) = question.certificate {
+            add("createrepod-certificate", subject);
+            add("createrepod-certificate-sha256", fingerprint);
+        }
+        if self.config.ask == AskAbout::Path {
+            add("x-original-method", question.method);
+            add("x-original-uri", question.path);
+        }
+        if let Some(authorization) = question.authorization {
+            headers.push((AUTHORIZATION, authorization.clone()));
+        }
+        headers
+    }
+}
+
+/// The configuration has checked the form.
+fn target(url: &str) -> Target {
+    if let Some(rest) = url.strip_prefix("unix:") {
+        let (socket, path) = rest.split_once(":/").unwrap_or((rest, ""));
+        return Target::Unix { socket: socket.to_owned(), path: format!("/{path}") };
+    }
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+    let (host, port) = match port {
+        Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(80)),
+        None => (authority, 80),
+    };
+    Target::Tcp { host: host.to_owned(), port, path }
+}
+
+#[cfg(test)]
+mod tests;
