@@ -66,7 +66,8 @@ pub fn is_of(text: &str, token: &Token, now: u64) -> Result<(), &'static str> {
     let current = hash.ct_eq(&token.hash);
     let before = token.before.unwrap_or(([0; 32], 0));
     let rotated = hash.ct_eq(&before.0);
-    if !bool::from(current) && !(bool::from(rotated) && now < before.1) {
+    let is_it = bool::from(current) || (bool::from(rotated) && now < before.1);
+    if !is_it {
         return Err("this token is not known here; it may have been rotated or revoked");
     }
     match token.expires {
