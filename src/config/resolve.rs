@@ -72,8 +72,8 @@ pub fn resolve(
         written.read(Part::Repositories, file, text, &mut problems);
     }
     let mut layers = Layers { settings: Vec::new(), surroundings, problems };
-    let server = layers.server(&mut written.server, written.limits);
     let mut access = layers.access(&mut written.server);
+    let server = layers.server(&mut written.server, written.limits);
     let state_dir = layers.state_dir(written.state_dir, Path::new(DEFAULT_STATE_DIR));
     access.state_dir = Some(state_dir.clone());
     access.grants = written.grants.into_iter().map(|section| layers.grant(section)).collect();

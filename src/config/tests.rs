@@ -261,7 +261,6 @@ fn what_the_documentation_names_for_later_is_called_so() {
     for (text, line) in [
         ("[repository.rpm]\npath = '/x'\nsign = { key = '/k' }\n", 3),
         ("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3),
-        ("[server]\ntrusted_proxies = ['127.0.0.1/32']\n", 2),
     ] {
         let complaint = complaint(text);
         assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
