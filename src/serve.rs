@@ -13,6 +13,7 @@
 mod access;
 mod access_log;
 mod answer;
+mod body;
 mod browse;
 mod conditional;
 mod connection;
@@ -22,12 +23,16 @@ mod files;
 mod health;
 mod life;
 mod limits;
+mod multipart;
+mod ranges;
+mod repr_digest;
 pub(crate) mod request;
 mod request_id;
 mod respond;
 mod route;
 pub mod site;
 mod socket;
+mod splice;
 mod tls;
 
 #[allow(unused_imports)] // for what a request wants beyond its method: a MOVE's target, a batch

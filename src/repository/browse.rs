@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType};
 
-use super::Handle;
+use super::{Handle, Means};
 use crate::config::Symlinks;
 use crate::incoming::beneath::{Root, stamp};
 use crate::package::Location;
@@ -50,6 +50,20 @@ impl Handle {
             }
             other => other,
         }
+    }
+
+    /// Opens a file of the tree if that takes no look at a disk or across a network: all of its path is in
+    /// the kernel's memory, and on one local file system. `None` says nothing of whether it is there.
+    pub fn open_cached(&self, location: &Location) -> Option<(File, FileStamp)> {
+        let config = self.config();
+        let apart = config.metadata_dir.is_some() && location.is_repodata();
+        // Inotify is good enough for local file systems only, so whoever watches has looked.
+        if apart || !matches!(self.shared.progress.borrow().watching, Some(Means::Inotify)) {
+            return None;
+        }
+        let file = Root::open_cached(&config.path, config.symlinks)?.read_cached(location.as_str())?;
+        let metadata = file.metadata().ok()?;
+        metadata.is_file().then(|| (file, stamp(&metadata)))
     }
 
     /// Lists a directory (`None`: the top): directories first, then files, each by name. Hidden

@@ -1,10 +1,8 @@
 //! Answers and their bodies.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,10 +11,10 @@ use hyper::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
-use tokio::task::JoinHandle;
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::access_log::Note;
+use super::body::FileBody;
 use super::connection::InFlight;
 use super::error::ServeError;
 
@@ -36,6 +34,8 @@ pub fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>
 
 pub fn empty(status: StatusCode) -> Answer {
     let mut answer = Response::new(AnswerBody::Bytes(Bytes::new()));
+    // Room for all that is set as a rule, at once.
+    *answer.headers_mut() = HeaderMap::with_capacity(16);
     *answer.status_mut() = status;
     answer
 }
@@ -71,6 +71,11 @@ pub fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }
+}
+
+/// The same for a value of ours: nothing is checked or copied.
+pub fn set_static(answer: &mut Answer, name: HeaderName, value: &'static str) {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
 }
 
 /// The text with its control characters shown instead of sent.
@@ -128,7 +133,8 @@ impl Body for Sent {
 
 pub enum AnswerBody {
     Bytes(Bytes),
-    File(FileBody),
+    /// Boxed: small answers are many, and are moved about.
+    File(Box<FileBody>),
 }
 
 impl Body for AnswerBody {
@@ -149,77 +155,16 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
-            Self::File(file) => file.left == 0,
+            Self::File(file) => file.left() == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(file) => file.left,
+            Self::File(file) => file.left(),
         })
     }
-}
-
-/// A part of a file, read in blocks on the blocking pool, one of them ahead of the network.
-pub struct FileBody {
-    file: Arc<File>,
-    /// Where the next block to be asked for begins.
-    at: u64,
-    /// Bytes not yet delivered.
-    left: u64,
-    ahead: Option<JoinHandle<io::Result<Bytes>>>,
-}
-
-impl FileBody {
-    const BLOCK: u64 = 256 * 1024;
-
-    /// From byte `start` up to, not including, `end`; both within the file when it was opened.
-    pub fn new(file: File, start: u64, end: u64) -> Self {
-        Self { file: Arc::new(file), at: start, left: end - start, ahead: None }
-    }
-
-    fn ask(&mut self) -> JoinHandle<io::Result<Bytes>> {
-        let (file, at, len) = (self.file.clone(), self.at, self.left.min(Self::BLOCK));
-        tokio::task::spawn_blocking(move || read_block(&file, at, len as usize))
-    }
-
-    fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let mut reading = match self.ahead.take() {
-            Some(reading) => reading,
-            None => self.ask(),
-        };
-        let Poll::Ready(block) = Pin::new(&mut reading).poll(cx) else {
-            self.ahead = Some(reading);
-            return Poll::Pending;
-        };
-        Poll::Ready(Some(block.map_err(io::Error::other).flatten().inspect(|block| {
-            self.at += block.len() as u64;
-            self.left -= block.len() as u64;
-            if self.left > 0 {
-                self.ahead = Some(self.ask());
-            }
-        })))
-    }
-}
-
-/// Reads `len` bytes at `at`. A file that has become shorter is an error: its length was promised.
-pub fn read_block(file: &File, at: u64, len: usize) -> io::Result<Bytes> {
-    let mut block = Vec::with_capacity(len);
-    while block.len() < len {
-        let at = at + block.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut block), at) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    // The allocator may have given more room than asked for, and the file may have grown.
-    block.truncate(len);
-    Ok(block.into())
 }
 
 /// Waits for a blocking piece of work.
@@ -245,13 +190,5 @@ mod tests {
         let mut answer = empty(StatusCode::OK);
         set(&mut answer, CONTENT_TYPE, "a\r\nb: c");
         assert!(answer.headers().get(CONTENT_TYPE).is_none());
-    }
-
-    #[test]
-    fn a_file_that_became_shorter_is_an_error() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(10).unwrap();
-        assert_eq!(read_block(&file, 2, 8).unwrap().len(), 8);
-        assert!(read_block(&file, 2, 9).is_err());
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::limits::Limits;
 use super::socket::Socket;
+use super::splice::{Spans, is_stand_in};
 
 /// How long a refused client may go on sending, and how long it may pause in that.
 const LINGER: Duration = Duration::from_secs(30);
@@ -38,11 +39,17 @@ pub(crate) struct Pulse {
     lingers: AtomicBool,
     /// Nothing has been asked for a while.
     idle: AtomicBool,
+    /// Files' bytes that hyper has stand-ins for.
+    spans: Arc<Spans>,
 }
 
 impl Pulse {
     pub(crate) fn linger(&self) {
         self.lingers.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn spans(&self) -> &Arc<Spans> {
+        &self.spans
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -253,9 +260,8 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.progress(cx, outcome)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -263,8 +269,13 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.progress(cx, outcome)
+        let this = &mut *self;
+        let outcome = match slices.iter().position(|slice| is_stand_in(slice)) {
+            Some(0) => this.socket.poll_send(cx, &this.pulse.spans, slices[0].len()),
+            Some(bytes) => Pin::new(&mut this.socket).poll_write_vectored(cx, &slices[..bytes]),
+            None => Pin::new(&mut this.socket).poll_write_vectored(cx, slices),
+        };
+        this.progress(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,22 +2,28 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    LAST_MODIFIED, LOCATION,
+    HeaderName, LAST_MODIFIED, LOCATION,
 };
 use hyper::{HeaderMap, Method, StatusCode};
 
-use super::answer::{Answer, AnswerBody, FileBody, blocking, empty, read_block, set, text};
-use super::conditional::{self, Ranged, Validators, Verdict};
+use super::answer::{Answer, AnswerBody, blocking, empty, set, set_static, text};
+use super::body::{FileBody, Segment, read_block, read_small};
+use super::conditional::{self, Validators, Verdict};
 use super::error::ServeError;
-use crate::package::Location;
+use super::ranges::Ranged;
+use super::{multipart, repr_digest};
+use crate::package::{Checksum, ChecksumType, Location};
 use crate::repository::Handle;
 use crate::repository::browse::Opened;
 use crate::tree::FileStamp;
+
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Up to here a file is read in the same step that opens it.
 const SMALL: u64 = 64 * 1024;
@@ -41,10 +47,12 @@ struct Resource {
     validators: Validators,
     media_type: &'static str,
     cache: &'static str,
+    /// Of the whole.
+    checksum: Option<Checksum>,
 }
 
 enum Found {
-    File(File, FileStamp, Option<Bytes>),
+    File { file: File, stamp: FileStamp, bytes: Option<Bytes>, checksum: Option<Checksum> },
     Directory,
 }
 
@@ -57,10 +65,20 @@ pub async fn file(
     headers: &HeaderMap,
 ) -> Result<Answer, ServeError> {
     let read = *method == Method::GET;
-    let opening = (handle.clone(), location.clone());
-    let found = blocking("open a file", move || open(&opening.0, &opening.1, read)).await?;
-    let (file, stamp, bytes) = match found {
-        Ok(Found::File(file, stamp, bytes)) => (file, stamp, bytes),
+    let kind = handle.config().checksum;
+    let digest = location.names_a_package() && repr_digest::is_wanted(headers, kind);
+    // What is in the kernel's memory is found at once; what the disk or the catalog must be asked for,
+    // on a thread that may wait.
+    let at_once = if digest { None } else { open_at_once(handle, &location, read) };
+    let found = match at_once {
+        Some(found) => Ok(found),
+        None => {
+            let (handle, location) = (handle.clone(), location.clone());
+            blocking("open a file", move || open(&handle, &location, read, digest)).await?
+        }
+    };
+    let (file, stamp, bytes, checksum) = match found {
+        Ok(Found::File { file, stamp, bytes, checksum }) => (file, stamp, bytes, checksum),
         Ok(Found::Directory) => return Ok(with_slash(path)),
         Err(error) => return Err(open_failed(error)),
     };
@@ -70,11 +88,21 @@ pub async fn file(
         media_type: media_type(location.file_name()),
         cache: cache_control(&location),
         content: bytes.map_or(Content::File(file), Content::Bytes),
+        checksum: checksum.or_else(|| repr_digest::of_digits(checksum_in_name(&location)?)),
     };
     respond(resource, method, headers)
 }
 
-fn open(handle: &Handle, location: &Location, read: bool) -> io::Result<Found> {
+fn open_at_once(handle: &Handle, location: &Location, read: bool) -> Option<Found> {
+    let (file, stamp) = handle.open_cached(location)?;
+    let bytes = match read && stamp.size <= SMALL {
+        true => Some(read_small(&file, stamp.size as usize)?),
+        false => None,
+    };
+    Some(Found::File { file, stamp, bytes, checksum: None })
+}
+
+fn open(handle: &Handle, location: &Location, read: bool, digest: bool) -> io::Result<Found> {
     match handle.open_file(location)? {
         Opened::Directory => Ok(Found::Directory),
         Opened::File { file, stamp } => {
@@ -82,7 +110,10 @@ fn open(handle: &Handle, location: &Location, read: bool) -> io::Result<Found> {
                 true => Some(read_block(&file, 0, stamp.size as usize)?),
                 false => None,
             };
-            Ok(Found::File(file, stamp, bytes))
+            // Only for the bytes it was taken of. A catalog that cannot be asked is no reason to refuse the file.
+            let known = if digest { handle.find_location(location).ok().flatten() } else { None };
+            let checksum = known.filter(|known| known.stamp == stamp).map(|known| known.pkgid);
+            Ok(Found::File { file, stamp, bytes, checksum })
         }
     }
 }
@@ -106,7 +137,9 @@ pub fn repomd(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Answer, ServeError> {
+    let kind = ChecksumType::Sha256;
     let resource = Resource {
+        checksum: repr_digest::is_wanted(headers, kind).then(|| Checksum::of(kind, &bytes)),
         len: bytes.len() as u64,
         content: Content::Bytes(bytes),
         validators: Validators { etag, modified },
@@ -117,7 +150,7 @@ pub fn repomd(
 }
 
 fn respond(resource: Resource, method: &Method, headers: &HeaderMap) -> Result<Answer, ServeError> {
-    let Resource { content, len, validators, media_type, cache } = resource;
+    let Resource { content, len, validators, media_type, cache, checksum } = resource;
     let verdict = conditional::read(headers, &validators);
     let mut answer = match verdict {
         Verdict::Failed => return Err(ServeError::PreconditionFailed),
@@ -127,37 +160,84 @@ fn respond(resource: Resource, method: &Method, headers: &HeaderMap) -> Result<A
                 true => conditional::range(headers, &validators, len),
                 false => Ranged::Whole,
             };
-            let (status, start, end) = match ranged {
-                Ranged::Whole => (StatusCode::OK, 0, len),
-                Ranged::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end),
+            let mut answer = match ranged {
+                Ranged::Whole => whole(content, len, media_type, *method == Method::HEAD),
                 Ranged::Unsatisfiable => return Err(ServeError::RangeNotSatisfiable { len }),
+                Ranged::Parts(parts) => match parts.as_slice() {
+                    [part] => one_part(content, part.clone(), len, media_type),
+                    _ => many_parts(content, &parts, len, media_type),
+                },
             };
-            let mut answer = empty(status);
-            set(&mut answer, CONTENT_LENGTH, &(end - start).to_string());
-            set(&mut answer, CONTENT_TYPE, media_type);
-            set(&mut answer, ACCEPT_RANGES, "bytes");
-            if status == StatusCode::PARTIAL_CONTENT {
-                set(&mut answer, CONTENT_RANGE, &format!("bytes {start}-{}/{len}", end - 1));
-            }
+            set_static(&mut answer, ACCEPT_RANGES, "bytes");
             if media_type.starts_with("text/html") {
-                set(
+                set_static(
                     &mut answer,
                     CONTENT_SECURITY_POLICY,
                     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'",
                 );
             }
-            *answer.body_mut() = match content {
-                _ if *method == Method::HEAD => AnswerBody::Bytes(Bytes::new()),
-                Content::Bytes(bytes) => AnswerBody::Bytes(bytes.slice(start as usize..end as usize)),
-                Content::File(file) => AnswerBody::File(FileBody::new(file, start, end)),
-            };
+            if let Some(digest) = checksum.as_ref().and_then(repr_digest::spell) {
+                set(&mut answer, REPR_DIGEST, &digest);
+            }
             answer
         }
     };
     set(&mut answer, ETAG, &validators.etag);
     set(&mut answer, LAST_MODIFIED, &httpdate::fmt_http_date(validators.modified));
-    set(&mut answer, CACHE_CONTROL, cache);
+    set_static(&mut answer, CACHE_CONTROL, cache);
     Ok(answer)
+}
+
+fn whole(content: Content, len: u64, media_type: &'static str, head: bool) -> Answer {
+    let mut answer = empty(StatusCode::OK);
+    set(&mut answer, CONTENT_LENGTH, itoa::Buffer::new().format(len));
+    set_static(&mut answer, CONTENT_TYPE, media_type);
+    if !head {
+        *answer.body_mut() = content.part(0..len);
+    }
+    answer
+}
+
+fn one_part(content: Content, part: Range<u64>, len: u64, media_type: &'static str) -> Answer {
+    let mut answer = empty(StatusCode::PARTIAL_CONTENT);
+    set(&mut answer, CONTENT_LENGTH, &(part.end - part.start).to_string());
+    set_static(&mut answer, CONTENT_TYPE, media_type);
+    set(&mut answer, CONTENT_RANGE, &multipart::content_range(&part, len));
+    *answer.body_mut() = content.part(part);
+    answer
+}
+
+fn many_parts(content: Content, parts: &[Range<u64>], len: u64, media_type: &'static str) -> Answer {
+    let boundary = multipart::boundary();
+    let (segments, sum) = multipart::segments(parts, len, media_type, &boundary);
+    let mut answer = empty(StatusCode::PARTIAL_CONTENT);
+    set(&mut answer, CONTENT_LENGTH, &sum.to_string());
+    set(&mut answer, CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
+    *answer.body_mut() = match content {
+        Content::File(file) => AnswerBody::File(Box::new(FileBody::of(file, segments))),
+        Content::Bytes(bytes) => {
+            let mut joined = Vec::with_capacity(sum as usize);
+            for segment in segments {
+                match segment {
+                    Segment::Bytes(own) => joined.extend_from_slice(&own),
+                    Segment::File { start, end } => {
+                        joined.extend_from_slice(&bytes[start as usize..end as usize]);
+                    }
+                }
+            }
+            AnswerBody::Bytes(joined.into())
+        }
+    };
+    answer
+}
+
+impl Content {
+    fn part(self, part: Range<u64>) -> AnswerBody {
+        match self {
+            Self::Bytes(bytes) => AnswerBody::Bytes(bytes.slice(part.start as usize..part.end as usize)),
+            Self::File(file) => AnswerBody::File(Box::new(FileBody::new(file, part.start, part.end))),
+        }
+    }
 }
 
 /// Sends the client to the same URL with a slash at its end. `path` is encoded.

@@ -150,6 +150,8 @@ impl Guest {
             .header_read_timeout(None)
             .max_header_size(limits.header_size)
             .max_headers(limits.header_count)
+            // Stand-ins for files' bytes must not be copied.
+            .writev(true)
             .max_buf_size(limits.buffer);
         let service = service_fn(|request| self.answer(request));
         let mut serving = Box::new(http.serve_connection(TokioIo::new(connection), service));

@@ -11,13 +11,15 @@ use tracing::{debug, error, info};
 
 use super::access::{authorize, wanted};
 use super::access_log::User;
-use super::answer::{Answer, PLAIN, Sent, blocking, empty, failed, one_line, set, text};
+use super::answer::{
+    Answer, AnswerBody, PLAIN, Sent, blocking, empty, failed, one_line, set, set_static, text,
+};
 use super::connection::{InFlight, Pulse};
 use super::error::ServeError;
 use super::request::RequestBody;
 use super::route::{Route, mount_of, route};
 use super::site::{Mount, Mounts};
-use super::{Ends, Server, browse, dot_repo, files, health, request_id};
+use super::{Ends, Server, Transport, browse, dot_repo, files, health, request_id};
 use crate::auth::Principal;
 use crate::dav;
 use crate::package::Location;
@@ -59,8 +61,8 @@ pub(super) async fn respond(
         set(&mut answer, CONNECTION, "close");
         pulse.linger();
     }
-    set(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
-    set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set_static(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
+    set_static(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(&mut answer, request_id::HEADER, &id);
     if let Some(name) = principal.name() {
         answer.extensions_mut().insert(User(name.to_owned()));
@@ -68,7 +70,16 @@ pub(super) async fn respond(
     if let Some(note) = &mut note {
         note.answered(answer.status().as_u16(), answer.extensions().get::<User>(), &id);
     }
-    answer.map(|body| Sent::new(body, note, in_flight))
+    answer.map(|mut body| {
+        // Neither TLS nor HTTP/2's frames let the kernel move a file by itself.
+        if let AnswerBody::File(file) = &mut body
+            && parts.version < Version::HTTP_2
+            && ends.transport != Transport::Tls
+        {
+            file.splice_onto(pulse.spans());
+        }
+        Sent::new(body, note, in_flight)
+    })
 }
 
 /// Sees to it that there is exactly one Host header, whichever way the client said it.

@@ -196,6 +196,15 @@ impl Client {
         self.try_response(method).expect("an answer")
     }
 
+    /// Whether an answer, or the end, has come.
+    pub fn has_something(&mut self) -> bool {
+        let stream = self.reader.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let came = !matches!(stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+        came
+    }
+
     /// How many bytes come until the connection ends, in order or not.
     pub fn rest(&mut self) -> usize {
         let mut rest = Vec::new();
