@@ -7,6 +7,7 @@ pub mod ledger;
 mod meta;
 pub mod order;
 pub mod pieces;
+pub mod publications;
 pub mod reader;
 mod recut;
 mod schema;
@@ -25,6 +26,7 @@ pub use chunks::Chunk;
 pub use ledger::Recipe;
 pub use order::{Frontier, Key};
 pub use pieces::PieceFile;
+pub use publications::Publication;
 pub use reader::Reader;
 pub use update::{Job, Update};
 
@@ -274,6 +276,16 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
     }
 
+    /// SHA-256 of our repomd.xml.asc and repomd.xml.key in repodata/; `None` where we have none there.
+    pub fn signed(&self) -> Result<Option<String>, CatalogError> {
+        Ok(meta::get::<String>(&self.db, meta::SIGNED)?.filter(|text| !text.is_empty()))
+    }
+
+    /// Remembers which signature and key in repodata/ are ours.
+    pub fn set_signed(&self, sums: Option<&str>) -> Result<(), CatalogError> {
+        Ok(meta::set(&self.db, meta::SIGNED, sums.unwrap_or_default())?)
+    }
+
     /// Bytes of pieces that only recipes of superseded files name.
     pub fn held_bytes(&self) -> Result<u64, CatalogError> {
         Ok(self.recipe_bytes()?.1)
@@ -409,6 +421,7 @@ fn connect(path: &Path) -> Result<Connection, CatalogError> {
         tx.commit()?;
     }
     db.pragma_update(None, "journal_mode", "wal")?;
+    db.execute_batch(schema::ADD)?;
     // A power cut may lose the last commits, never consistency; a rescan finds again what was lost.
     db.pragma_update(None, "synchronous", "normal")?;
     db.pragma_update(None, "cache_size", -1024)?;

@@ -5,6 +5,7 @@ mod config_command;
 mod failure;
 mod generate;
 mod index;
+mod key;
 mod load;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
+    /// Make and show the keys that sign repomd.xml.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Make man pages and completions, for packages.
     #[command(subcommand, hide = true)]
     Generate(generate::Generate),
@@ -125,6 +129,48 @@ struct Index {
     /// Symbolic links to follow: never, inside, anywhere.
     #[arg(long, value_name = "WHICH", default_value = "inside", value_parser = choice::<Symlinks>)]
     symlinks: Symlinks,
+    /// Sign repomd.xml with the secret key in this file (see createrepod key generate).
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+    /// A file whose first line is the passphrase of the key.
+    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    sign_passphrase: Option<PathBuf>,
+}
+
+/// Where a signing key lies unless told otherwise.
+const SIGNING_KEY: &str = "/etc/createrepod/signing.asc";
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a key that signs repomd.xml: RSA 4096, which every client can read back to EL6.
+    ///
+    /// The file can be read by its owner only, and must be readable by the user the daemon runs as.
+    #[command(after_help = "\
+Examples:
+  createrepod key generate --user-id 'Example Repository <repo@example.com>'
+  createrepod key generate ./signing.asc --ed25519
+Then, in the configuration of a repository:
+  sign = { key = \"/etc/createrepod/signing.asc\" }")]
+    Generate {
+        /// The file to make; it must not exist.
+        #[arg(value_name = "FILE", default_value = SIGNING_KEY)]
+        file: PathBuf,
+        /// The name on the key, which people see when they are asked to trust it.
+        #[arg(long, value_name = "TEXT", default_value = "createrepod repository signing key")]
+        user_id: String,
+        /// A file whose first line is the passphrase that locks the key.
+        #[arg(long, value_name = "FILE")]
+        passphrase: Option<PathBuf>,
+        /// Ed25519 instead of RSA: smaller and faster, but not read by EL7 and older.
+        #[arg(long)]
+        ed25519: bool,
+    },
+    /// Print the public half of a signing key, for clients and for rpm --import. Needs no passphrase.
+    Export {
+        /// The file with the secret key.
+        #[arg(value_name = "FILE", default_value = SIGNING_KEY)]
+        file: PathBuf,
+    },
 }
 
 /// A named type, for clap takes an `Option` for an argument that may be absent.
@@ -139,6 +185,7 @@ impl Cli {
             // What is rejected stands in the report already.
             Command::Index(_) => "error",
             Command::Config(_)
+            | Command::Key(_)
             | Command::Generate(_)
             | Command::CreaterepoC(_)
             | Command::ModifyrepoC(_)
@@ -151,6 +198,7 @@ impl Cli {
             // `compat::run` has looked for it before: this is for the help.
             Command::CreaterepoC(_) | Command::ModifyrepoC(_) | Command::SqliterepoC(_) => Ok(()),
             Command::Config(command) => command.run(),
+            Command::Key(command) => command.run(),
             Command::Generate(generate) => generate.run(),
         }
     }

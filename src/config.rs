@@ -91,6 +91,8 @@ pub struct RepositoryConfig {
     pub settle_max: Duration,
     pub grace: Duration,
     pub grace_space: Space,
+    /// Who signs repomd.xml; `None`: nobody.
+    pub sign: Option<SignConfig>,
     /// Applied to 0666 for files and 0777 for directories that uploads create.
     pub umask: u32,
 }
@@ -122,6 +124,7 @@ impl RepositoryConfig {
             settle_max: Duration::from_secs(600),
             grace: Duration::from_secs(48 * HOUR),
             grace_space: Space::Percent(10),
+            sign: None,
             umask: 0o022,
         }
     }
@@ -148,6 +151,16 @@ impl RepositoryConfig {
     fn written(&self) -> &PathBuf {
         self.metadata_dir.as_ref().unwrap_or(&self.path)
     }
+}
+
+/// Who makes the signature of repomd.xml.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignConfig {
+    /// A secret key in a file, and the file that holds its passphrase if it has one.
+    Key { key: PathBuf, passphrase: Option<PathBuf> },
+    /// A command that is given the bytes on standard input and writes an armored detached signature;
+    /// it is held against the public key in this file.
+    Command { command: Vec<String>, public_key: PathBuf, timeout: Duration },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod doors;
 mod hello;
 mod keeper;
+mod keys;
 mod reload;
 mod report;
 mod systemd;
@@ -93,6 +94,7 @@ async fn serve(
     let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
     beating.spawn(systemd::beat(site.clone()));
     telling.spawn(report::keep_telling(site));
+    let mut keys = keys::KeyWatch::start(&config.repositories);
     let certificates: Vec<_> = config.server.tls.iter().flat_map(reload::files).collect();
     let mut watch = source.as_ref().map(|source| ConfigWatch::start(&source.directory, certificates));
     loop {
@@ -109,6 +111,8 @@ async fn serve(
                         take_up(&mut trees, &config, &mut repositories, &keeper).await;
                     }
                     renew(&config, tls.as_ref()).await;
+                    keys.follow(&repositories);
+                    keeper.check_keys();
                 }
             },
             () = changed(&mut watch) => {
@@ -116,9 +120,15 @@ async fn serve(
                     take_up(&mut trees, &config, &mut repositories, &keeper).await;
                 }
                 renew(&config, tls.as_ref()).await;
+                keys.follow(&repositories);
             }
             () = trees.changed(), if !config.trees.is_empty() => {
                 take_up(&mut trees, &config, &mut repositories, &keeper).await;
+                keys.follow(&repositories);
+            }
+            () = keys.changed() => {
+                keys.follow(&repositories);
+                keeper.check_keys();
             }
             ended = &mut doors => {
                 ended.context("the HTTP server ended by a bug")?;

@@ -28,6 +28,7 @@ pub mod history;
 pub mod incoming;
 pub mod publish;
 pub mod scan;
+pub mod sign;
 pub mod watch;
 
 // 3. flows: the stories

@@ -40,6 +40,11 @@ pub fn start(default: &str, environment: &dyn Fn(&str) -> Option<String>) -> Res
              or a list such as \"createrepod::watch=debug,info\""
         )
     })?;
+    // What rPGP says at its own will is about secrets, or about what strangers send.
+    let filter = match "pgp=off".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     let terminal = std::io::stderr().is_terminal();
     let style = match environment("CREATEREPOD_LOG_FORMAT").as_deref() {
         Some("json") => Style::Json,

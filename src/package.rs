@@ -8,6 +8,7 @@ pub mod header;
 pub mod intake;
 pub mod location;
 pub mod nevra;
+pub mod openpgp;
 mod read;
 mod tags;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | names noted (by the caller, in the catalog) | the same | the same |
 //! | files renamed into `repodata/` | new files beside the old ones; the old repomd.xml names the old ones | publishes again; the same names come out |
 //! | directory synced | the same, safe from a power cut | the same |
+//! | repomd.xml.key and .asc renamed (with the files, after them) | the signature is ahead of repomd.xml | publishes again, or signs the old repomd.xml anew |
 //! | repomd.xml renamed | the new publication | finds repomd.xml to be what it would write, or publishes again |
 //! | directory synced | the same, safe from a power cut | nothing to do |
 //! | old files marked as superseded | the same | files that repomd.xml does not name are marked then |
@@ -104,12 +105,17 @@ impl Place {
     ///
     /// All staged files must have been synced. What was there before stays fetchable.
     pub fn switch(&self, files: Vec<(Staged, String)>, repomd: Staged) -> Result<(), PublishError> {
+        self.put(files)?;
+        // repomd.xml goes last: a client that has it must find every file it names.
+        repomd.rename_to(&self.repodata.join("repomd.xml"))?;
+        self.sync_directory()
+    }
+
+    /// Puts files beside the current publication, under the names given.
+    pub fn put(&self, files: Vec<(Staged, String)>) -> Result<(), PublishError> {
         for (staged, name) in files {
             staged.rename_to(&self.repodata.join(name))?;
         }
-        self.sync_directory()?;
-        // repomd.xml goes last: a client that has it must find every file it names.
-        repomd.rename_to(&self.repodata.join("repomd.xml"))?;
         self.sync_directory()
     }
 

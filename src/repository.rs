@@ -13,6 +13,7 @@ mod publication;
 pub mod receive;
 mod recover;
 mod refresh;
+mod signing;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -32,6 +33,7 @@ use crate::publish::{Place, PublishError};
 use crate::repodata::KINDS;
 use crate::repodata::join::Trail;
 use crate::scan::{LookError, RootId};
+use crate::sign::{SignError, Signer};
 use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
 use crate::watch::Seen;
 
@@ -84,6 +86,21 @@ pub struct Published {
     pub packages: u64,
     /// When it was published.
     pub at: SystemTime,
+    /// Tells this publication from every other one of the repository: `@N` in URLs.
+    pub number: u64,
+    /// What belongs to exactly these bytes of repomd.xml; `None` where nobody signs.
+    pub signed: Option<Signed>,
+    /// Whether anybody was given it, so that it must stay fetchable.
+    pub given: Arc<AtomicBool>,
+}
+
+/// A signature and the key that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The bytes of `repomd.xml.asc`.
+    pub signature: bytes::Bytes,
+    /// The bytes of `repomd.xml.key`: the armored public key.
+    pub public_key: bytes::Bytes,
 }
 
 /// How far the worker is; doors wait on it.
@@ -149,6 +166,8 @@ pub enum RepositoryError {
     Publish(#[from] PublishError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
     #[error("cannot put the metadata of {name} together")]
     Join { name: String, source: std::io::Error },
     #[error(
@@ -175,6 +194,10 @@ struct Repository {
     /// The databases of EL6 and EL7 as last published, where there are any.
     databases: databases::State,
     published: Option<Arc<Published>>,
+    /// Read when it is first needed, and again when its files may have changed.
+    signer: Option<Signer>,
+    /// The publication before this one, and whether anybody was told of it.
+    superseded: Option<(u64, Arc<AtomicBool>)>,
     /// Bytes of the current metadata files.
     current_size: u64,
     /// When a repomd.xml that was not ours was replaced, lately.
@@ -264,6 +287,11 @@ impl Handle {
         }
     }
 
+    /// Has the signing key and the keyring read again; they may have changed. Does not block.
+    pub fn check_keys(&self) {
+        self.ask_for_turn(self.shared.inbox.check_keys());
+    }
+
     pub fn config(&self) -> &RepositoryConfig {
         &self.shared.config
     }
@@ -321,6 +349,30 @@ impl Handle {
             *kept = None;
         }
         answer
+    }
+
+    /// The publication of this number, as long as it may be asked for. Blocking.
+    pub fn publication(&self, number: u64) -> anyhow::Result<Option<Arc<Published>>> {
+        if let Some(current) = self.published().filter(|published| published.number == number) {
+            current.given.store(true, Ordering::Release);
+            return Ok(Some(current));
+        }
+        let found = self.with_reader(|reader| reader.publication(number))?;
+        Ok(found.map(|found| {
+            let signed = found.signed.map(|(signature, public_key)| Signed {
+                signature: signature.into(),
+                public_key: public_key.into(),
+            });
+            Arc::new(Published {
+                revision: number,
+                repomd: found.repomd.into(),
+                packages: 0,
+                at: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
+                number,
+                signed,
+                given: Arc::new(AtomicBool::new(true)),
+            })
+        }))
     }
 
     pub fn published(&self) -> Option<Arc<Published>> {

@@ -24,7 +24,9 @@ mod health;
 mod life;
 mod limits;
 mod multipart;
+mod pairs;
 mod ranges;
+mod repomd;
 mod repr_digest;
 pub(crate) mod request;
 mod request_id;
@@ -86,7 +88,15 @@ async fn run_within(
 ) {
     let door = Door { room: Arc::new(Semaphore::new(limits.connections)), crowd: Arc::default() };
     let limits = Arc::new(limits);
-    let server = Arc::new(Server { site, guard, config, limits, access_log, crowded: Crowded::default() });
+    let server = Arc::new(Server {
+        site,
+        guard,
+        config,
+        limits,
+        access_log,
+        crowded: Crowded::default(),
+        given: repomd::Given::default(),
+    });
     let (close, closed) = watch::channel(());
     // Dropped with this future, they are aborted: whoever gives up on us breaks everything off.
     let mut accepting = JoinSet::new();
@@ -113,10 +123,11 @@ pub(crate) struct Server {
     pub(crate) limits: Arc<Limits>,
     pub(crate) access_log: Arc<AccessLogger>,
     pub(crate) crowded: Crowded,
+    pub(crate) given: repomd::Given,
 }
 
 /// Who is at the two ends of a connection, and what is between them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Ends {
     /// Over a Unix socket: this machine.
     pub(crate) peer: SocketAddr,
@@ -124,6 +135,8 @@ pub(crate) struct Ends {
     pub(crate) transport: Transport,
     /// The client's certificate, where TLS asked for one and found it good.
     pub(crate) certificate: Option<Arc<Certificate>>,
+    /// What was given over this connection.
+    pub(crate) given: repomd::OnConnection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

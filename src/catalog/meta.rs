@@ -15,6 +15,10 @@ pub const FRONTIER: &str = "frontier";
 pub const PIECES: &str = "pieces";
 /// SHA-256 of the repomd.xml that shows exactly what this catalog lists; absent while a publication is due.
 pub const PUBLISHED: &str = "published";
+/// Number of the last publication.
+pub const LAST_PUBLICATION: &str = "last_publication";
+/// SHA-256 of the repomd.xml.asc and repomd.xml.key that we wrote; absent where they are not ours.
+pub const SIGNED: &str = "signed";
 /// Boot during which the catalog was last changed; empty once it was closed in order, all synced.
 pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
 

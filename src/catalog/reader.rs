@@ -87,6 +87,11 @@ impl Reader {
         Ok(Some((recipe, pieces, superseded_at)))
     }
 
+    /// The publication of this number, if somebody may still ask for it.
+    pub fn publication(&self, number: u64) -> Result<Option<super::Publication>, CatalogError> {
+        Ok(super::publications::publication(&self.db, number)?)
+    }
+
     fn package_row(&self, row: &Row<'_>) -> rusqlite::Result<Listed> {
         let bytes: Vec<u8> = row.get(5)?;
         let pkgid = PkgId::new(self.checksum, &bytes).ok_or_else(|| corrupt("pkgid"))?;

@@ -12,6 +12,19 @@ DROP TABLE IF EXISTS package; DROP TABLE IF EXISTS rejected; DROP TABLE IF EXIST
 DELETE FROM meta WHERE key NOT IN ('path', 'pieces', 'open_since_boot');
 ";
 
+/// Tables that came later and that no older createrepod minds: made wherever they are missing.
+pub const ADD: &str = "
+-- What was published, each under its number, as long as somebody may still ask for it.
+-- `superseded_at`: NULL for the current one.
+CREATE TABLE IF NOT EXISTS publication (
+    number        INTEGER PRIMARY KEY,
+    repomd        BLOB NOT NULL,
+    signature     BLOB,
+    public_key    BLOB,
+    superseded_at INTEGER
+);
+";
+
 pub const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 

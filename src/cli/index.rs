@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{Exit, Failure};
 use super::{Index, load};
+use crate::config::SignConfig;
 use crate::logging::escaped;
 use crate::repository::{self, Progress, Summary};
 
@@ -22,6 +23,8 @@ impl Index {
         repository.changelog_limit = self.changelog_limit.0;
         repository.verify = self.verify;
         repository.symlinks = self.symlinks;
+        repository.sign =
+            self.sign_key.map(|key| SignConfig::Key { key, passphrase: self.sign_passphrase.clone() });
         let begun = Instant::now();
         let bar = Bar::new();
         let outcome = repository::index(repository, &bar);

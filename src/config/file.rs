@@ -14,7 +14,7 @@ use super::section::{Document, Section, boolean, integer, text, texts};
 use super::tree::Pattern;
 use super::value::Choice;
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask, spell_size};
-use super::{Accept, AccessLog, Listen, MetadataProfile, Overwrite, Space, Symlinks, TlsConfig};
+use super::{Accept, AccessLog, Listen, MetadataProfile, Overwrite, SignConfig, Space, Symlinks, TlsConfig};
 use crate::package::{ChecksumType, Verify};
 
 /// The main file and what lies in `repos.d`, before defaults.
@@ -101,6 +101,7 @@ pub struct RepositorySection {
     pub settle_max: Option<Set<Duration>>,
     pub grace: Option<Set<Duration>>,
     pub grace_space: Option<Set<Space>>,
+    pub sign: Option<Set<SignConfig>>,
     pub umask: Option<Set<u32>>,
 }
 
@@ -320,11 +321,61 @@ impl RepositorySection {
             grace: s.take("grace", text(parse_duration)),
             grace_space: s.take("grace_space", text(parse_space)),
             umask: s.take("umask", text(parse_umask)),
+            sign: s.table_as("sign", sign),
         };
-        s.later(&["sign", "keep_links", "channel", "source"]);
+        s.later(&["keep_links", "channel", "source"]);
         s.finish();
         section
     }
+}
+
+/// How long a signing command may take unless told otherwise.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `sign = { key = …, passphrase = … }` or `sign = { command = […], public_key = … }`.
+fn sign(s: &mut Section<'_, '_>) -> Result<SignConfig, String> {
+    let key = s.take("key", text(absolute));
+    let passphrase = s.take("passphrase", text(credential));
+    let command = s.take("command", texts(|word| Ok(word.to_owned())));
+    let public_key = s.take("public_key", text(absolute));
+    let timeout = s.take("timeout", text(parse_duration));
+    match (key, command) {
+        (Some(key), None) if public_key.is_none() && timeout.is_none() => {
+            Ok(SignConfig::Key { key: key.value, passphrase: passphrase.map(|set| set.value) })
+        }
+        (Some(_), None) => Err("public_key and timeout go with command, not with key".into()),
+        (None, Some(command)) => {
+            let Some(public_key) = public_key else {
+                return Err(
+                    "a command needs public_key = \"/…\", against which its signatures are checked".into()
+                );
+            };
+            if command.value.first().is_none_or(String::is_empty) {
+                return Err("command: expected a program and its arguments, [\"gpg\", \"…\"]".into());
+            }
+            if passphrase.is_some() {
+                return Err("passphrase goes with key, not with command".into());
+            }
+            let timeout = timeout.map_or(SIGN_TIMEOUT, |set| set.value);
+            Ok(SignConfig::Command { command: command.value, public_key: public_key.value, timeout })
+        }
+        (Some(_), Some(_)) => Err("either key or command, not both".into()),
+        (None, None) => Err("expected { key = \"/…\" } or { command = [\"…\"], public_key = \"/…\" }".into()),
+    }
+}
+
+/// A file that holds a secret: a path, or the name of a systemd credential (LoadCredential=).
+pub fn credential(text: &str) -> Result<PathBuf, String> {
+    let plain = |c: char| c.is_ascii_graphic() && c != '/';
+    if text.starts_with('/') {
+        return absolute(text);
+    }
+    if text.is_empty() || text.starts_with('.') || !text.chars().all(plain) {
+        return Err(format!(
+            "expected a path that begins with /, or the name of a systemd credential, found {text:?}"
+        ));
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// A repository's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 bytes, as it becomes a file name.

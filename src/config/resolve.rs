@@ -11,7 +11,8 @@ use super::problem::{Origin, Problems};
 use super::tree::TreeConfig;
 use super::value::{self, Choice};
 use super::{
-    AccessLog, Config, LimitsConfig, Listen, RepositoryConfig, ServerConfig, TlsConfig, WriteAccess,
+    AccessLog, Config, LimitsConfig, Listen, RepositoryConfig, ServerConfig, SignConfig, TlsConfig,
+    WriteAccess,
 };
 
 /// Where state lies unless told otherwise.
@@ -21,6 +22,8 @@ const LISTEN: &str = "CREATEREPOD_LISTEN";
 const BASE_URL: &str = "CREATEREPOD_BASE_URL";
 const MAX_UPLOAD: &str = "CREATEREPOD_MAX_UPLOAD";
 const ACCESS_LOG: &str = "CREATEREPOD_ACCESS_LOG";
+/// Where systemd puts what LoadCredential= names.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 const STATE_DIR: &str = "CREATEREPOD_STATE_DIR";
 
 /// What surrounds the files: asked through functions, so that tests need no process and no disk.
@@ -327,6 +330,7 @@ impl Layers<'_> {
             umask: self.settle(table, "umask", section.umask, default.umask, |mask| {
                 quoted(&value::spell_umask(*mask))
             }),
+            sign: self.sign(table, section.sign),
             name,
         };
         if repository.settle > repository.settle_max {
@@ -347,6 +351,34 @@ impl Layers<'_> {
             self.complain(table, "rescan", "rescan: expected at least \"1s\"; an hour is usual");
         }
         repository
+    }
+
+    fn sign(&mut self, table: &str, set: Option<Set<SignConfig>>) -> Option<SignConfig> {
+        let Set { value, origin } = set?;
+        self.settings.push(Setting {
+            table: table.to_owned(),
+            key: "sign",
+            value: spell_sign(&value),
+            origin,
+        });
+        match value {
+            SignConfig::Key { key, passphrase: Some(file) } if file.is_relative() => {
+                let Some(directory) = (self.surroundings.environment)(CREDENTIALS) else {
+                    let file = file.display();
+                    self.complain(
+                        table,
+                        "sign",
+                        format!(
+                            "passphrase: {file:?} names a systemd credential, but there are none \
+                         (LoadCredential={file}:/path in the service); a file is named by its whole path"
+                        ),
+                    );
+                    return Some(SignConfig::Key { key, passphrase: None });
+                };
+                Some(SignConfig::Key { key, passphrase: Some(Path::new(&directory).join(file)) })
+            }
+            other => Some(other),
+        }
     }
 
     fn environment<T>(
@@ -404,6 +436,25 @@ fn spell_tls(tls: &TlsConfig) -> String {
 
 fn listen_list(text: &str) -> Result<Vec<Listen>, String> {
     text.split([',', ' ']).filter(|part| !part.is_empty()).map(value::parse_listen).collect()
+}
+
+fn spell_sign(sign: &SignConfig) -> String {
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    match sign {
+        SignConfig::Key { key, passphrase: None } => format!("{{ key = {} }}", path(key)),
+        SignConfig::Key { key, passphrase: Some(file) } => {
+            format!("{{ key = {}, passphrase = {} }}", path(key), path(file))
+        }
+        SignConfig::Command { command, public_key, timeout } => {
+            let words: Vec<_> = command.iter().map(|word| quoted(word)).collect();
+            let timeout = quoted(&value::spell_duration(*timeout));
+            format!(
+                "{{ command = [{}], public_key = {}, timeout = {timeout} }}",
+                words.join(", "),
+                path(public_key)
+            )
+        }
+    }
 }
 
 /// As a TOML basic string.

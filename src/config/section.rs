@@ -103,6 +103,30 @@ impl<'t, 'p> Section<'t, 'p> {
         self.problems
     }
 
+    /// What `read` makes of the table called `key`, if it is there; unknown keys in it are reported.
+    pub fn table_as<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, '_>) -> Result<T, String>,
+    ) -> Option<Set<T>> {
+        let table = self.table(key)?;
+        let origin = self.document.at(self.table.get(key).map_or(0, |value| value.span().start));
+        let title = format!("{}.{key}]", self.title.trim_end_matches(']'));
+        let before = self.problems.0.len();
+        let mut section = Section::new(self.document, table, title, self.problems);
+        let outcome = read(&mut section);
+        section.finish();
+        match outcome {
+            Ok(value) => Some(Set { value, origin }),
+            // What is wrong with a single key says more.
+            Err(_) if self.problems.0.len() > before => None,
+            Err(message) => {
+                self.problems.add(origin, format!("{key}: {message}"));
+                None
+            }
+        }
+    }
+
     /// Keys the documentation names and this version does not have yet.
     pub fn later(&mut self, keys: &[&'static str]) {
         self.later.extend(keys);

@@ -119,6 +119,7 @@ fn every_key_reaches_its_field() {
     .config;
     let b = RepositoryConfig {
         metadata_dir: None,
+        sign: None,
         name: "b".into(),
         path: "/b".into(),
         url: "/el/9/x86_64/".into(),
@@ -224,7 +225,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: verify: "signature" is not there yet in this version; expected one of "header", "digest"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }
@@ -258,13 +259,40 @@ fn a_dotted_name_without_quotes_is_explained() {
 
 #[test]
 fn what_the_documentation_names_for_later_is_called_so() {
-    for (text, line) in [
-        ("[repository.rpm]\npath = '/x'\nsign = { key = '/k' }\n", 3),
-        ("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3),
-    ] {
+    for (text, line) in [("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3)] {
         let complaint = complaint(text);
         assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
         assert!(complaint.contains("not there yet in this version"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_repository_is_signed_by_a_key_or_by_a_command() {
+    let of = |sign: &str| format!("[repository.rpm]\npath = '/x'\nsign = {sign}\n");
+    let signed = |sign: &str| read(&of(sign)).unwrap().config.repositories.remove(0).sign.unwrap();
+    assert_eq!(
+        signed("{ key = '/k', passphrase = '/p' }"),
+        SignConfig::Key { key: "/k".into(), passphrase: Some("/p".into()) }
+    );
+    let command = vec!["gpg".to_owned(), "--armor".to_owned()];
+    assert_eq!(
+        signed("{ command = ['gpg', '--armor'], public_key = '/p', timeout = '1m' }"),
+        SignConfig::Command { command, public_key: "/p".into(), timeout: Duration::from_secs(60) }
+    );
+    for (wrong, why) in [
+        ("{ }", "expected { key"),
+        ("'/k'", "expected a table"),
+        ("{ key = 'k' }", "begins with /"),
+        ("{ key = '/k', command = ['x'] }", "not both"),
+        ("{ key = '/k', public_key = '/p' }", "go with command"),
+        ("{ command = ['x'] }", "needs public_key"),
+        ("{ command = [], public_key = '/p' }", "expected a program"),
+        ("{ key = '/k', passphrase = '../x' }", "systemd credential"),
+        ("{ key = '/k', passphrase = 'signing' }", "LoadCredential=signing"),
+        ("{ key = '/k', colour = 'red' }", "unknown key \"colour\" in [repository.rpm.sign]"),
+    ] {
+        let complaint = complaint(&of(wrong));
+        assert!(complaint.starts_with("/etc/c.toml:3: ") && complaint.contains(why), "{wrong}: {complaint}");
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info};
 
+use super::keys;
 use crate::config::RepositoryConfig;
 use crate::logging;
 use crate::repository::{Handle, RepositoryError};
@@ -80,6 +81,15 @@ impl Keeper {
             handle.submit(Dirty::everything());
         }
         self.shared.retry_now.notify_one();
+    }
+
+    /// Has every repository read its keys again; they may have changed.
+    pub fn check_keys(&self) {
+        self.shared
+            .handles()
+            .iter()
+            .filter(|handle| !keys::of(handle.config()).is_empty())
+            .for_each(Handle::check_keys);
     }
 
     /// Makes the repositories those of a new configuration: what stays as it is goes on undisturbed, what

@@ -33,6 +33,7 @@ impl Repository {
             catalog.superseded_by(now.saturating_sub(grace))?.into_iter().map(|f| f.name).collect();
         let over = removed(&repodata, over);
         catalog.forget_metadata_files(&over)?;
+        catalog.forget_publications(now.saturating_sub(grace))?;
         let limits = Limits {
             whole_for: WHOLE_FOR,
             whole_room: room.min((current * WHOLE_TIMES).max(WHOLE_AT_LEAST)),

@@ -15,6 +15,8 @@ pub struct Batch {
     pub arrived: Vec<Scanned>,
     /// Hold repomd.xml against what was published.
     pub check_metadata: bool,
+    /// Read the keys again.
+    pub check_keys: bool,
     /// The last change in it.
     pub upto: Ticket,
 }
@@ -52,7 +54,7 @@ impl State {
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.dirty.is_empty() && self.arrived.is_empty() && !self.check_metadata
+        self.dirty.is_empty() && self.arrived.is_empty() && !self.check_metadata && !self.check_keys
     }
 }
 
@@ -78,6 +80,12 @@ impl Inbox {
     pub fn check_metadata(&self) -> bool {
         let mut state = lock(&self.state);
         state.next.check_metadata = true;
+        state.schedule()
+    }
+
+    pub fn check_keys(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.next.check_keys = true;
         state.schedule()
     }
 

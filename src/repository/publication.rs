@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::databases;
 use super::press::{self, How, Made};
 use super::recover::sha256;
-use super::{Published, Repository, RepositoryError};
+use super::{Published, Repository, RepositoryError, Signed};
 use crate::catalog::{Listing, Recipe};
 use crate::databases::VERSION;
 use crate::publish;
@@ -34,7 +34,9 @@ impl Repository {
             && self.place.is_whole(shown)
         {
             // The catalog was lost, or a change was taken back: nobody needs to fetch anything.
-            self.note_published(bytes.clone(), shown.revision_number(), packages)?;
+            let signed = self.sign(bytes)?;
+            self.put_signature(signed.as_ref())?;
+            self.note_published(bytes.clone(), shown.revision_number(), packages, signed)?;
             self.keep_trails(made);
             return Ok(());
         }
@@ -50,6 +52,7 @@ impl Repository {
         let write = repomd.write(&mut bytes).and_then(|()| staged.write_all(&bytes));
         write.map_err(|source| press::failed(&self.config, source))?;
         staged.sync()?;
+        let signed = self.sign(&bytes)?;
 
         let recipe = |made: &Made| Recipe {
             name: made.file_name.clone(),
@@ -70,12 +73,15 @@ impl Repository {
                 trails.push(trail);
             }
         }
+        // Renamed before repomd.xml, as the files are: whoever has it finds its signature.
+        files.extend(self.stage_signature(signed.as_ref())?);
         self.place.switch(files, staged)?;
 
         self.current_size = recipes.iter().map(|r| r.size).sum();
         let current: Vec<String> = recipes.into_iter().map(|r| r.name).collect();
         self.catalog()?.supersede_metadata_files(&current, now)?;
-        self.note_published(bytes, now, packages)?;
+        self.note_signature(signed.as_ref())?;
+        self.note_published(bytes, now, packages, signed)?;
         self.set_trails(trails);
         let name = &self.config.name;
         info!(repo.name = %name, packages, revision = now, duration_ms = started.elapsed().as_millis() as u64,
@@ -116,11 +122,15 @@ impl Repository {
         repomd: Vec<u8>,
         revision: u64,
         packages: u64,
+        signed: Option<Signed>,
     ) -> Result<(), RepositoryError> {
         let sum = sha256(&repomd);
+        let number = self.number_of(&repomd, signed.as_ref(), revision)?;
         self.catalog()?.set_published(Some(&sum))?;
         let at = (self.clock)();
-        self.published = Some(Arc::new(Published { revision, repomd: repomd.into(), packages, at }));
+        let given = Arc::default();
+        let repomd = repomd.into();
+        self.published = Some(Arc::new(Published { revision, repomd, packages, at, number, signed, given }));
         Ok(())
     }
 
@@ -143,7 +153,7 @@ impl Repository {
         let Some(published) = self.published.clone() else { return Ok(()) };
         let current = self.place.current()?;
         if current.as_deref() == Some(&*published.repomd) {
-            return Ok(());
+            return self.keep_signed();
         }
         let path = self.place.repodata.join("repomd.xml");
         let now = std::time::Instant::now();

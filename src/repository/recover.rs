@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use tracing::{info, warn};
@@ -54,6 +54,8 @@ impl Repository {
             trails: Default::default(),
             databases: databases::State::default(),
             published: None,
+            signer: None,
+            superseded: None,
             current_size: 0,
             restored: Vec::new(),
             contested: false,
@@ -88,11 +90,19 @@ impl Repository {
         let at = fs::metadata(place.repodata.join("repomd.xml")).and_then(|m| m.modified());
         info!(repo.name = %name, packages, "{name} is published with {packages} packages");
         self.current_size = repomd.records.iter().filter_map(|r| r.size).sum();
+        let revision = repomd.revision_number();
+        // What cannot be signed is reported by the first refresh.
+        let signed = self.sign(&bytes).unwrap_or_default();
+        let number = self.number_of(&bytes, signed.as_ref(), revision)?;
         self.published = Some(Arc::new(Published {
-            revision: repomd.revision_number(),
+            revision,
             repomd: bytes.into(),
             packages,
             at: at.unwrap_or(SystemTime::UNIX_EPOCH),
+            number,
+            signed,
+            // Nobody knows what the last process was asked for.
+            given: Arc::new(AtomicBool::new(true)),
         }));
         Ok(())
     }

@@ -121,6 +121,7 @@ impl Repository {
                 self.publish(&listing)?;
             }
         }
+        self.keep_signed()?;
         self.retire()?;
         remains.rejected = self.catalog()?.count_rejected()?;
         Ok(remains)
@@ -147,6 +148,7 @@ impl Repository {
                 self.publish(&listing)?;
             }
         }
+        self.keep_signed()?;
         self.retire()?;
         Ok(remains)
     }

@@ -192,6 +192,8 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
     let whole = batch.dirty.everything.then(Instant::now);
     let checked =
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
+    let keys = batch.check_keys;
+    let checked = checked.and_then(|()| if keys { repository.check_keys() } else { Ok(()) });
     match checked.and_then(|()| repository.refresh(batch, &())) {
         Ok(Remains { unsettled, young, recheck, refused, rejected, read }) => {
             // The time it took to read packages says nothing about the next comparison.

@@ -13,7 +13,7 @@ use crate::auth::{Asking, Permission, Principal, Refusal};
 use crate::config::RepositoryConfig;
 
 /// Headers that a proxy adds: the loopback peer is then not the client.
-const PROXIED: [HeaderName; 6] = [
+pub(super) const PROXIED: [HeaderName; 6] = [
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),

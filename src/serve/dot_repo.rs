@@ -6,12 +6,21 @@ use crate::config::{RepositoryConfig, ServerConfig};
 /// `reached` is the scheme and address at which the client has reached us; the Host header is the client's word and not used.
 pub(crate) fn text(repository: &RepositoryConfig, server: &ServerConfig, reached: &str) -> String {
     let name = &repository.name;
+    let base = base(repository, server, reached);
+    let signed = match repository.sign {
+        Some(_) => format!("repo_gpgcheck=1\ngpgkey={base}repodata/repomd.xml.key\n"),
+        None => String::new(),
+    };
+    format!("[{name}]\nname={name}\nbaseurl={base}\nenabled=1\ngpgcheck=0\n{signed}")
+}
+
+/// Where clients find the repository; ends in `/`.
+pub(crate) fn base(repository: &RepositoryConfig, server: &ServerConfig, reached: &str) -> String {
     let base = match &server.base_url {
         Some(base) => base.trim_end_matches('/').to_owned(),
         None => reached.to_owned(),
     };
-    let url = encode_path(&repository.url);
-    format!("[{name}]\nname={name}\nbaseurl={base}{url}\nenabled=1\ngpgcheck=0\n")
+    base + &encode_path(&repository.url)
 }
 
 #[cfg(test)]
@@ -32,5 +41,15 @@ mod tests {
         ");
         let server = ServerConfig { base_url: Some("https://repo.example.com/".into()), ..server };
         assert!(text(&repository, &server, reached).contains("baseurl=https://repo.example.com/el%209/\n"));
+    }
+    #[test]
+    fn a_signed_repository_names_its_key() {
+        let sign = Some(crate::config::SignConfig::Key { key: "/k".into(), passphrase: None });
+        let repository = RepositoryConfig { sign, ..RepositoryConfig::new("rpm", "/x") };
+        let text = text(&repository, &ServerConfig::default(), "http://127.0.0.1:80");
+        assert!(
+            text.ends_with("repo_gpgcheck=1\ngpgkey=http://127.0.0.1:80/rpm/repodata/repomd.xml.key\n"),
+            "{text}"
+        );
     }
 }

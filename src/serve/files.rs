@@ -129,9 +129,10 @@ pub fn open_failed(error: io::Error) -> ServeError {
     }
 }
 
-/// Answers with `repomd.xml` as it was published, from memory.
+/// Answers with `repomd.xml`, or what belongs to it, as it was published, from memory.
 pub fn repomd(
     bytes: Bytes,
+    name: &str,
     etag: String,
     modified: SystemTime,
     method: &Method,
@@ -143,7 +144,7 @@ pub fn repomd(
         len: bytes.len() as u64,
         content: Content::Bytes(bytes),
         validators: Validators { etag, modified },
-        media_type: media_type("repomd.xml"),
+        media_type: media_type(name),
         cache: REVALIDATE,
     };
     respond(resource, method, headers)

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::connection::{Connection, Pulse};
+use super::repomd::OnConnection;
 use super::respond::respond;
 use super::socket::{Accepted, Socket};
 use super::tls::Tls;
@@ -70,7 +71,7 @@ pub(super) async fn live(
             Err(_) => return debug!(%peer, "TLS with {peer} took too long"),
         }
     }
-    let ends = Arc::new(Ends { peer, local, transport, certificate });
+    let ends = Arc::new(Ends { peer, local, transport, certificate, given: OnConnection::default() });
     let pulse = Arc::new(Pulse::default());
     let connection = Connection::new(socket, pulse.clone(), server.limits.clone());
     let guest = Guest { ends, pulse, server, closed };

@@ -1,6 +1,7 @@
 //! One request, from its route to its answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -19,7 +20,7 @@ use super::error::ServeError;
 use super::request::RequestBody;
 use super::route::{Route, mount_of, route};
 use super::site::{Mount, Mounts};
-use super::{Ends, Server, Transport, browse, dot_repo, files, health, request_id};
+use super::{Ends, Server, Transport, browse, dot_repo, files, health, repomd, request_id};
 use crate::auth::Principal;
 use crate::dav;
 use crate::package::Location;
@@ -154,7 +155,20 @@ async fn answer(
             let mounts = Arc::clone(mounts);
             blocking("say how things are", move || health::status(&mounts)).await
         }
-        Route::Repomd(mount) => repomd(mount, parts).await,
+        Route::Repomd(mount, file, number) => {
+            repomd::answer(&server.given, ends, mount, file, number, parts).await
+        }
+        Route::Mirrorlist(mount) => {
+            let published = open(mount)?.published().ok_or_else(|| {
+                ServeError::Unavailable("nothing is published yet; try again in a moment".into())
+            })?;
+            // Whoever is told its number will ask for it.
+            published.given.store(true, Ordering::Release);
+            let base = dot_repo::base(&mount.config, &server.config, &ends.reached());
+            let mut answer = text(StatusCode::OK, PLAIN, format!("{base}@{}/\n", published.number));
+            set(&mut answer, CACHE_CONTROL, "no-cache");
+            Ok(answer)
+        }
         Route::DotRepo(mount) => {
             let mut answer =
                 text(StatusCode::OK, PLAIN, dot_repo::text(&mount.config, &server.config, &ends.reached()));
@@ -180,7 +194,7 @@ async fn answer(
     }
 }
 
-fn open(mount: &Mount) -> Result<&Handle, ServeError> {
+pub(super) fn open(mount: &Mount) -> Result<&Handle, ServeError> {
     // Why is for the log and the status; it holds paths that are nobody else's business.
     mount.door.as_ref().map_err(|_| {
         ServeError::Unavailable(format!(
@@ -218,23 +232,4 @@ async fn directory(mount: &Mount, location: Option<Location>) -> Result<Answer, 
         Ok(browse::index(&url, &listed, url == "/", name.as_deref()))
     })
     .await?
-}
-
-/// The published repomd.xml from memory; before the first publication whatever an earlier run left.
-async fn repomd(mount: &Mount, parts: &Parts) -> Result<Answer, ServeError> {
-    let handle = open(mount)?;
-    if let Some(published) = handle.published().filter(|published| !published.repomd.is_empty()) {
-        // No two publications share a revision; the checksum tells apart what a clock set back might not.
-        let etag = format!("\"{:x}-{:08x}\"", published.revision, crc32fast::hash(&published.repomd));
-        return files::repomd(published.repomd.clone(), etag, published.at, &parts.method, &parts.headers);
-    }
-    let location = Location::parse("repodata/repomd.xml")
-        .map_err(|error| ServeError::internal("name repomd.xml", error))?;
-    match files::file(handle, location, parts.uri.path(), &parts.method, &parts.headers).await {
-        Err(ServeError::NotFound) => Err(ServeError::Unavailable(format!(
-            "the repository {} is being indexed for the first time; try again in a moment",
-            mount.config.name
-        ))),
-        other => other,
-    }
 }

@@ -4,6 +4,7 @@ use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::error::ServeError;
+use super::repomd::RepomdFile;
 use super::site::{Mount, Mounts};
 use crate::package::Location;
 
@@ -25,8 +26,10 @@ pub enum Route<'m> {
     Ready,
     /// `/-/status` and `/-/api/v1/status`
     Status,
-    /// `<repository>/repodata/repomd.xml`
-    Repomd(&'m Mount),
+    /// `/-/mirrorlist/<name>`
+    Mirrorlist(&'m Mount),
+    /// `<repository>/repodata/repomd.xml{,.asc,.key}`, and with a number the same below `<repository>/@N/`
+    Repomd(&'m Mount, RepomdFile, Option<u64>),
     /// `<repository>/<name>.repo`
     DotRepo(&'m Mount),
     File(&'m Mount, Location),
@@ -44,7 +47,8 @@ impl<'m> Route<'m> {
     /// The repository whose content this is; `None` where the route does not say.
     pub fn mount(&self) -> Option<&'m Mount> {
         match *self {
-            Self::Repomd(mount)
+            Self::Repomd(mount, ..)
+            | Self::Mirrorlist(mount)
             | Self::DotRepo(mount)
             | Self::File(mount, _)
             | Self::Directory(mount, _)
@@ -82,7 +86,10 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
             "/-/health" => Route::Health,
             "/-/ready" => Route::Ready,
             "/-/status" | "/-/api/v1/status" => Route::Status,
-            _ => return Err(ServeError::NotFound),
+            other => {
+                let name = other.strip_prefix("/-/mirrorlist/").ok_or(ServeError::NotFound)?;
+                Route::Mirrorlist(mounts.named(name).ok_or(ServeError::NotFound)?)
+            }
         };
         return read_only(method, route);
     }
@@ -104,12 +111,22 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
 }
 
 fn read(mount: &Mount, location: Location, slash: bool) -> Result<Route<'_>, ServeError> {
-    if is_hidden(&location) || is_ours(&location) {
+    if is_hidden(&location) {
+        Err(ServeError::NotFound)
+    } else if let Some((number, below)) = numbered(&location) {
+        match RepomdFile::named(below.as_str()) {
+            _ if slash => Err(ServeError::NotFound),
+            Some(file) => Ok(Route::Repomd(mount, file, Some(number))),
+            // Every file of a publication lies where it lay, also when its time is over.
+            None if !is_ours(&below) => Ok(Route::File(mount, below)),
+            None => Err(ServeError::NotFound),
+        }
+    } else if is_ours(&location) {
         Err(ServeError::NotFound)
     } else if slash {
         Ok(Route::Directory(mount, Some(location)))
-    } else if location.as_str() == "repodata/repomd.xml" {
-        Ok(Route::Repomd(mount))
+    } else if let Some(file) = RepomdFile::named(location.as_str()) {
+        Ok(Route::Repomd(mount, file, None))
     } else if is_dot_repo(mount, &location) {
         Ok(Route::DotRepo(mount))
     } else {
@@ -145,6 +162,13 @@ fn write<'m>(
 
 fn is_hidden(location: &Location) -> bool {
     location.as_str().split('/').any(|part| part.starts_with('.'))
+}
+
+/// The publication that `@N/…` is of, and what of it is asked for.
+fn numbered(location: &Location) -> Option<(u64, Location)> {
+    let (first, below) = location.as_str().split_once('/')?;
+    let digits = first.strip_prefix('@').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some((digits.parse().ok()?, Location::parse(below).ok()?))
 }
 
 /// `/<repo>/-/…` and `/<repo>/@N/…` belong to the repository, not to its tree.
@@ -261,7 +285,11 @@ mod tests {
             format!("{kind} {}:{}", mount.config.name, below(location))
         };
         match route(method, path, mounts) {
-            Ok(Route::Repomd(mount)) => at("repomd", mount, None),
+            Ok(Route::Repomd(mount, file, None)) => at(&format!("{file:?}").to_lowercase(), mount, None),
+            Ok(Route::Repomd(mount, file, Some(number))) => {
+                at(&format!("{file:?} of {number}").to_lowercase(), mount, None)
+            }
+            Ok(Route::Mirrorlist(mount)) => at("mirrorlist", mount, None),
             Ok(Route::DotRepo(mount)) => at("dotrepo", mount, None),
             Ok(Route::File(mount, location)) => at("file", mount, Some(&location)),
             Ok(Route::Directory(mount, location)) => at("directory", mount, location.as_ref()),
@@ -382,6 +410,23 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_has_its_own_place_for_what_differs() {
+        assert_eq!(get("/rpm/repodata/repomd.xml"), "repomd rpm:");
+        assert_eq!(get("/rpm/repodata/repomd.xml.asc"), "signature rpm:");
+        assert_eq!(get("/rpm/@12/repodata/repomd.xml"), "repomd of 12 rpm:");
+        assert_eq!(get("/rpm/@12/repodata/repomd.xml.key"), "key of 12 rpm:");
+        assert_eq!(get("/rpm/@12/repodata/x-primary.xml.gz"), "file rpm:repodata/x-primary.xml.gz");
+        assert_eq!(get("/rpm/@12/a/x.rpm"), "file rpm:a/x.rpm");
+        assert_eq!(get("/-/mirrorlist/rpm"), "mirrorlist rpm:");
+        assert!(get("/-/mirrorlist/nobody").starts_with("404"));
+        assert!(get("/rpm/@99999999999999999999/repodata/repomd.xml").starts_with("404"));
+        for path in ["/rpm/@12/x.rpm", "/rpm/@12/repodata/repomd.xml"] {
+            assert!(put(path).starts_with("403"), "{path}: {}", put(path));
+            assert!(ask(&site(), &Method::DELETE, path).starts_with("403"), "{path}");
+        }
+    }
+
+    #[test]
     fn hidden_names_are_neither_read_nor_written() {
         for path in [
             "/rpm/.createrepod/lock",
@@ -389,12 +434,15 @@ mod tests {
             "/rpm/a/.b/c.rpm",
             "/rpm/repodata/.new/x",
             "/rpm/-/x.rpm",
-            "/rpm/@12/x.rpm",
+            "/rpm/@12/.x.rpm",
+            "/rpm/@12/-/x.rpm",
+            "/rpm/@12/@13/x.rpm",
         ] {
             assert!(get(path).starts_with("404"), "{path}");
             assert!(put(path).starts_with("403"), "{path}: {}", put(path));
             assert!(ask(&site(), &Method::DELETE, path).starts_with("403"), "{path}");
         }
+        assert!(get("/rpm/@12/").starts_with("404"));
         assert!(get("/rpm/.hidden/").starts_with("404"));
         for path in ["/rpm/repodata/x.rpm", "/rpm/repodata", "/rpm/a/repodata/x.rpm", "/rpm/rpm.repo"] {
             assert!(put(path).starts_with("403"), "{path}: {}", put(path));

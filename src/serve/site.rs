@@ -52,6 +52,12 @@ impl Mounts {
         &self.all
     }
 
+    /// The repository of this name.
+    pub fn named(&self, name: &str) -> Option<&Mount> {
+        let place = self.all.binary_search_by(|mount| mount.config.name.as_str().cmp(name)).ok()?;
+        self.all.get(place)
+    }
+
     /// The repository whose URL is the longest prefix of `path` (decoded, absolute), and what is left
     /// of the path. `/rpm` without its slash is no path in `/rpm/`.
     pub fn find<'p>(&self, path: &'p str) -> Option<(&Mount, &'p str)> {

@@ -62,8 +62,8 @@ impl Worker {
         let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
         let left = flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
         if &*place.path == "repodata" {
-            tree.metadata |=
-                name == b"repomd.xml" && (came || left || flags.contains(ReadFlags::CLOSE_WRITE));
+            tree.metadata |= matches!(name, b"repomd.xml" | b"repomd.xml.asc" | b"repomd.xml.key")
+                && (came || left || flags.contains(ReadFlags::CLOSE_WRITE));
             return;
         }
         if place.path.is_empty() && name == b"repodata" {

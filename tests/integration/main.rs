@@ -25,6 +25,7 @@ mod odd;
 mod profiles;
 mod publish;
 mod read;
+mod sign;
 mod systemd;
 mod together;
 mod trees;

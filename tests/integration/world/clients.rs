@@ -109,6 +109,23 @@ impl Dnf {
         rpms_below(&target).iter().map(|(_, bytes)| digest("sha256", bytes).unwrap()).collect()
     }
 
+    /// Lists what a repository has whose `.repo` file says this, with the checks it asks for; keys are accepted.
+    pub fn checked(&self, dot_repo: &str) -> Result<String, String> {
+        let repos = self.home.path().join("repos");
+        std::fs::create_dir_all(&repos).unwrap();
+        std::fs::write(repos.join("test.repo"), dot_repo).unwrap();
+        let mut command = Command::new(&self.program);
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .args(["-q", "-y", "--releasever=1", "--setopt=varsdir=/dev/null", "--refresh"])
+            .args(["--setopt=retries=1", "--setopt=timeout=60", "--setopt=skip_if_unavailable=False"])
+            .arg(format!("--installroot={}", self.root().display()))
+            .arg(format!("--setopt=reposdir={}", repos.display()))
+            .arg(format!("--setopt=cachedir={}", self.home.path().join("cache").display()))
+            .args(["repoquery", "--qf", "%{name}-%{epoch}:%{version}-%{release}.%{arch}\n"]);
+        tried(&mut command)
+    }
+
     pub fn install(&self, url: &str, package: &str) {
         output(self.command(url).args(["install", package]));
     }
@@ -164,6 +181,24 @@ impl Zypper {
         output(self.command().args(["refresh", "--force", "t"]));
     }
 
+    /// Adds the repository with its signature required, accepts its key, and lists what it has.
+    pub fn checked(&self, url: &str) -> Result<String, String> {
+        let root = self.home.path().join("root");
+        let zypper = || {
+            let mut command = Command::new(&self.program);
+            command
+                .env("LC_ALL", "C.UTF-8")
+                .env("ZYPP_LOCKFILE_ROOT", &root)
+                .arg("--root")
+                .arg(&root)
+                .args(["--non-interactive", "--gpg-auto-import-keys"]);
+            command
+        };
+        tried(zypper().args(["addrepo", "--gpgcheck-strict", url, "t"]))?;
+        tried(zypper().args(["refresh", "--force", "t"]))?;
+        tried(zypper().args(["search", "-s"]))
+    }
+
     /// `name-version-release.arch` of everything the repository has; zypper prints an epoch only when there is one.
     pub fn nevras(&self) -> BTreeSet<String> {
         let xml = output(self.command().args(["--xmlout", "search", "-s"]));
@@ -207,4 +242,79 @@ pub fn rpms_below(directory: &Path) -> Vec<(String, Vec<u8>)> {
     }
     found.sort();
     found
+}
+
+/// Runs a command; what it says, as `Err` when it fails.
+fn tried(command: &mut Command) -> Result<String, String> {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(stdout.into_owned()) } else { Err(format!("{stdout}{stderr}")) }
+}
+
+/// gpg with a home of its own.
+pub struct Gpg {
+    program: PathBuf,
+    home: TempDir,
+}
+
+impl Gpg {
+    pub fn find() -> Option<Self> {
+        let program = find("gpg")?;
+        // A socket's path must be short.
+        let home = tempfile::Builder::new().prefix("gpg-").tempdir_in("/tmp").unwrap();
+        Some(Self { program, home })
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("LC_ALL", "C.UTF-8").arg("--homedir").arg(self.home.path());
+        command.args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""]);
+        command
+    }
+
+    pub fn import(&self, key: &[u8]) {
+        let file = self.home.path().join("import");
+        std::fs::write(&file, key).unwrap();
+        output(self.command().arg("--import").arg(file));
+    }
+
+    pub fn show_keys(&self) -> String {
+        output(self.command().args(["--with-colons", "--list-keys"]))
+    }
+
+    pub fn export(&self) -> String {
+        output(self.command().args(["--armor", "--export"]))
+    }
+
+    /// An RSA key without a passphrase.
+    pub fn generate(&self, user_id: &str) {
+        output(self.command().args(["--quick-generate-key", user_id, "rsa2048", "sign", "never"]));
+    }
+
+    pub fn list_packets(&self, bytes: &[u8]) -> String {
+        let file = self.home.path().join("packets");
+        std::fs::write(&file, bytes).unwrap();
+        output(self.command().arg("--list-packets").arg(file))
+    }
+
+    /// `gpg --verify` of a detached signature.
+    pub fn verify(&self, signature: &[u8], bytes: &[u8]) -> Result<String, String> {
+        let place = tempfile::tempdir_in(self.home.path()).unwrap();
+        let (detached, data) = (place.path().join("s.asc"), place.path().join("s"));
+        std::fs::write(&detached, signature).unwrap();
+        std::fs::write(&data, bytes).unwrap();
+        tried(self.command().arg("--verify").arg(detached).arg(data))
+    }
+}
+
+impl Drop for Gpg {
+    fn drop(&mut self) {
+        // The agent it may have started.
+        let _ =
+            Command::new("gpgconf").arg("--homedir").arg(self.home.path()).args(["--kill", "all"]).output();
+    }
 }

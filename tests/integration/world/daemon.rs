@@ -69,15 +69,26 @@ impl Daemon {
         Self::start_as(command, url_path)
     }
 
+    /// The same, where a repository is in trouble, so that the daemon does not become healthy.
+    pub fn serve_config_unready(config: &Path, url_path: &str) -> Self {
+        let mut command = program();
+        command.args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+        Self::spawn(command, url_path, |status| status == 200 || status == 503)
+    }
+
     /// However it is started: it must print its address, as the program itself does.
-    pub fn start_as(mut command: Command, url_path: &str) -> Self {
+    pub fn start_as(command: Command, url_path: &str) -> Self {
+        Self::spawn(command, url_path, |status| status == 200)
+    }
+
+    fn spawn(mut command: Command, url_path: &str, ready: impl Fn(u16) -> bool) -> Self {
         let files = TempDir::new().unwrap();
         let mut child = command
             .stdout(File::create(files.path().join("stdout")).unwrap())
             .stderr(File::create(files.path().join("stderr")).unwrap())
             .spawn()
             .expect("createrepod starts");
-        let ready = wait_until_ready(&mut child, files.path());
+        let ready = wait_until_ready(&mut child, files.path(), ready);
         let address = ready.unwrap_or_else(|why| {
             let _ = child.kill();
             let _ = child.wait();
@@ -328,7 +339,11 @@ impl Publications {
 }
 
 /// The address that the daemon printed, once `/-/health` answers 200.
-fn wait_until_ready(child: &mut Child, files: &Path) -> Result<SocketAddr, String> {
+fn wait_until_ready(
+    child: &mut Child,
+    files: &Path,
+    ready: impl Fn(u16) -> bool,
+) -> Result<SocketAddr, String> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -336,7 +351,7 @@ fn wait_until_ready(child: &mut Child, files: &Path) -> Result<SocketAddr, Strin
         }
         if let Some(address) = printed_address(files) {
             let health = http::try_send(address, "GET", "/-/health", &[], None);
-            if health.is_ok_and(|response| response.status == 200) {
+            if health.is_ok_and(|response| ready(response.status)) {
                 return Ok(address);
             }
         }
