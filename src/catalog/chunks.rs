@@ -18,11 +18,6 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Whether it is worth compressing well.
-    pub fn closed(self) -> bool {
-        self != Self::Open
-    }
-
     fn from_number(number: i64) -> Option<Self> {
         [Self::Open, Self::Boundary, Self::Settled].into_iter().find(|&ending| ending as i64 == number)
     }

@@ -70,7 +70,8 @@ impl Ord for Key {
         let by_location = || self.location.cmp(&other.location);
         self.generation.cmp(&other.generation).then_with(|| match self.generation {
             Generation::Settled => by_name().then_with(by_location).then_with(by_time),
-            Generation::Young => by_time().then_with(by_location),
+            // What was copied in one go has few different times, and stands by name almost as if it were settled.
+            Generation::Young => by_time().then_with(by_name).then_with(by_location),
         })
     }
 }

@@ -9,8 +9,8 @@ use std::vec;
 
 use super::chunks::{Chunk, Ending, Member};
 use super::order::{Generation, Key};
-use crate::repodata::chunk::{Cutter, GROUP};
-use crate::repodata::{Fragments, KINDS, Span};
+use crate::repodata::chunk::{Cutter, groups};
+use crate::repodata::{Effort, Fragments, KINDS, Span};
 
 /// One package on its way into a chunk.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub enum Text {
 #[derive(Debug)]
 pub enum Slot {
     Kept(Chunk),
-    Made { items: Vec<Item>, ending: Ending },
+    Made { items: Vec<Item>, ending: Ending, effort: Effort },
 }
 
 /// Reads the members of a chunk that has to be opened.
@@ -47,11 +47,10 @@ pub struct Recut {
     /// Set when nothing may be kept: the pieces were made with other settings.
     remake: bool,
     cutter: Cutter,
-    /// Chunks since the last boundary that stay as they are, unless something follows that belongs to
-    /// them: groups of the open run, or what was the last settled chunk. They stand before `run`.
-    kept: Vec<Chunk>,
-    /// Packages since the last boundary, or since the last of `kept`.
+    /// Packages since the last boundary.
     run: Vec<Item>,
+    /// Old chunks of which every package is in `run`, one behind the other, from this place on.
+    whole: Vec<(usize, Chunk)>,
 }
 
 impl Recut {
@@ -63,8 +62,8 @@ impl Recut {
             removed,
             remake,
             cutter: Cutter::default(),
-            kept: Vec::new(),
             run: Vec::new(),
+            whole: Vec::new(),
         }
     }
 
@@ -72,7 +71,7 @@ impl Recut {
     pub fn insert(&mut self, item: Item, members: &mut Members<'_>) -> rusqlite::Result<Vec<Slot>> {
         let mut slots = Vec::new();
         self.pass_before(Some(&item.member.key), &mut slots, members)?;
-        self.take(item, &mut slots, members)?;
+        self.take(item, &mut slots);
         Ok(slots)
     }
 
@@ -81,15 +80,17 @@ impl Recut {
         let mut slots = Vec::new();
         self.pass_before(None, &mut slots, members)?;
         self.begin(Generation::Young, &mut slots);
-        slots.extend(self.kept.into_iter().map(Slot::Kept));
-        let mut rest = self.run.into_iter();
-        loop {
-            let items: Vec<Item> = rest.by_ref().take(GROUP).collect();
-            if items.is_empty() {
-                return Ok(slots);
-            }
-            slots.push(Slot::Made { items, ending: Ending::Open });
+        let lens = self.run.iter().map(Item::bytes);
+        let groups = groups(lens);
+        let mut rest = self.run.drain(..);
+        let mut start = 0;
+        for group in groups {
+            let items = rest.by_ref().take(group.packages).collect();
+            slots.push(slot(start, items, Ending::Open, group.effort, &mut self.whole));
+            start += group.packages;
         }
+        drop(rest);
+        Ok(slots)
     }
 
     /// Passes everything of the old list that stands before `key`.
@@ -103,7 +104,7 @@ impl Recut {
         loop {
             while self.opened.front().is_some_and(|item| stands_before(&item.member.key)) {
                 if let Some(item) = self.opened.pop_front() {
-                    self.take(item, slots, members)?;
+                    self.take(item, slots);
                 }
             }
             if !self.opened.is_empty() {
@@ -114,38 +115,31 @@ impl Recut {
             if whole {
                 self.begin(chunk.first.generation, slots);
             }
-            let begins_a_run = self.run.is_empty() && self.kept.is_empty();
-            match chunk.ending {
-                Ending::Boundary if whole && begins_a_run => slots.push(Slot::Kept(chunk)),
-                Ending::Settled if whole && begins_a_run => self.keep(chunk),
-                Ending::Open if whole && self.run.is_empty() && !self.kept.iter().any(is_last) => {
-                    self.keep(chunk);
-                }
-                _ => {
-                    let opened = open(&chunk, members)?;
-                    self.opened
-                        .extend(opened.into_iter().filter(|item| !self.removed.contains(&item.member.key)));
-                }
+            if whole && chunk.ending == Ending::Boundary && self.run.is_empty() {
+                slots.push(Slot::Kept(chunk));
+                continue;
+            }
+            let opened = open(&chunk, members)?;
+            self.opened.extend(opened.into_iter().filter(|item| !self.removed.contains(&item.member.key)));
+            if whole {
+                self.whole.push((self.run.len(), chunk));
             }
         }
-    }
-
-    fn keep(&mut self, chunk: Chunk) {
-        self.cutter.skip(chunk.raw_bytes());
-        self.kept.push(chunk);
     }
 
     /// Ends the settled generation when the next package is a young one.
     fn begin(&mut self, next: Generation, slots: &mut Vec<Slot>) {
-        let last = self.run.last().map(|item| item.member.key.generation);
-        let current = last.or_else(|| self.kept.last().map(|chunk| chunk.last.generation));
+        let current = self.run.last().map(|item| item.member.key.generation);
         if current == Some(Generation::Settled) && next == Generation::Young {
-            slots.extend(self.kept.drain(..).map(Slot::Kept));
-            if !self.run.is_empty() {
-                slots.push(Slot::Made { items: std::mem::take(&mut self.run), ending: Ending::Settled });
-            }
-            self.cutter.end();
+            self.end_run(Ending::Settled, slots);
         }
+    }
+
+    fn end_run(&mut self, ending: Ending, slots: &mut Vec<Slot>) {
+        let items = std::mem::take(&mut self.run);
+        slots.push(slot(0, items, ending, Effort::Thorough, &mut self.whole));
+        self.whole.clear();
+        self.cutter.end();
     }
 
     fn loses_a_package(&self, chunk: &Chunk) -> bool {
@@ -153,33 +147,37 @@ impl Recut {
     }
 
     /// Puts the next package of the new list into the run, and ends the run where a boundary falls.
-    fn take(&mut self, item: Item, slots: &mut Vec<Slot>, members: &mut Members<'_>) -> rusqlite::Result<()> {
+    fn take(&mut self, item: Item, slots: &mut Vec<Slot>) {
         self.begin(item.member.key.generation, slots);
-        if let Some(last) = self.kept.pop_if(|chunk| is_last(chunk)) {
-            self.run = open(&last, members)?;
-        }
-        let bytes = item.member.lens.iter().map(|&len| u64::from(len)).sum();
-        let [.., a, b] = item.member.pkgid_end;
-        let ends = self.cutter.ends_after([a, b], bytes);
+        let [.., a, b, c, d] = item.member.pkgid_end;
+        let ends = self.cutter.ends_after([a, b, c, d], item.bytes());
         self.run.push(item);
         if ends {
-            let mut items = Vec::new();
-            for chunk in std::mem::take(&mut self.kept) {
-                items.extend(open(&chunk, members)?);
-            }
-            items.append(&mut self.run);
-            slots.push(Slot::Made { items, ending: Ending::Boundary });
+            self.end_run(Ending::Boundary, slots);
         }
-        Ok(())
     }
 }
 
-/// Whether a chunk ends where it ends only because nothing of its generation follows.
-fn is_last(chunk: &Chunk) -> bool {
-    match chunk.ending {
-        Ending::Open => chunk.packages < GROUP as u64,
-        Ending::Settled => true,
-        Ending::Boundary => false,
+/// A chunk of these packages, which begin at `start` of their run: an old one, if one of `whole` is just that.
+fn slot(
+    start: usize,
+    items: Vec<Item>,
+    ending: Ending,
+    effort: Effort,
+    whole: &mut Vec<(usize, Chunk)>,
+) -> Slot {
+    let packages = items.len() as u64;
+    let same = |(at, chunk): &mut (usize, Chunk)| {
+        *at == start && chunk.packages == packages && chunk.ending == ending
+    };
+    let kept = whole.extract_if(.., same).next();
+    kept.map_or(Slot::Made { items, ending, effort }, |(_, chunk)| Slot::Kept(chunk))
+}
+
+impl Item {
+    /// Of its fragments.
+    fn bytes(&self) -> u64 {
+        self.member.lens.iter().map(|&len| u64::from(len)).sum()
     }
 }
 
@@ -219,7 +217,7 @@ mod tests {
 
     fn item(frontier: Frontier, at: &(i64, u32), &(end, len): &(u8, u32)) -> Item {
         let mut pkgid_end = [0; 16];
-        pkgid_end[15] = end;
+        pkgid_end[12..].copy_from_slice(&[end; 4]);
         let member = Member { key: key(frontier, at), pkgid_end, lens: [len, 1, 0, 0] };
         Item { member, text: Text::Kept([Span::default(); KINDS]) }
     }
@@ -242,7 +240,7 @@ mod tests {
                 let members = lookup[&chunk.first].clone();
                 (chunk, members)
             }
-            Slot::Made { items, ending } => {
+            Slot::Made { items, ending, effort: _ } => {
                 let members: Vec<Member> = items.into_iter().map(|i| i.member).collect();
                 let raw = members.iter().flat_map(|m| m.lens).map(u64::from).sum();
                 let mut parts = [Part::default(); KINDS];
@@ -259,8 +257,11 @@ mod tests {
     }
 
     fn package() -> impl Strategy<Value = (u8, u32)> {
-        // Boundaries by pkgid about every 12 packages, by size now and then.
-        (prop_oneof![1 => Just(0u8), 11 => 1..=255u8], prop_oneof![20 => 1..5000u32, 1 => Just(2_000_000u32)])
+        // Boundaries by pkgid about every 12 packages, by size now and then; several units between them.
+        (
+            prop_oneof![1 => Just(0u8), 11 => 1..=255u8],
+            prop_oneof![20 => 1..50_000u32, 1 => Just(2_000_000u32)],
+        )
     }
 
     fn packages(most: usize) -> impl Strategy<Value = List> {
@@ -309,7 +310,7 @@ mod tests {
     fn an_append_makes_one_group_and_a_removal_one_chunk() {
         for since in [0, i64::MAX, 333] {
             let frontier = Frontier { since };
-            let mut list: List = (0..1000).map(|n| ((i64::from(n), n), (1, 10))).collect();
+            let mut list: List = (0..1000).map(|n| ((i64::from(n), n), (255, 10))).collect();
             let mut sorted: Vec<(i64, u32)> = list.keys().copied().collect();
             sorted.sort_by_key(|at| key(frontier, at));
             for at in sorted.iter().skip(99).step_by(100) {
@@ -322,7 +323,7 @@ mod tests {
             assert_eq!(merge(&chunks, middle, Vec::new()).1, 1);
             assert_eq!(merge(&chunks, BTreeSet::new(), Vec::new()).1, 0);
             if since < i64::MAX {
-                let fresh = vec![item(frontier, &(2000, 2000), &(1, 10))];
+                let fresh = vec![item(frontier, &(2000, 2000), &(255, 10))];
                 assert_eq!(merge(&chunks, BTreeSet::new(), fresh).1, 1);
             }
         }

@@ -191,12 +191,13 @@ impl<'c> Update<'c> {
         for slot in slots {
             match slot {
                 Slot::Kept(chunk) => self.list.push(Ok(chunk)),
-                Slot::Made { items, ending } => {
+                Slot::Made { items, ending, effort } => {
                     self.list.push(Err(self.jobs));
                     jobs.push(Job {
                         number: self.jobs,
                         items,
                         ending,
+                        effort,
                         compression: self.compression,
                         pieces: Arc::clone(&self.pieces),
                         done: Arc::clone(&self.done),
@@ -293,6 +294,7 @@ pub struct Job {
     number: usize,
     items: Vec<Item>,
     ending: Ending,
+    effort: Effort,
     compression: Compression,
     pieces: Arc<PieceFile>,
     done: Arc<Done>,
@@ -338,8 +340,7 @@ impl Job {
                 Text::Kept(spans) => self.pieces.read(spans[kind], &mut raw)?,
             }
         }
-        let effort = if self.ending.closed() { Effort::Thorough } else { Effort::Quick };
-        let packed = self.compression.piece(effort, &raw)?;
+        let packed = self.compression.piece(self.effort, &raw)?;
         Ok(Part {
             raw: self.pieces.append(&raw)?,
             raw_crc: crc32fast::hash(&raw),

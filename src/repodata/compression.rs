@@ -25,8 +25,8 @@ pub enum Effort {
     Thorough,
 }
 
-const ZSTD_QUICK: i32 = 3;
-const ZSTD_THOROUGH: i32 = 10;
+const ZSTD_QUICK: i32 = 6;
+const ZSTD_THOROUGH: i32 = 9;
 const GZIP_LEVEL: u32 = 6;
 
 impl Compression {
