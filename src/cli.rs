@@ -7,6 +7,7 @@ mod generate;
 mod index;
 mod key;
 mod load;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,9 @@ enum Command {
     /// Make and show the keys that sign repomd.xml.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make, list, rotate and revoke tokens, with which clients say who they are.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Make man pages and completions, for packages.
     #[command(subcommand, hide = true)]
     Generate(generate::Generate),
@@ -186,6 +190,7 @@ impl Cli {
             Command::Index(_) => "error",
             Command::Config(_)
             | Command::Key(_)
+            | Command::Token(_)
             | Command::Generate(_)
             | Command::CreaterepoC(_)
             | Command::ModifyrepoC(_)
@@ -199,6 +204,7 @@ impl Cli {
             Command::CreaterepoC(_) | Command::ModifyrepoC(_) | Command::SqliterepoC(_) => Ok(()),
             Command::Config(command) => command.run(),
             Command::Key(command) => command.run(),
+            Command::Token(command) => command.run(),
             Command::Generate(generate) => generate.run(),
         }
     }
@@ -259,5 +265,23 @@ mod tests {
         assert!(parse(&["index", "x", "--changelog-limit", "-2"]).is_err());
         assert!(parse(&["index", "x", "--metadata", "el7"]).is_ok());
         assert!(parse(&["index", "x", "--metadata", "el5"]).is_err());
+    }
+
+    #[test]
+    fn a_token_says_what_it_is_for() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["createrepod", "token"], words].concat());
+        assert!(parse(&["add", "ci", "--repository", "rpm", "--scope", "write", "--expires", "90d"]).is_ok());
+        assert!(parse(&["add", "ci", "--repository", "a,el-*", "--scope", "read,write"]).is_ok());
+        for bad in [
+            &["add", "ci", "--scope", "write"][..],
+            &["add", "ci", "--repository", "rpm"],
+            &["add", "ci", "--repository", "rpm", "--scope", "rite"],
+            &["add", "a b", "--repository", "rpm", "--scope", "write"],
+            &["add", "ci", "--repository", "rpm", "--scope", "write", "--expires", "0s"],
+            &["add", "ci", "--repository", "a/b", "--scope", "write"],
+            &[],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod reload;
 mod report;
 mod systemd;
 mod trees;
+mod warnings;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -89,6 +90,7 @@ async fn serve(
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
     keeper.announce();
+    warnings::warnings(&open.names, &repositories).iter().for_each(|text| warn!("{text}"));
     systemd::ready("Looking at the trees");
     // Both are aborted when they are dropped.
     let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
@@ -108,7 +110,7 @@ async fn serve(
                 Told::Reload => {
                     access_log.reopen();
                     if reload(source.as_ref(), &mut config, &guard, true).await {
-                        take_up(&mut trees, &config, &mut repositories, &keeper).await;
+                        take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                     }
                     renew(&config, tls.as_ref()).await;
                     keys.follow(&repositories);
@@ -117,13 +119,13 @@ async fn serve(
             },
             () = changed(&mut watch) => {
                 if reload(source.as_ref(), &mut config, &guard, false).await {
-                    take_up(&mut trees, &config, &mut repositories, &keeper).await;
+                    take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                 }
                 renew(&config, tls.as_ref()).await;
                 keys.follow(&repositories);
             }
             () = trees.changed(), if !config.trees.is_empty() => {
-                take_up(&mut trees, &config, &mut repositories, &keeper).await;
+                take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                 keys.follow(&repositories);
             }
             () = keys.changed() => {
@@ -212,6 +214,7 @@ async fn take_up(
     config: &Config,
     repositories: &mut Vec<RepositoryConfig>,
     keeper: &Keeper,
+    names: &[String],
 ) {
     let now = tokio::task::block_in_place(|| trees.look(config));
     if now == *repositories {
@@ -219,6 +222,9 @@ async fn take_up(
     }
     systemd::reloading();
     keeper.apply(now.clone()).await;
+    let known = warnings::warnings(names, repositories);
+    let new = warnings::warnings(names, &now).into_iter().filter(|text| !known.contains(text));
+    new.for_each(|text| warn!("{text}"));
     *repositories = now;
     systemd::ready("Took up the changed configuration");
 }

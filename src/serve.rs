@@ -37,8 +37,7 @@ mod socket;
 mod splice;
 mod tls;
 
-#[allow(unused_imports)] // for what a request wants beyond its method: a MOVE's target, a batch
-pub(crate) use access::authorize;
+pub(crate) use access::removes_now;
 pub use access_log::AccessLogger;
 pub(crate) use answer::{Answer, PLAIN, blocking, empty, one_line, set, text};
 pub(crate) use conditional::{Validators, write as write_condition};

@@ -60,8 +60,13 @@ impl Kept {
         Ok(Self { directory, entries })
     }
 
-    /// Takes `location` out of the tree; keeps it when the grace period is not zero.
-    pub fn remove(&mut self, config: &RepositoryConfig, location: &Location) -> io::Result<Removed> {
+    /// Takes `location` out of the tree; keeps it if it should be kept and the grace period is not zero.
+    pub fn remove(
+        &mut self,
+        config: &RepositoryConfig,
+        location: &Location,
+        keep: bool,
+    ) -> io::Result<Removed> {
         let root = Root::open(&config.path, config.symlinks)?;
         let parent = location.parent();
         let directory = root.read(parent.as_ref().map_or("", Location::as_str))?;
@@ -70,7 +75,7 @@ impl Kept {
         let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
         let mut removed = Removed::Gone;
         // A link is not the package; what it points to belongs to somebody else.
-        if regular && !config.grace.is_zero() {
+        if regular && keep && !config.grace.is_zero() {
             let key = unique();
             let own = self.directory.join(&key);
             let kept = location.under(&own);
@@ -96,6 +101,17 @@ impl Kept {
         }
         directory.sync_all()?;
         Ok(removed)
+    }
+
+    /// Removes what is kept of this name; tells whether there was any.
+    pub fn forget(&mut self, location: &Location) -> io::Result<bool> {
+        let of_this_name = self.entries.iter().filter(|(_, entry)| entry.location == *location);
+        let keys: Vec<String> = of_this_name.map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            std::fs::remove_dir_all(self.directory.join(key))?;
+            self.entries.remove(key);
+        }
+        Ok(!keys.is_empty())
     }
 
     /// The newest file kept for `location` whose grace period has not passed.
@@ -197,7 +213,7 @@ mod tests {
         for content in ["older", "newer"] {
             std::fs::write(deep.under(dir.path()), content).unwrap();
             let mut kept = Kept::open(&config).unwrap();
-            assert_eq!(kept.remove(&config, &deep).unwrap(), Removed::Kept);
+            assert_eq!(kept.remove(&config, &deep, true).unwrap(), Removed::Kept);
             assert!(!deep.under(dir.path()).exists());
         }
         // A kill between mkdir and rename.
@@ -215,7 +231,7 @@ mod tests {
         let (dir, config) = repository();
         std::fs::write(dir.path().join("a.rpm"), "a").unwrap();
         let mut kept = Kept::open(&config).unwrap();
-        kept.remove(&config, &location("a.rpm")).unwrap();
+        kept.remove(&config, &location("a.rpm"), true).unwrap();
         let now = SystemTime::now();
         let found = |kept: &Kept, at| kept.find(&location("a.rpm"), config.grace, at).is_some();
         assert!(found(&kept, now) && found(&kept, now - Duration::from_secs(86_400)));
@@ -231,7 +247,7 @@ mod tests {
         std::fs::write(dir.path().join("a.rpm"), "a").unwrap();
         std::os::unix::fs::symlink("a.rpm", dir.path().join("link.rpm")).unwrap();
         let mut kept = Kept::open(&config).unwrap();
-        assert_eq!(kept.remove(&config, &location("link.rpm")).unwrap(), Removed::Gone);
+        assert_eq!(kept.remove(&config, &location("link.rpm"), true).unwrap(), Removed::Gone);
         assert!(dir.path().join("a.rpm").exists() && !dir.path().join("link.rpm").is_symlink());
     }
 }

@@ -63,6 +63,15 @@ pub enum ReceiveError {
     Catalog { location: Location, source: anyhow::Error },
 }
 
+/// What becomes of a removed package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It stays fetchable for the grace period.
+    WithGrace,
+    /// It is gone, and so is what earlier removals have kept of this name.
+    AtOnce,
+}
+
 /// What an upload did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -118,6 +127,7 @@ impl Handle {
         &self,
         location: &Location,
         condition: &Condition,
+        how: Removal,
         by: &Principal,
     ) -> Result<Ticket, ReceiveError> {
         if location.is_reserved() {
@@ -128,15 +138,33 @@ impl Handle {
         }
         let reservations = &self.shared.receiving;
         let _held = reservations.hold(location, None);
-        let Some(here) = self.look(location)? else {
+        let failed = |source| ReceiveError::Io { attempt: "remove", location: location.clone(), source };
+        let here = self.look(location)?;
+        if here.is_none() && how == Removal::AtOnce {
+            // What an earlier removal has kept.
+            let forgotten = match reservations.kept(self.config()).map_err(failed)?.as_mut() {
+                Some(kept) => kept.forget(location).map_err(failed)?,
+                None => false,
+            };
+            if forgotten {
+                return Ok(self.submit(Dirty::settled(location.clone())));
+            }
+        }
+        let Some(here) = here else {
             return Err(ReceiveError::NotFound(location.clone()));
         };
         if !condition(Some(&here.stamp)) {
             return Err(ReceiveError::Condition(location.clone()));
         }
-        let failed = |source| ReceiveError::Io { attempt: "remove", location: location.clone(), source };
+        let keep = how == Removal::WithGrace;
         let removed = match reservations.kept(self.config()).map_err(failed)?.as_mut() {
-            Some(kept) => kept.remove(self.config(), location).map_err(failed)?,
+            Some(kept) => {
+                let removed = kept.remove(self.config(), location, keep).map_err(failed)?;
+                if !keep {
+                    kept.forget(location).map_err(failed)?;
+                }
+                removed
+            }
             None => Removed::Gone,
         };
         let repo = &self.config().name;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderName, ORIGIN, VIA};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, VIA};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 
@@ -10,7 +10,7 @@ use super::error::ServeError;
 use super::route::normal;
 use super::{Ends, Server, Transport};
 use crate::auth::{Asking, Permission, Principal, Refusal};
-use crate::config::RepositoryConfig;
+use crate::config::{ReadAccess, RepositoryConfig};
 
 /// Headers that a proxy adds: the loopback peer is then not the client.
 pub(super) const PROXIED: [HeaderName; 6] = [
@@ -24,12 +24,36 @@ pub(super) const PROXIED: [HeaderName; 6] = [
 
 /// What a method wants of the repository its URL lies in. A method we do not know wants to read: what
 /// follows is a refusal, which is told to readers only.
-pub(super) fn wanted(method: &Method) -> Permission {
+pub(super) fn wanted(method: &Method, query: Option<&str>) -> Permission {
     match method.as_str() {
+        "DELETE" if removes_now(query) => Permission::Admin,
         "PUT" | "MKCOL" | "COPY" | "PROPPATCH" | "LOCK" | "UNLOCK" => Permission::Write,
         "DELETE" | "MOVE" => Permission::Delete,
         _ => Permission::Read,
     }
+}
+
+/// `DELETE …?now` keeps nothing for the grace period.
+pub(crate) fn removes_now(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == "now" || pair.starts_with("now=")))
+}
+
+/// Whether the client may know that a repository is there, without being asked who it is.
+pub(super) async fn may_see(
+    server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    repository: &RepositoryConfig,
+) -> bool {
+    if repository.read == ReadAccess::Anyone {
+        return true;
+    }
+    if !parts.headers.contains_key(AUTHORIZATION) && ends.certificate.is_none() {
+        return false;
+    }
+    let asking =
+        Asking { path: &|| repository.url.clone(), ..asking(ends, parts, repository, Permission::Read) };
+    server.guard.decide(&asking).await.is_ok()
 }
 
 /// Whether a request may do this in a repository, and who makes it. To be asked before anything is told
@@ -42,17 +66,28 @@ pub(crate) async fn authorize(
     repository: &RepositoryConfig,
     permission: Permission,
 ) -> Result<Principal, ServeError> {
-    let asking = Asking {
+    let path = || normal(parts.uri.path());
+    let not_local = || not_local(ends.peer.ip(), &parts.headers);
+    let asking = Asking { path: &path, not_local: &not_local, ..asking(ends, parts, repository, permission) };
+    server.guard.decide(&asking).await.map_err(ServeError::from)
+}
+
+fn asking<'r>(
+    ends: &'r Ends,
+    parts: &'r Parts,
+    repository: &'r RepositoryConfig,
+    permission: Permission,
+) -> Asking<'r> {
+    Asking {
         repository,
         permission,
         method: parts.method.as_str(),
-        path: &|| normal(parts.uri.path()),
+        path: &String::new,
         headers: &parts.headers,
         peer: (ends.transport != Transport::Unix).then(|| ends.peer.ip()),
         certificate: ends.certificate.as_deref(),
-        not_local: &|| not_local(ends.peer.ip(), &parts.headers),
-    };
-    server.guard.decide(&asking).await.map_err(ServeError::from)
+        not_local: &|| Some("nobody asked where this one is"),
+    }
 }
 
 impl From<Refusal> for ServeError {

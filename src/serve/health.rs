@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, PLAIN, one_line, set, text};
 use super::site::{Mount, Mounts};
+use crate::config::{ReadAccess, RepositoryConfig};
 use crate::repository::{Means, Status};
 
 /// 200 once every repository that could be opened has its first publication, 503 before.
@@ -16,7 +17,7 @@ pub fn health(mounts: &Mounts) -> Answer {
         .all()
         .iter()
         .filter(|mount| mount.door.as_ref().is_ok_and(|handle| handle.published().is_none()))
-        .map(|mount| mount.config.name.as_str())
+        .map(|mount| name(&mount.config))
         .collect();
     answer(match waiting.as_slice() {
         [] => Ok(()),
@@ -34,12 +35,17 @@ pub fn ready(mounts: &Mounts) -> Answer {
         };
         match (&status.published, &status.trouble) {
             // Anybody may ask; paths and causes are for `status` and the log.
-            (_, Some(_)) => problems.push(format!("{}: in trouble", config.name)),
-            (None, None) => problems.push(format!("{}: not yet published", config.name)),
+            (_, Some(_)) => problems.push(format!("{}: in trouble", name(config))),
+            (None, None) => problems.push(format!("{}: not yet published", name(config))),
             (Some(_), None) => {}
         }
     }
     answer(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) })
+}
+
+/// What a repository is called before whoever asks: anybody may.
+fn name(config: &RepositoryConfig) -> &str {
+    if config.read == ReadAccess::Anyone { &config.name } else { "a repository" }
 }
 
 fn answer(state: Result<(), String>) -> Answer {

@@ -10,7 +10,7 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
 use tracing::{debug, error, info};
 
-use super::access::{authorize, wanted};
+use super::access::{authorize, may_see, wanted};
 use super::access_log::User;
 use super::answer::{
     Answer, AnswerBody, PLAIN, Sent, blocking, empty, failed, one_line, set, set_static, text,
@@ -22,6 +22,7 @@ use super::route::{Route, mount_of, route};
 use super::site::{Mount, Mounts};
 use super::{Ends, Server, Transport, browse, dot_repo, files, health, repomd, request_id};
 use crate::auth::Principal;
+use crate::config::ReadAccess;
 use crate::dav;
 use crate::package::Location;
 use crate::repository::Handle;
@@ -142,17 +143,20 @@ async fn answer(
     let mount = routed.as_ref().map_or(None, Route::mount).or_else(|| mount_of(uri.path(), mounts));
     // Before anything is told, also that there is nothing.
     if let Some(mount) = mount {
-        *principal = authorize(server, ends, parts, &mount.config, wanted(method)).await?;
+        *principal = authorize(server, ends, parts, &mount.config, wanted(method, uri.query())).await?;
     }
     match routed? {
-        Route::Front => Ok(front(mounts)),
+        Route::Front => {
+            let mounts = visible(server, ends, parts, mounts).await;
+            Ok(front(&mounts))
+        }
         Route::Health => Ok(health::health(mounts)),
         Route::Ready => {
             let mounts = Arc::clone(mounts);
             blocking("say how things are", move || health::ready(&mounts)).await
         }
         Route::Status => {
-            let mounts = Arc::clone(mounts);
+            let mounts = visible(server, ends, parts, mounts).await;
             blocking("say how things are", move || health::status(&mounts)).await
         }
         Route::Repomd(mount, file, number) => {
@@ -184,7 +188,7 @@ async fn answer(
             dav::put::put(server, principal, open(mount)?, location, parts, body).await
         }
         Route::Delete(mount, location) => {
-            dav::delete::delete(server, principal, open(mount)?, location, headers).await
+            dav::delete::delete(server, principal, open(mount)?, location, parts).await
         }
         Route::Options(allow) => {
             let mut answer = empty(StatusCode::NO_CONTENT);
@@ -192,6 +196,20 @@ async fn answer(
             Ok(answer)
         }
     }
+}
+
+/// The repositories this client may know of.
+async fn visible(server: &Server, ends: &Ends, parts: &Parts, mounts: &Arc<Mounts>) -> Arc<Mounts> {
+    if mounts.all().iter().all(|mount| mount.config.read == ReadAccess::Anyone) {
+        return Arc::clone(mounts);
+    }
+    let mut seen = Vec::new();
+    for mount in mounts.all() {
+        if may_see(server, ends, parts, &mount.config).await {
+            seen.push(mount.clone());
+        }
+    }
+    Arc::new(Mounts::new(seen))
 }
 
 pub(super) fn open(mount: &Mount) -> Result<&Handle, ServeError> {
