@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::{Exit, Failure};
 
 use crate::compat::createrepo::CreaterepoOptions;
+use crate::compat::merge::MergerepoOptions;
 use crate::compat::modify::ModifyrepoOptions;
 use crate::compat::sqlite::SqliterepoOptions;
 use crate::config::value::{Choice, parse_listen};
@@ -48,6 +49,8 @@ enum Command {
     Index(Index),
     #[command(name = "createrepo_c", disable_version_flag = true)]
     CreaterepoC(Box<CreaterepoOptions>),
+    #[command(name = "mergerepo_c", disable_version_flag = true)]
+    MergerepoC(Box<MergerepoOptions>),
     #[command(name = "modifyrepo_c", disable_version_flag = true)]
     ModifyrepoC(ModifyrepoOptions),
     #[command(name = "sqliterepo_c", disable_version_flag = true)]
@@ -193,6 +196,7 @@ impl Cli {
             | Command::Token(_)
             | Command::Generate(_)
             | Command::CreaterepoC(_)
+            | Command::MergerepoC(_)
             | Command::ModifyrepoC(_)
             | Command::SqliterepoC(_) => "warn",
         };
@@ -201,7 +205,10 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Index(index) => index.run(),
             // `compat::run` has looked for it before: this is for the help.
-            Command::CreaterepoC(_) | Command::ModifyrepoC(_) | Command::SqliterepoC(_) => Ok(()),
+            Command::CreaterepoC(_)
+            | Command::MergerepoC(_)
+            | Command::ModifyrepoC(_)
+            | Command::SqliterepoC(_) => Ok(()),
             Command::Config(command) => command.run(),
             Command::Key(command) => command.run(),
             Command::Token(command) => command.run(),

@@ -4,14 +4,17 @@
 //! while it switches, a signature never outlives the repomd.xml it was made for, no lock is left behind.
 //! `docs/createrepo_c.md` has the list.
 
+mod common;
 pub mod createrepo;
 mod databases;
+pub mod merge;
 pub mod modify;
 mod old;
 mod output;
 mod sources;
 mod spool;
 pub mod sqlite;
+mod stock;
 
 use std::io::Write as _;
 use std::process::ExitCode;

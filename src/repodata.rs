@@ -19,7 +19,7 @@ mod requires;
 pub mod superseded;
 pub mod xml;
 mod yaml;
-mod zchunk;
+pub mod zchunk;
 
 pub use chunk::{Part, Pieces, Span};
 pub use codec::Codec;

@@ -9,13 +9,14 @@ use clap::{Args, Command};
 
 use super::load;
 use crate::compat::createrepo::{self, CreaterepoOptions};
+use crate::compat::merge::{self, MergerepoOptions};
 use crate::compat::modify::{self, ModifyrepoOptions};
 use crate::compat::sqlite::{self, SqliterepoOptions};
 use crate::compat::{Ending, LIKE};
 use crate::logging;
 
 /// The commands' names.
-const NAMES: [&str; 3] = ["createrepo_c", "modifyrepo_c", "sqliterepo_c"];
+const NAMES: [&str; 4] = ["createrepo_c", "mergerepo_c", "modifyrepo_c", "sqliterepo_c"];
 
 /// Runs one of the commands if these arguments, the program's name first, ask for one.
 ///
@@ -40,6 +41,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
             }
             createrepo::run(options, load::environment("SOURCE_DATE_EPOCH").as_deref(), now())
         }),
+        "mergerepo_c" => dispatch::<MergerepoOptions>("mergerepo_c", &arguments, |options| {
+            if options.version { version() } else { merge::run(options, now()) }
+        }),
         "modifyrepo_c" => dispatch::<ModifyrepoOptions>("modifyrepo_c", &arguments, |options| {
             if options.version { version() } else { modify::run(options, now()) }
         }),
@@ -50,20 +54,35 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     })
 }
 
+/// The commands as they are called by their own names, for manual pages.
+pub fn commands() -> [Command; 4] {
+    [
+        command::<CreaterepoOptions>("createrepo_c"),
+        command::<MergerepoOptions>("mergerepo_c"),
+        command::<ModifyrepoOptions>("modifyrepo_c"),
+        command::<SqliterepoOptions>("sqliterepo_c"),
+    ]
+}
+
+fn command<O: Args>(name: &'static str) -> Command {
+    O::augment_args(Command::new(name).disable_version_flag(true))
+}
+
 fn dispatch<O: Args>(
     name: &'static str,
     arguments: &[OsString],
     run: impl FnOnce(&O) -> anyhow::Result<Ending>,
 ) -> ExitCode {
-    let command = O::augment_args(Command::new(name).disable_version_flag(true));
-    let options =
-        match command.try_get_matches_from(arguments).and_then(|matches| O::from_arg_matches(&matches)) {
-            Ok(options) => options,
-            Err(error) => {
-                let _ = error.print();
-                return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-            }
-        };
+    let options = match command::<O>(name)
+        .try_get_matches_from(arguments)
+        .and_then(|matches| O::from_arg_matches(&matches))
+    {
+        Ok(options) => options,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match run(&options) {
         Ok(ending) => ending.into(),
         Err(error) => {

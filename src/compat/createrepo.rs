@@ -7,22 +7,22 @@ mod reading;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context as _;
 use rayon::prelude::*;
 
+pub(super) use additional::groups;
 pub use options::{CreaterepoOptions, Plan};
 pub(super) use options::{checksum_type, codec};
 
-use super::databases;
 use super::old::{self, Old};
-use super::output::{Finished, Style, Workshop};
+use super::output::{Style, Workshop};
 use super::sources::{self, Source, Walk};
-use super::spool::{Place, Spool, SpoolReader};
+use super::spool::Place;
+use super::stock::{Intake, Stock};
 use super::{Ending, Voice};
-use crate::repodata::{Codec, MetadataType, Repomd, filelists_ext};
+use crate::repodata::{Codec, Repomd};
 use reading::{Made, Reading};
 
 /// Packages in memory at a time.
@@ -32,8 +32,9 @@ const BATCH: usize = 256;
 pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u64) -> anyhow::Result<Ending> {
     let voice = Voice { quiet: options.quiet };
     let plan = options.plan(voice, source_date_epoch)?;
-    let workshop = Workshop::open(&plan.output, options.ignore_lock)?;
-    let old_repomd = old_repomd(&workshop.repodata, voice);
+    let mut workshop = Workshop::open(&plan.output, options.ignore_lock)?;
+    workshop.dictionaries.clone_from(&options.zchunk.zck_dict_dir);
+    let old_repomd = old::repomd_if_readable(&workshop.repodata, voice);
     let old = load_old(options, &plan, &workshop, voice)?;
 
     let mut problems = Vec::new();
@@ -57,23 +58,29 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
 
     let style = Style {
         checksum: plan.repomd_checksum,
-        unique: !options.simple_md_filenames,
+        unique: options.names.unique(),
         time: plan.timestamp.unwrap_or(now),
         stamp: plan.timestamp.is_some(),
     };
     let stock = shelf.close()?;
-    let mut files = write_packages(&workshop, &stock, &plan, &style)?;
+    let mut files = stock.publish(&workshop, plan.packages_codec, &style)?;
     if plan.databases {
         voice.say("Preparing sqlite DBs");
-        let place = databases::place(&workshop, options.local_sqlite)?;
-        let made: Vec<_> = files.iter().map(|file| file.record.clone()).collect();
-        for (file, record) in made.iter().enumerate() {
-            let mut texts = stock.texts(file);
-            files.push(databases::make(&workshop, &place, record, plan.databases_codec, &style, &mut texts)?);
-        }
+        let codec = plan.databases_codec;
+        files.extend(stock.databases(&workshop, options.local_sqlite, codec, &style, &files)?);
+    }
+    if options.zchunk.zck {
+        let plain = stock.kinds();
+        files.extend(stock.zchunk(&workshop, &style, &files[..plain])?);
     }
     if let Some(group) = &plan.groupfile {
-        files.push(additional::groups(&workshop, group, plan.groups_codec, &style)?);
+        let name = group.file_name().and_then(|name| name.to_str()).unwrap_or("comps.xml");
+        let base = name.strip_suffix(Codec::of_name(name).suffix()).unwrap_or(name);
+        let made = groups(&workshop, group, base, plan.groups_codec, &style)?;
+        if options.zchunk.zck {
+            files.push(workshop.write_zchunk(&made, base, &style)?);
+        }
+        files.push(made);
     }
     let carried = match &old_repomd {
         Some(old) if options.update && !options.discard_additional_metadata => {
@@ -92,13 +99,6 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     }
     workshop.publish(files, old_repomd.as_ref(), &repomd, !options.no_pretty, plan.retain)?;
     Ok(ending)
-}
-
-fn old_repomd(repodata: &Path, voice: Voice) -> Option<Repomd> {
-    old::repomd(repodata).unwrap_or_else(|error| {
-        voice.warn(&format!("The old metadata are replaced unread: {error:#}"));
-        None
-    })
 }
 
 fn load_old(
@@ -190,7 +190,7 @@ fn read_all(
                     if made.read {
                         read.push(format!("{}\n", source.relative));
                     }
-                    shelf.put(made).context("cannot keep what the packages say")?;
+                    shelf.put(made)?;
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -201,7 +201,7 @@ fn read_all(
 
 /// What was made of the packages, until it is known how many there are and which of them stay.
 struct Shelf {
-    spools: Vec<Spool>,
+    intake: Intake,
     lots: Vec<Lot>,
     by_nevra: HashMap<String, Vec<usize>>,
 }
@@ -216,16 +216,14 @@ struct Lot {
 
 impl Shelf {
     fn new(scratch: &Path, with_digests: bool) -> anyhow::Result<Self> {
-        let spools: Result<_, _> = (0..3 + usize::from(with_digests)).map(|_| Spool::new(scratch)).collect();
-        let spools = spools.with_context(|| format!("cannot write to {}", scratch.display()))?;
-        Ok(Self { spools, lots: Vec::new(), by_nevra: HashMap::new() })
+        let intake = Intake::new(scratch, with_digests)?;
+        Ok(Self { intake, lots: Vec::new(), by_nevra: HashMap::new() })
     }
 
-    fn put(&mut self, made: Made) -> std::io::Result<()> {
-        let places: Result<_, _> =
-            self.spools.iter_mut().zip(&made.texts).map(|(spool, text)| spool.append(text)).collect();
+    fn put(&mut self, made: Made) -> anyhow::Result<()> {
+        let places = self.intake.put(&made.texts)?;
         self.by_nevra.entry(made.nevra).or_default().push(self.lots.len());
-        self.lots.push(Lot { places: places?, href: made.href, build_time: made.build_time, dropped: false });
+        self.lots.push(Lot { places, href: made.href, build_time: made.build_time, dropped: false });
         Ok(())
     }
 
@@ -252,67 +250,8 @@ impl Shelf {
     }
 
     fn close(self) -> anyhow::Result<Stock> {
-        let readers: Result<_, _> = self.spools.into_iter().map(Spool::into_reader).collect();
-        let lots = self.lots.into_iter().filter(|lot| !lot.dropped).map(|lot| lot.places).collect();
-        Ok(Stock { readers: readers.context("cannot keep what the packages say")?, lots })
+        self.intake.close(self.lots.into_iter().filter(|lot| !lot.dropped).map(|lot| lot.places).collect())
     }
-}
-
-/// The texts of the packages that are published, in their order.
-struct Stock {
-    readers: Vec<SpoolReader>,
-    lots: Vec<Vec<Place>>,
-}
-
-impl Stock {
-    /// The packages' texts in one of the files.
-    fn texts(&self, file: usize) -> impl Iterator<Item = anyhow::Result<String>> {
-        self.lots.iter().map(move |places| Ok(String::from_utf8(self.readers[file].read(places[file])?)?))
-    }
-
-    fn write(&self, file: usize, sink: &mut dyn Write) -> anyhow::Result<()> {
-        for places in &self.lots {
-            sink.write_all(&self.readers[file].read(places[file])?)?;
-        }
-        Ok(())
-    }
-}
-
-/// The files of the packages: each compressed by a thread of its own.
-fn write_packages(
-    workshop: &Workshop,
-    stock: &Stock,
-    plan: &Plan,
-    style: &Style,
-) -> anyhow::Result<Vec<Finished>> {
-    let count = stock.lots.len() as u64;
-    let mut parts: Vec<(&str, String, &str)> =
-        MetadataType::ALL.map(|kind| (kind.as_str(), kind.preamble(count), kind.closing())).into();
-    if stock.readers.len() > 3 {
-        parts.push(("filelists-ext", filelists_ext::preamble(count), filelists_ext::CLOSING));
-    }
-    let codec: Codec = plan.packages_codec;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = parts
-            .iter()
-            .enumerate()
-            .map(|(file, (kind, preamble, closing))| {
-                scope.spawn(move || {
-                    workshop.write(kind, &format!("{kind}.xml"), codec, style, |sink| {
-                        sink.write_all(preamble.as_bytes())?;
-                        stock.write(file, sink)?;
-                        Ok(sink.write_all(closing.as_bytes())?)
-                    })
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that compresses has failed")))
-            })
-            .collect()
-    })
 }
 
 /// Whether what is published already is what would be published.

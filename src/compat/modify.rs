@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
+use super::common::{Names, Zchunk};
 use super::createrepo::{checksum_type, codec};
 use super::output::{Retain, Style, Workshop};
 use super::{Ending, Voice, old};
 use crate::package::ChecksumType;
-use crate::repodata::Codec;
 use crate::repodata::codec::Limits;
+use crate::repodata::{Codec, Repomd};
 
 /// Bytes: more than any metadata file has.
 const LONGEST: u64 = 16 << 30;
@@ -41,18 +42,14 @@ pub struct ModifyrepoOptions {
     /// Do not compress the file.
     #[arg(long)]
     pub no_compress: bool,
-    /// Compression: zstd (default), gz, bz2, xz.
+    /// Compression: zstd (default), gz, bz2, xz, zck.
     #[arg(long, value_name = "TYPE")]
     pub compress_type: Option<String>,
     /// Checksum: md5, sha1, sha224, sha256 (default), sha384, sha512.
     #[arg(short = 's', long, value_name = "TYPE")]
     pub checksum: Option<String>,
-    /// Put the checksum into the file's name (default).
-    #[arg(long)]
-    pub unique_md_filenames: bool,
-    /// Do not put the checksum into the file's name.
-    #[arg(long)]
-    pub simple_md_filenames: bool,
+    #[command(flatten)]
+    pub names: Names,
     /// Say more.
     #[arg(long)]
     pub verbose: bool,
@@ -62,12 +59,8 @@ pub struct ModifyrepoOptions {
     /// The file's new name.
     #[arg(long, value_name = "NAME")]
     pub new_name: Option<String>,
-    /// Not supported: zchunk files.
-    #[arg(long)]
-    pub zck: bool,
-    /// Not supported: dictionaries for zchunk files.
-    #[arg(long, value_name = "DIR")]
-    pub zck_dict_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub zchunk: Zchunk,
 }
 
 /// One thing to do.
@@ -86,9 +79,7 @@ struct Task {
 
 /// Does what `modifyrepo_c` was asked. `now` is in seconds since the epoch.
 pub fn run(options: &ModifyrepoOptions, now: u64) -> anyhow::Result<Ending> {
-    if options.zck || options.zck_dict_dir.is_some() {
-        bail!("zchunk files are not written yet; leave out --zck and --zck-dict-dir");
-    }
+    options.zchunk.check()?;
     let (repodata, tasks) = match (&options.batchfile, &options.arguments[..]) {
         (Some(batch), [repodata]) => {
             let text = std::fs::read_to_string(batch)
@@ -103,17 +94,17 @@ pub fn run(options: &ModifyrepoOptions, now: u64) -> anyhow::Result<Ending> {
                 remove: options.remove,
                 codec: (!options.no_compress).then_some(codec),
                 checksum: checksum_type(options.checksum.as_deref())?.unwrap_or_default(),
-                unique: !options.simple_md_filenames,
+                unique: options.names.unique(),
                 new_name: options.new_name.clone(),
             };
             (repodata, vec![task])
         }
         _ => bail!("{USAGE}"),
     };
-    modify(Path::new(repodata), &tasks, now)
+    modify(Path::new(repodata), &tasks, &options.zchunk, now)
 }
 
-fn modify(repodata: &Path, tasks: &[Task], now: u64) -> anyhow::Result<Ending> {
+fn modify(repodata: &Path, tasks: &[Task], zchunk: &Zchunk, now: u64) -> anyhow::Result<Ending> {
     let voice = Voice { quiet: false };
     if !repodata.join("repomd.xml").is_file() {
         bail!("Regular file \"{}\" doesn't exist", repodata.join("repomd.xml").display());
@@ -121,7 +112,8 @@ fn modify(repodata: &Path, tasks: &[Task], now: u64) -> anyhow::Result<Ending> {
     if let Some(task) = tasks.iter().find(|task| !task.remove && !Path::new(&task.path).is_file()) {
         bail!("File \"{}\" is not regular file or doesn't exist", task.path);
     }
-    let workshop = Workshop::at(repodata)?;
+    let mut workshop = Workshop::at(repodata)?;
+    workshop.dictionaries.clone_from(&zchunk.zck_dict_dir);
     let before = old::repomd(&workshop.repodata)?.ok_or_else(|| anyhow!("repomd.xml has vanished"))?;
     let mut after = before.clone();
     let mut files = Vec::new();
@@ -134,7 +126,7 @@ fn modify(repodata: &Path, tasks: &[Task], now: u64) -> anyhow::Result<Ending> {
                     "Record of type \"{kind}\", which should be removed, doesn't exist in repomd.xml"
                 ));
             }
-            after.records.retain(|record| record.kind != kind);
+            forget(&mut after, kind);
             continue;
         }
         let name = task.new_name.as_deref().unwrap_or(name);
@@ -158,12 +150,22 @@ fn modify(repodata: &Path, tasks: &[Task], now: u64) -> anyhow::Result<Ending> {
             std::io::copy(&mut text, sink).with_context(cannot)?;
             Ok(())
         })?;
-        after.records.retain(|record| record.kind != kind);
-        after.records.push(file.record.clone());
-        files.push(file);
+        let zchunk = zchunk.zck.then(|| workshop.write_zchunk(&file, base, &style)).transpose()?;
+        forget(&mut after, &kind);
+        for file in [Some(file), zchunk].into_iter().flatten() {
+            after.records.push(file.record.clone());
+            files.push(file);
+        }
     }
     workshop.publish(files, Some(&before), &after, true, Retain::Unlisted)?;
     Ok(Ending::Well)
+}
+
+/// Removes a type, and the zchunk file that said the same: clients would take that for the newest.
+fn forget(repomd: &mut Repomd, kind: &str) {
+    repomd.records.retain(|record| {
+        record.kind.strip_suffix("_zck").unwrap_or(&record.kind) != kind && record.kind != kind
+    });
 }
 
 /// Reads a batch file: sections named after files, with `path`, `type`, `remove`, `compress`, `compress-type`,

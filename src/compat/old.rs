@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 
+use super::Voice;
 use super::sources::file_name;
 use super::spool::{Place, Spool, SpoolReader};
 use crate::package::ChecksumType;
@@ -43,6 +44,14 @@ pub fn repomd(repodata: &Path) -> anyhow::Result<Option<Repomd>> {
     };
     let repomd = Repomd::read(io::BufReader::new(file));
     Ok(Some(repomd.with_context(|| format!("cannot read {}", path.display()))?))
+}
+
+/// The same, for a repodata directory that is written anew in any case.
+pub fn repomd_if_readable(repodata: &Path, voice: Voice) -> Option<Repomd> {
+    repomd(repodata).unwrap_or_else(|error| {
+        voice.warn(&format!("The old metadata are replaced unread: {error:#}"));
+        None
+    })
 }
 
 /// Opens the file of a record, whatever it is compressed with.

@@ -13,8 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 
-use crate::package::{ChecksumType, Hasher};
-use crate::repodata::{Codec, Record, Repomd};
+use super::spool::Spool;
+use crate::package::{Checksum, ChecksumType, Hasher};
+use crate::repodata::codec::Limits;
+use crate::repodata::{Codec, Record, Repomd, zchunk};
 
 const MARKER: &str = ".createrepod";
 
@@ -22,6 +24,8 @@ const MARKER: &str = ".createrepod";
 pub struct Workshop {
     hidden: PathBuf,
     pub repodata: PathBuf,
+    /// Where dictionaries for zchunk files lie, if anywhere.
+    pub dictionaries: Option<PathBuf>,
     _lock: File,
 }
 
@@ -87,7 +91,7 @@ impl Workshop {
         }
         let lock = File::create(hidden.join(MARKER)).with_context(cannot)?;
         lock.try_lock().with_context(cannot)?;
-        Ok(Self { hidden, repodata, _lock: lock })
+        Ok(Self { hidden, repodata, dictionaries: None, _lock: lock })
     }
 
     /// For what is in the works.
@@ -105,11 +109,18 @@ impl Workshop {
         fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<Finished> {
         let suffixed = format!("{base}{}", codec.suffix());
-        let path = self.hidden.join(&suffixed);
+        // A comps file may be called other.xml, too.
+        let path = self.hidden.join(format!("{kind}.{suffixed}"));
         let cannot = || format!("cannot write {}", path.display());
         let file = File::create(&path).with_context(cannot)?;
         let mut packed = Hashing::new(BufWriter::with_capacity(256 << 10, file), style.checksum);
-        let (open_hasher, open_size) = compress(codec, &mut packed, style.checksum, fill, cannot)?;
+        let (open_hasher, open_size, header) = match codec {
+            Codec::Zchunk => self.compress_zchunk(base, &mut packed, style.checksum, fill, cannot)?,
+            _ => {
+                let (hasher, len) = compress(codec, &mut packed, style.checksum, fill, cannot)?;
+                (hasher, len, None)
+            }
+        };
         let Hashing { inner: file, hasher, len: size } = packed;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error).with_context(cannot)?;
         if style.stamp {
@@ -128,10 +139,51 @@ impl Workshop {
             timestamp: style.time,
             size: Some(size),
             open_size: compressed.then_some(open_size),
-            header: None,
+            header,
             database_version: None,
         };
         Ok(Finished { path, name, record })
+    }
+
+    /// Makes the zchunk file that says the same as `file`; `base` as for [`Self::write`].
+    pub fn write_zchunk(&self, file: &Finished, base: &str, style: &Style) -> anyhow::Result<Finished> {
+        let cannot = || format!("cannot read {}", file.path.display());
+        let packed = File::open(&file.path).with_context(cannot)?;
+        let limits = Limits { open_size: file.record.open_size.or(file.record.size) };
+        let mut text = Codec::open(packed, limits).with_context(cannot)?;
+        self.write(&format!("{}_zck", file.record.kind), base, Codec::Zchunk, style, |sink| {
+            io::copy(&mut text, sink).with_context(cannot)?;
+            Ok(())
+        })
+    }
+
+    /// The header can be made when all chunks are there, so these wait in a file without a name.
+    fn compress_zchunk(
+        &self,
+        base: &str,
+        sink: &mut dyn Write,
+        checksum: ChecksumType,
+        fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+        cannot: impl Fn() -> String,
+    ) -> anyhow::Result<(Hasher, u64, Option<(Checksum, u64)>)> {
+        let mut dictionary = Vec::new();
+        if let Some(place) = &self.dictionaries {
+            let path = place.join(format!("{base}.zdict"));
+            match fs::read(&path) {
+                Ok(bytes) => dictionary = bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            }
+        }
+        let spool = Spool::new(&self.hidden).with_context(&cannot)?;
+        let writer = zchunk::Writer::new(spool, &dictionary).with_context(&cannot)?;
+        let mut open = Hashing::new(writer, checksum);
+        fill(&mut open)?;
+        let Hashing { inner: writer, hasher, len } = open;
+        let (header, spool) = writer.finish().with_context(&cannot)?;
+        sink.write_all(&header.bytes).with_context(&cannot)?;
+        spool.into_reader().and_then(|body| body.copy_to(sink)).with_context(&cannot)?;
+        Ok((hasher, len, Some((header.checksum, header.bytes.len() as u64))))
     }
 
     /// Shows the files and `repomd`, then removes what is not to be retained.
@@ -143,6 +195,14 @@ impl Workshop {
         pretty: bool,
         retain: Retain,
     ) -> anyhow::Result<()> {
+        let mut names = HashSet::new();
+        if let Some(twice) = files.iter().find(|file| !names.insert(&file.name)) {
+            return Err(anyhow!(
+                "two files would be called {}: rename the one of type {}, or leave out --simple-md-filenames",
+                twice.name,
+                twice.record.kind
+            ));
+        }
         fs::create_dir_all(&self.repodata)
             .with_context(|| format!("cannot make {}", self.repodata.display()))?;
         let before = list(&self.repodata)?;

@@ -1,7 +1,7 @@
 //! Texts kept in a file without a name, so that memory holds only where they are.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek as _, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -43,10 +43,29 @@ impl Spool {
     }
 }
 
+/// For what is one text in all.
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.len += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Reads back; shared by any number of threads.
 pub struct SpoolReader(File);
 
 impl SpoolReader {
+    /// Writes everything to `sink`.
+    pub fn copy_to(mut self, sink: &mut dyn Write) -> io::Result<()> {
+        self.0.rewind()?;
+        io::copy(&mut self.0, sink).map(|_| ())
+    }
+
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
         let mut text = vec![0; usize::try_from(place.len).map_err(io::Error::other)?];
         self.0.read_exact_at(&mut text, place.offset)?;

@@ -36,7 +36,7 @@ pub struct SqliterepoOptions {
     /// Short for --compress-type xz.
     #[arg(long)]
     pub xz: bool,
-    /// Compression of the databases: bz2 (default), gz, xz, zstd.
+    /// Compression of the databases: bz2 (default), gz, xz, zck, zstd.
     #[arg(long, value_name = "TYPE")]
     pub compress_type: Option<String>,
     /// Checksum of the databases in repomd.xml: md5, sha1, sha224, sha256 (default), sha384, sha512.

@@ -18,17 +18,38 @@ const WAITING: usize = 512 << 20;
 const COMMON: &str = "http://linux.duke.edu/metadata/common";
 const RPM: &str = "http://linux.duke.edu/metadata/rpm";
 
-/// The packages of one file, one after the other, each as the text of its element.
+/// The packages (or advisories) of one file, one after the other, each as the text of its element.
 ///
 /// The text is as it stands in the file, so that it can stand in another file of that kind; only
 /// where a file has other namespace prefixes than everybody else, the names are written anew.
 pub struct Elements<R> {
-    kind: MetadataType,
+    shape: Shape,
     reader: Reader<Recording<R>>,
     buffer: Vec<u8>,
     stated: Option<u64>,
     prefixes: Prefixes,
     state: State,
+}
+
+/// What a file consists of.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// For messages.
+    file: &'static str,
+    root: &'static str,
+    element: &'static str,
+}
+
+impl Shape {
+    const fn of(kind: MetadataType) -> Self {
+        let (file, root) = match kind {
+            MetadataType::Primary => ("primary.xml", "metadata"),
+            MetadataType::Filelists => ("filelists.xml", "filelists"),
+            MetadataType::Other => ("other.xml", "otherdata"),
+            MetadataType::FilelistsExt => ("filelists-ext.xml", "filelists-ext"),
+        };
+        Self { file, root, element: "package" }
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -41,8 +62,17 @@ enum State {
 impl<R: BufRead> Elements<R> {
     /// Reads up to the first package.
     pub fn new(kind: MetadataType, source: R) -> Result<Self, FormatError> {
+        Self::shaped(Shape::of(kind), source)
+    }
+
+    /// The advisories of an updateinfo.xml: its `<update>` elements.
+    pub fn advisories(source: R) -> Result<Self, FormatError> {
+        Self::shaped(Shape { file: "updateinfo.xml", root: "updates", element: "update" }, source)
+    }
+
+    fn shaped(shape: Shape, source: R) -> Result<Self, FormatError> {
         let mut elements = Self {
-            kind,
+            shape,
             reader: Reader::from_reader(Recording::new(source)),
             buffer: Vec::new(),
             stated: None,
@@ -74,12 +104,7 @@ impl<R: BufRead> Elements<R> {
                 Ok(_) => continue,
                 Err(error) => return Err(self.bad(error)),
             };
-            let wanted = match self.kind {
-                MetadataType::Primary => "metadata",
-                MetadataType::Filelists => "filelists",
-                MetadataType::Other => "otherdata",
-                MetadataType::FilelistsExt => "filelists-ext",
-            };
+            let wanted = self.shape.root;
             let found = root.local_name();
             if found.as_ref() != wanted {
                 let why = format!("its root element is <{}> where <{wanted}> was expected", found.as_ref());
@@ -112,13 +137,13 @@ impl<R: BufRead> Elements<R> {
                 Ok(Event::Start(tag)) => {
                     if depth == 0 {
                         // What others add between the packages is passed over, as createrepo_c does.
-                        is_package = tag.local_name().as_ref() == "package";
+                        is_package = tag.local_name().as_ref() == self.shape.element;
                     }
                     depth += 1;
                     false
                 }
                 Ok(Event::Empty(tag)) if depth == 0 => {
-                    is_package = tag.local_name().as_ref() == "package";
+                    is_package = tag.local_name().as_ref() == self.shape.element;
                     true
                 }
                 Ok(Event::Empty(_)) => false,
@@ -145,21 +170,9 @@ impl<R: BufRead> Elements<R> {
 
     /// What is wrong, with the line it was found in.
     fn bad(&self, why: impl ToString) -> FormatError {
-        bad_at(self.kind, self.reader.get_ref().line(), &why.to_string())
+        let line = self.reader.get_ref().line();
+        FormatError { file: self.shape.file, why: format!("line {line}: {}", why.to_string()) }
     }
-}
-
-fn file_name(kind: MetadataType) -> &'static str {
-    match kind {
-        MetadataType::Primary => "primary.xml",
-        MetadataType::Filelists => "filelists.xml",
-        MetadataType::Other => "other.xml",
-        MetadataType::FilelistsExt => "filelists-ext.xml",
-    }
-}
-
-fn bad_at(kind: MetadataType, line: u64, why: &str) -> FormatError {
-    FormatError { file: file_name(kind), why: format!("line {line}: {why}") }
 }
 
 /// The source, with what was read of it since the last package.
@@ -322,7 +335,7 @@ impl<P: BufRead, F: BufRead, O: BufRead> Packages<P, F, O> {
 }
 
 /// A file whose entries are looked for by pkgid. Nearly always the next one is wanted.
-struct Partner<R> {
+pub struct Partner<R> {
     elements: Elements<R>,
     waiting: HashMap<String, Vec<String>>,
     waiting_bytes: usize,
@@ -332,11 +345,12 @@ struct Partner<R> {
 }
 
 impl<R: BufRead> Partner<R> {
-    fn new(elements: Elements<R>) -> Self {
+    pub fn new(elements: Elements<R>) -> Self {
         Self { elements, waiting: HashMap::new(), waiting_bytes: 0, found: HashSet::new(), ended: false }
     }
 
-    fn find(&mut self, pkgid: &str) -> Result<Option<String>, FormatError> {
+    /// The entry of this package, or `None` where the file has none.
+    pub fn find(&mut self, pkgid: &str) -> Result<Option<String>, FormatError> {
         if let Some(texts) = self.waiting.get_mut(pkgid)
             && let Some(text) = texts.pop()
         {

@@ -1,15 +1,20 @@
-//! Reads zchunk files from their beginning, as a stream.
+//! zchunk files: read from their beginning, as a stream; written frame by frame.
 //!
 //! The format: <https://github.com/zchunk/zchunk/blob/main/zchunk_format.txt>. Chunks are zstd frames
 //! (or plain), all made with the dictionary in the first chunk, if it has one. Checksums of chunks are
 //! for fetching parts; whoever reads a whole file holds repomd.xml's checksum of it.
 
+mod write;
+
 use std::io::{self, BufRead, Read};
+
+pub use write::{Header, Index, Writer};
 
 const MAGIC: &[u8; 5] = b"\0ZCK1";
 /// Bytes: no repository's chunk list comes near.
 const LONGEST_HEADER: u64 = 64 << 20;
 const LONGEST_DICTIONARY: u64 = 16 << 20;
+const FLAG_NONE: u64 = 0;
 const FLAG_STREAMS: u64 = 1;
 const FLAG_OPTIONAL: u64 = 2;
 const FLAG_UNCOMPRESSED: u64 = 4;
@@ -48,6 +53,10 @@ pub(super) fn open<'r>(mut source: impl BufRead + Send + 'r) -> io::Result<Box<d
                 zstd::stream::read::Decoder::with_buffer(&packed[..])?
                     .take(LONGEST_DICTIONARY)
                     .read_to_end(&mut dictionary)?;
+            }
+            if source.fill_buf()?.is_empty() {
+                // A decoder would miss a frame.
+                return Ok(Box::new(io::empty()));
             }
             let mut decoder = zstd::stream::read::Decoder::with_dictionary(source, &dictionary)?;
             decoder.window_log_max(27)?;

@@ -16,17 +16,16 @@ use crate::repodata::{Codec, Record, Repomd};
 /// Bytes: more than any comps file has.
 const LONGEST: u64 = 1 << 30;
 
-/// Takes a comps file in, however it is compressed.
-pub(super) fn groups(
+/// Takes a comps file in, however it is compressed; `base` is what its name will end in, without compression.
+pub fn groups(
     workshop: &Workshop,
     path: &Path,
+    base: &str,
     codec: Codec,
     style: &Style,
 ) -> anyhow::Result<Finished> {
     let cannot = || format!("cannot read the groupfile {}", path.display());
     let file = std::fs::File::open(path).with_context(cannot)?;
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("comps.xml");
-    let base = name.strip_suffix(Codec::of_name(name).suffix()).unwrap_or(name);
     let mut text = Codec::open(file, Limits { open_size: Some(LONGEST) }).with_context(cannot)?;
     workshop.write("group", base, codec, style, |sink| {
         std::io::copy(&mut text, sink).with_context(cannot)?;

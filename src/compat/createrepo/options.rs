@@ -7,6 +7,7 @@ use anyhow::{anyhow, bail};
 use clap::Args;
 
 use crate::compat::Voice;
+use crate::compat::common::{Databases, Names, Zchunk};
 use crate::compat::output::Retain;
 use crate::package::ChecksumType;
 use crate::repodata::{Codec, Tags};
@@ -51,12 +52,8 @@ pub struct CreaterepoOptions {
     /// Do not indent the XML.
     #[arg(long)]
     pub no_pretty: bool,
-    /// Make SQLite databases too, for yum.
-    #[arg(short, long, overrides_with = "no_database")]
-    pub database: bool,
-    /// Make no SQLite databases (default).
-    #[arg(long)]
-    pub no_database: bool,
+    #[command(flatten)]
+    pub sqlite: Databases,
     /// Make filelists-ext too: the digests of the files in the packages.
     #[arg(long)]
     pub filelists_ext: bool,
@@ -87,12 +84,8 @@ pub struct CreaterepoOptions {
     /// Changelog entries of each package; -1 for all.
     #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true)]
     pub changelog_limit: i64,
-    /// Put the checksum into the names of metadata files (default).
-    #[arg(long)]
-    pub unique_md_filenames: bool,
-    /// Do not put the checksum into the names of metadata files.
-    #[arg(long)]
-    pub simple_md_filenames: bool,
+    #[command(flatten)]
+    pub names: Names,
     /// 0 (default): remove the files that the old repomd.xml names; more: keep them all. With --compatibility: keep N of each.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub retain_old_md: Option<i64>,
@@ -123,18 +116,14 @@ pub struct CreaterepoOptions {
     /// Short for --compress-type xz.
     #[arg(long)]
     pub xz: bool,
-    /// Compression of additional metadata and databases: bz2, gz, xz, zstd.
+    /// Compression of additional metadata and databases: bz2, gz, xz, zck, zstd.
     #[arg(long, value_name = "TYPE")]
     pub compress_type: Option<String>,
-    /// Compression of everything: bz2, gz, xz, zstd.
+    /// Compression of everything: bz2, gz, xz, zck, zstd.
     #[arg(long, value_name = "TYPE")]
     pub general_compress_type: Option<String>,
-    /// Not supported: zchunk files.
-    #[arg(long)]
-    pub zck: bool,
-    /// Not supported: dictionaries for zchunk files.
-    #[arg(long, value_name = "DIR")]
-    pub zck_dict_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub zchunk: Zchunk,
     /// With --update, keep updateinfo, modules and the like (default).
     #[arg(long, overrides_with = "discard_additional_metadata")]
     pub keep_all_metadata: bool,
@@ -209,8 +198,6 @@ pub struct Plan {
 
 const NO_DELTAS: &str = "delta RPMs are not supported: dnf 5 no longer reads them, and no current \
     distribution makes them; leave out --deltas, --oldpackagedirs, --num-deltas and --max-delta-rpm-size";
-const NO_ZCHUNK: &str =
-    "zchunk files are not written yet; leave out --zck, --zck-dict-dir and compression zck";
 
 impl CreaterepoOptions {
     /// What the options mean, or why they mean nothing.
@@ -222,8 +209,9 @@ impl CreaterepoOptions {
         {
             bail!("{NO_DELTAS}");
         }
-        if self.zck || self.zck_dict_dir.is_some() {
-            bail!("{NO_ZCHUNK}");
+        self.zchunk.check()?;
+        if self.zchunk.zck && self.general_compress_type.as_deref() == Some("zck") {
+            bail!("Cannot use --zck with --general-compress-type zck: these are the same files");
         }
         let directories = self.directories()?;
         let output = match &self.outputdir {
@@ -273,7 +261,7 @@ impl CreaterepoOptions {
             packages_codec: general.unwrap_or(if classic { Codec::Gzip } else { Codec::Zstd }),
             groups_codec: if classic { Codec::None } else { chosen.unwrap_or(Codec::Zstd) },
             databases_codec: chosen.unwrap_or(Codec::Bzip2),
-            databases: self.database || (classic && !self.no_database),
+            databases: self.sqlite.database || (classic && !self.sqlite.no_database),
             changelog_limit,
             retain,
             retains,
@@ -377,8 +365,10 @@ pub fn codec(text: Option<&str>) -> anyhow::Result<Option<Codec>> {
         Some("bz2") => Codec::Bzip2,
         Some("xz") => Codec::Xz,
         Some("zstd") => Codec::Zstd,
-        Some("zck") => bail!("{NO_ZCHUNK}"),
-        Some(text) => bail!("Unknown/Unsupported compression type {text:?}; known are bz2, gz, xz, zstd"),
+        Some("zck") => Codec::Zchunk,
+        Some(text) => {
+            bail!("Unknown/Unsupported compression type {text:?}; known are bz2, gz, xz, zck, zstd")
+        }
     }))
 }
 
