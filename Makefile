@@ -51,7 +51,7 @@ deb: build
 # Both packages hold the binary that was built for the RPM: one release build is enough.
 package-test: rpm
 	@sh packaging/deb/build.sh target/package/build/release/createrepod
-	python3 scripts/package-test.py target/package/rpm/RPMS/*/createrepod-[0-9]*.rpm packaging/rpm/createrepod.spec target/package/deb/*.deb
+	python3 scripts/package-test.py target/package/rpm/RPMS/*/createrepod-[0-9]*.rpm packaging/rpm/createrepod.spec target/package/deb/createrepod_*.deb
 
 docs-test:
 	$(CARGO) build --quiet --locked

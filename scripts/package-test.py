@@ -199,6 +199,27 @@ def try_daemon(root, package):
         check(not denied, f"SystemCallFilter= lets all of them through {sorted(denied) or ''}")
 
 
+def beside(package, pattern):
+    """The one package next to another."""
+    found = glob.glob(os.path.join(os.path.dirname(package), pattern))
+    check(len(found) == 1, f"there is one {pattern}")
+    return found[0]
+
+
+def try_commands(root, install):
+    """createrepo_c's four commands, from a package of their own."""
+    commands = ["createrepo_c", "mergerepo_c", "modifyrepo_c", "sqliterepo_c"]
+    check(not any(os.path.lexists(f"{root}/usr/bin/{name}") for name in commands), "createrepo_c's names are not taken")
+    install()
+    for name in commands:
+        check("Version: 1." in run("chroot", root, f"/usr/bin/{name}", "--version"), f"{name} --version")
+        check(glob.glob(f"{root}/usr/share/man/man8/{name}.8*"), f"{name}(8)")
+    os.makedirs(f"{root}/tmp/empty")
+    run("chroot", root, "/usr/bin/createrepo_c", "-q", "/tmp/empty")
+    run("chroot", root, "/usr/bin/mergerepo_c", "-r", "/tmp/empty", "-o", "/tmp/merged")
+    check(os.path.exists(f"{root}/tmp/merged/repodata/repomd.xml"), "createrepo_c and mergerepo_c write repomd.xml")
+
+
 def try_rpm(rpm, spec, rpmlint):
     if rpmlint:
         said = subprocess.run([rpmlint, "-c", f"{TOP}/packaging/rpm/rpmlint.toml", rpm, spec], capture_output=True, text=True).stdout
@@ -238,6 +259,11 @@ def try_rpm(rpm, spec, rpmlint):
         finally:
             run("umount", f"{root}/proc")
 
+        try_commands(root, lambda: run(*rpm_in, "-i", beside(rpm, "createrepod-createrepo_c-[0-9]*.rpm")))
+        said = subprocess.run([*rpm_in[:3], "-q", "--conflicts", "--provides", "createrepod-createrepo_c"], capture_output=True, text=True).stdout
+        check("createrepo_c = 1." in said and "\ncreaterepo_c\n" in f"\n{said}", "it provides createrepo_c, and conflicts with it")
+        run(*rpm_in, "-e", "createrepod-createrepo_c")
+        check(not os.path.lexists(f"{root}/usr/bin/createrepo_c"), "the commands can be removed alone")
         run(*rpm_in, "-U", "--replacepkgs", rpm)
         check(open(config).read() == text, "an upgrade keeps the configuration")
         check(os.path.lexists(enabled), "and leaves the unit enabled")
@@ -277,6 +303,11 @@ def try_deb(deb):
             add_libraries(f"{root}/usr/bin/createrepod", root)
             run("chroot", root, "/usr/bin/createrepod", "config", "check")
             print("ok: createrepod from the Debian package runs and takes its configuration")
+            commands = beside(deb, "createrepod-createrepo-c_*.deb")
+            try_commands(root, lambda: run(*install, "--install", commands))
+            control = run("dpkg", "--info", commands)
+            check("Conflicts: createrepo-c" in control and "Provides: createrepo-c (= 1." in control, "it provides createrepo-c, and conflicts with it")
+            run(*install, "--purge", "createrepod-createrepo-c")
             config = f"{root}/etc/createrepod/repos.d/rpm.toml"
             open(config, "a").write("# ours\n")
             run(*install, "--install", deb)

@@ -127,6 +127,9 @@ struct Index {
     /// Publish filelists-ext too: the file lists with the digests of the files.
     #[arg(long)]
     filelists_ext: bool,
+    /// Publish zchunk files too, of which clients fetch only what has changed.
+    #[arg(long)]
+    zchunk: bool,
     /// Changelog entries published of each package; -1 for all.
     #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true, value_parser = entries)]
     changelog_limit: ChangelogLimit,

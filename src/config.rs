@@ -83,6 +83,8 @@ pub struct RepositoryConfig {
     pub checksum: ChecksumType,
     /// Whether filelists-ext.xml is published too.
     pub filelists_ext: bool,
+    /// Whether zchunk files are published too; only where the others are zstd.
+    pub zchunk: bool,
     /// `None`: all entries (`-1` in the file).
     pub changelog_limit: Option<usize>,
     pub symlinks: Symlinks,
@@ -117,6 +119,7 @@ impl RepositoryConfig {
             metadata: MetadataProfile::Zstd,
             checksum: ChecksumType::Sha256,
             filelists_ext: false,
+            zchunk: false,
             changelog_limit: Some(10),
             symlinks: Symlinks::Inside,
             rescan: Duration::from_secs(HOUR),

@@ -22,6 +22,8 @@ put 644 packaging/createrepod.firewalld.xml usr/lib/firewalld/services/createrep
 put 644 etc/createrepod.toml etc/createrepod/createrepod.toml
 put 644 etc/repos.d/rpm.toml etc/createrepod/repos.d/rpm.toml
 "$binary" generate man "$root/man"
+mkdir -p target/package/deb/commands
+mv "$root"/man/*.8 target/package/deb/commands/
 for page in "$root"/man/*; do put 644 "$page" "usr/share/man/man${page##*.}/${page##*/}"; done
 find "$root/usr/share/man" -type f -exec gzip -9n {} +
 "$binary" generate completions "$root/completions"
@@ -71,4 +73,39 @@ END
 (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 for script in postinst prerm postrm; do install -m 755 "packaging/deb/$script" "$root/DEBIAN/$script"; done
 dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+echo "$package"
+
+# The four commands under createrepo_c's names, for scripts and build systems that call them.
+commands=target/package/deb/commands-root
+package=target/package/deb/createrepod-createrepo-c_${version}_$arch.deb
+mkdir -p "$commands/DEBIAN" "$commands/usr/bin" "$commands/usr/share/doc"
+for page in target/package/deb/commands/*.8; do
+	name=${page##*/}
+	ln -s createrepod "$commands/usr/bin/${name%.8}"
+	install -D -p -m 644 "$page" "$commands/usr/share/man/man8/$name"
+done
+find "$commands/usr/share/man" -type f -exec gzip -9n {} +
+ln -s createrepod "$commands/usr/share/doc/createrepod-createrepo-c"
+find "$commands" -type d -exec chmod 755 {} +
+like=$(sed -n 's/^pub const LIKE: &str = "\(.*\)";/\1/p' src/compat.rs)
+cat >"$commands/DEBIAN/control" <<END
+Package: createrepod-createrepo-c
+Source: createrepod
+Version: $version
+Architecture: $arch
+Maintainer: The createrepod authors <createrepod@localhost>
+Installed-Size: $(du -sk --exclude=DEBIAN "$commands" | cut -f1)
+Depends: createrepod (= $version)
+Provides: createrepo-c (= $like)
+Conflicts: createrepo-c
+Replaces: createrepo-c
+Section: admin
+Priority: optional
+Description: createrepo_c's commands, as createrepod answers to them
+ createrepo_c, mergerepo_c, modifyrepo_c and sqliterepo_c with the options, exit
+ codes and files of createrepo_c $like, for scripts and build systems that call
+ them. Each is a link to createrepod.
+END
+(cd "$commands" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$commands/DEBIAN/md5sums"
+dpkg-deb --root-owner-group -Zxz --build "$commands" "$package" >/dev/null
 echo "$package"

@@ -9,14 +9,14 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::failure::{Exit, Failure};
-use super::{Cli, load};
+use super::{Cli, compat, load};
 
 /// The file that explains every setting is also its manual page.
 const SETTINGS: &str = include_str!("../../etc/createrepod.toml");
 
 #[derive(Debug, Subcommand)]
 pub enum Generate {
-    /// createrepod(1), one page for each command, and createrepod.toml(5).
+    /// createrepod(1), one page for each command, createrepod.toml(5), and createrepo_c(8) and its sisters.
     Man {
         /// Where they are written; made if it is missing.
         #[arg(value_name = "DIR")]
@@ -47,8 +47,21 @@ fn man(directory: &Path) -> io::Result<()> {
     let mut root = Cli::command();
     root.build();
     pages(&root, "createrepod", &mut |name, page| std::fs::write(directory.join(format!("{name}.1")), page))?;
+    // Under their own names, in the section where createrepo_c has them.
+    for mut command in compat::commands() {
+        command.build();
+        let name = command.get_name().to_owned();
+        let command = command.after_help(EXIT_CODES);
+        pages(&command, &name, &mut |name, page| std::fs::write(directory.join(format!("{name}.8")), page))?;
+    }
     std::fs::write(directory.join("createrepod.toml.5"), settings()?)
 }
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   all went well
+  1   wrong usage, or nothing could be written
+  2   the metadata were written, but some packages could not be read";
 
 /// The page of a command and, below it, of its commands; `git-log`, not `git log`.
 fn pages(
@@ -175,7 +188,28 @@ mod tests {
         assert!(page.contains(".SH EXAMPLES\n.nf\ncreaterepod serve ./rpm\n"), "{page}");
         assert!(page.contains(".SH ENVIRONMENT\n"), "{page}");
         let count = fs::read_dir(place.path()).unwrap().count();
-        assert_eq!(count, visible().len() + 1, "one page for each command, and createrepod.toml(5)");
+        assert_eq!(
+            count,
+            visible().len() + 1 + 4,
+            "one page for each command, createrepod.toml(5), and createrepo_c's"
+        );
+    }
+
+    #[test]
+    fn createrepo_c_s_commands_have_pages_of_their_own() {
+        let place = tempfile::tempdir().unwrap();
+        man(place.path()).unwrap();
+        for command in compat::commands() {
+            let name = command.get_name();
+            let page = fs::read_to_string(place.path().join(format!("{name}.8"))).unwrap().replace('\\', "");
+            let mut all = BTreeMap::new();
+            options(&command, name, &mut all);
+            assert!(all[name].len() > 6, "{all:?}");
+            for option in &all[name] {
+                assert!(page.contains(option), "{name}(8) lacks {option}:\n{page}");
+            }
+            assert!(page.contains(".SH EXIT CODES"), "{page}");
+        }
     }
 
     #[test]

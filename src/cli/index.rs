@@ -7,12 +7,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{Exit, Failure};
 use super::{Index, load};
-use crate::config::SignConfig;
+use crate::config::{MetadataProfile, SignConfig};
 use crate::logging::escaped;
 use crate::repository::{self, Progress, Summary};
 
 impl Index {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.zchunk && self.metadata != MetadataProfile::Zstd {
+            return Err(Failure::usage(
+                "--zchunk needs --metadata zstd: zchunk files are made of zstd frames",
+            ));
+        }
         let config = load::existing(&self.directory, &[])?;
         let Some(mut repository) = config.repositories.into_iter().next() else {
             return Err(Failure::usage("no directory was named"));
@@ -20,6 +25,7 @@ impl Index {
         repository.metadata = self.metadata;
         repository.checksum = self.checksum;
         repository.filelists_ext = self.filelists_ext;
+        repository.zchunk = self.zchunk;
         repository.changelog_limit = self.changelog_limit.0;
         repository.verify = self.verify;
         repository.symlinks = self.symlinks;

@@ -307,6 +307,7 @@ impl Layers<'_> {
                 default.filelists_ext,
                 ToString::to_string,
             ),
+            zchunk: self.settle(table, "zchunk", section.zchunk, default.zchunk, ToString::to_string),
             changelog_limit: self.settle(
                 table,
                 "changelog_limit",
@@ -339,6 +340,10 @@ impl Layers<'_> {
             };
             let key = if spoken("settle") { "settle" } else { "settle_max" };
             self.complain(table, key, "settle must not be longer than settle_max");
+        }
+        if repository.zchunk && repository.metadata != super::MetadataProfile::Zstd {
+            let why = "zchunk files are made of zstd frames: zchunk = true needs metadata = \"zstd\"";
+            self.complain(table, "zchunk", why);
         }
         if repository.metadata_dir.is_some() && repository.write != WriteAccess::Off {
             self.complain(

@@ -4,10 +4,12 @@
 //! (or plain), all made with the dictionary in the first chunk, if it has one. Checksums of chunks are
 //! for fetching parts; whoever reads a whole file holds repomd.xml's checksum of it.
 
+mod join;
 mod write;
 
 use std::io::{self, BufRead, Read};
 
+pub use join::join;
 pub use write::{Header, Index, Writer};
 
 const MAGIC: &[u8; 5] = b"\0ZCK1";

@@ -5,10 +5,11 @@ use std::io;
 use super::{Repository, RepositoryError};
 use crate::catalog::{Listing, PieceFile};
 use crate::config::RepositoryConfig;
+use crate::package::Checksum;
 use crate::publish::{Place, Staged};
 use crate::repodata::blocks::Mark;
 use crate::repodata::join::{Joined, Recipe, Trail, join};
-use crate::repodata::{MetadataType, Part, Span};
+use crate::repodata::{MetadataType, Part, Repomd, Span, zchunk};
 
 /// One metadata file, staged and synced.
 pub struct Made {
@@ -29,6 +30,8 @@ pub enum How {
     Chunks(Trail),
     /// A SQLite database, from blocks.
     Blocks(Vec<Mark>),
+    /// A zchunk file, from the frames of a zstd file; its header's checksum and length in bytes.
+    Frames((Checksum, u64)),
 }
 
 /// What every file of a publication has in common.
@@ -39,7 +42,7 @@ struct Press<'a> {
     packages: u64,
 }
 
-/// Makes the files of the repository's kinds, in their order.
+/// Makes the files of the repository's kinds, in their order, and behind them their zchunk files where these are wanted.
 pub fn make(repository: &mut Repository, listing: &Listing) -> Result<Vec<Made>, RepositoryError> {
     let pieces = repository.catalog()?.pieces();
     let press = Press {
@@ -66,24 +69,50 @@ pub fn make(repository: &mut Repository, listing: &Listing) -> Result<Vec<Made>,
         Ok(made) => made,
         Err(_) => Err(RepositoryError::Panicked { name: repository.config.name.clone() }),
     };
-    outcomes.into_iter().map(whole).collect()
+    let made: Vec<(Made, Option<Made>)> = outcomes.into_iter().map(whole).collect::<Result<_, _>>()?;
+    let (mut files, zchunk): (Vec<Made>, Vec<Option<Made>>) = made.into_iter().unzip();
+    files.extend(zchunk.into_iter().flatten());
+    Ok(files)
 }
 
 impl Press<'_> {
-    fn make(&self, kind: MetadataType, parts: &[Part], trails: &[Trail]) -> Result<Made, RepositoryError> {
+    fn make(
+        &self,
+        kind: MetadataType,
+        parts: &[Part],
+        trails: &[Trail],
+    ) -> Result<(Made, Option<Made>), RepositoryError> {
         let mut staged = self.place.stage(kind.as_str())?;
         let recipe = recipe(self.config, kind, self.packages, parts);
         let trails: Vec<&Trail> = trails.iter().collect();
         let joined = join(recipe, self.pieces, &trails, &mut staged);
         let (joined, trail) = joined.map_err(|source| failed(self.config, source))?;
         staged.sync()?;
-        Ok(Made {
+        let zchunk = self.config.zchunk.then(|| self.make_zchunk(recipe, &joined)).transpose()?;
+        let made = Made {
             kind: kind.as_str().to_owned(),
             file_name: format!("{}-{}.xml{}", joined.checksum, kind.as_str(), recipe.compression.suffix()),
             joined,
             spans: parts.iter().map(|part| part.piece).collect(),
             staged,
             how: How::Chunks(trail),
+        };
+        Ok((made, zchunk))
+    }
+
+    fn make_zchunk(&self, recipe: Recipe<'_>, zstd: &Joined) -> Result<Made, RepositoryError> {
+        let kind = format!("{}_zck", recipe.kind.as_str());
+        let mut staged = self.place.stage(&kind)?;
+        let joined = zchunk::join(recipe, zstd, self.pieces, &mut staged);
+        let (joined, header) = joined.map_err(|source| failed(self.config, source))?;
+        staged.sync()?;
+        Ok(Made {
+            kind,
+            file_name: format!("{}-{}.xml.zck", joined.checksum, recipe.kind.as_str()),
+            joined,
+            spans: recipe.parts.iter().map(|part| part.piece).collect(),
+            staged,
+            how: How::Frames(header),
         })
     }
 }
@@ -100,4 +129,12 @@ pub fn recipe<'p>(
 
 pub fn failed(config: &RepositoryConfig, source: io::Error) -> RepositoryError {
     RepositoryError::Join { name: config.name.clone(), source }
+}
+
+/// Whether `shown` has zchunk files as the setting has it.
+pub fn has_zchunk_as_configured(shown: &Repomd, config: &RepositoryConfig) -> bool {
+    let wanted = if config.zchunk { config.kinds() } else { &[] };
+    let has = |kind: &MetadataType| shown.record(&format!("{}_zck", kind.as_str())).is_some();
+    wanted.iter().all(has)
+        && shown.records.iter().filter(|record| record.kind.ends_with("_zck")).count() == wanted.len()
 }

@@ -98,7 +98,10 @@ impl Repository {
             timestamp: now,
             size: Some(made.joined.size),
             open_size: Some(made.joined.open_size),
-            header: None,
+            header: match &made.how {
+                How::Frames(header) => Some(header.clone()),
+                How::Chunks(_) | How::Blocks(_) => None,
+            },
             database_version: matches!(made.how, How::Blocks(_)).then_some(VERSION),
         };
         match shown.and_then(|shown| shown.record(&record.kind)) {
@@ -137,7 +140,7 @@ impl Repository {
     fn keep_trails(&mut self, made: Vec<Made>) {
         let trail = |made: Made| match made.how {
             How::Chunks(trail) => Some(trail),
-            How::Blocks(_) => None,
+            How::Blocks(_) | How::Frames(_) => None,
         };
         self.set_trails(made.into_iter().filter_map(trail).collect());
     }

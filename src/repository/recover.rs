@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use super::databases;
 use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::TreeLock};
+use super::{databases, press};
 use crate::catalog::Settings;
 use crate::config::RepositoryConfig;
 use crate::package::{Checksum, ChecksumType};
@@ -82,7 +82,9 @@ impl Repository {
             warn!(repo.name = %name, "repodata/ of {name} is not what was published last; it will be published again");
             return Ok(catalog.set_published(None)?);
         };
-        if !databases::as_configured(&repomd, self.config.metadata) {
+        if !databases::as_configured(&repomd, self.config.metadata)
+            || !press::has_zchunk_as_configured(&repomd, &self.config)
+        {
             // The setting has changed since.
             return Ok(self.catalog()?.set_published(None)?);
         }

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::world::clients::{createrepo_c, output};
+use createrepod::repodata::Repomd;
+
+use crate::world::clients::{Dnf, createrepo_c, find, output};
 use crate::world::daemon::run;
 use crate::world::metadata::open;
 use crate::world::tree::cp;
@@ -76,4 +78,46 @@ fn filelists_ext_is_published_where_it_is_wanted_with_every_change() {
     output(Command::new(createrepo_c).args(["--quiet", "--filelists-ext"]).arg(theirs.root()));
     let read = Metadata::from_tree(theirs.root()).unwrap();
     assert_eq!(elements(&text_of(&theirs, &read, "filelists-ext")), elements(&text));
+}
+
+#[test]
+fn zchunk_files_are_published_where_they_are_wanted_with_every_change() {
+    let tree = Tree::new();
+    packages(0, 40).iter().for_each(|rpm| tree.add(rpm));
+    let daemon = Daemon::configured(&tree, "", "zchunk = true\nfilelists_ext = true");
+    daemon.until("the start", |metadata| metadata.packages.len() == 40);
+    for rpm in packages(40, 45) {
+        daemon.put_and_wait(&rpm.file_name(), &rpm.build());
+    }
+    tree.remove(packages(7, 8)[0].file_name());
+    let metadata = daemon.until("the changes", |metadata| metadata.packages.len() == 44);
+    if let Some(dnf) = Dnf::find() {
+        assert_eq!(dnf.nevras(&daemon.url()).len(), 44);
+    }
+    daemon.stop();
+
+    let fresh = copy(&tree);
+    let full = index(&fresh, &["--zchunk", "--filelists-ext"]);
+    let repodata = tree.path("repodata");
+    for kind in ["primary", "filelists", "other", "filelists-ext"] {
+        let zck = format!("{kind}_zck");
+        let record = &metadata.records[&zck];
+        assert_eq!(full.records[&zck].checksum, record.checksum, "{kind}: one by one as in one go");
+        let (Some(unzck), Some(read_header)) = (find("unzck"), find("zck_read_header")) else { continue };
+        let path = repodata.join(record.href.rsplit('/').next().unwrap());
+        // libzck holds every chunk and the whole against the header's digests.
+        let said = output(Command::new(read_header).arg("--verify").arg(&path));
+        let header = repomd(&tree).record(&zck).unwrap().header.clone().unwrap();
+        assert!(said.contains(&format!("Header checksum: {}", header.0)), "{said}");
+        assert!(said.contains(&format!("Header size: {}", header.1)), "{said}");
+        let text = output(Command::new(unzck).arg("--stdout").arg(&path));
+        assert_eq!(text, text_of(&tree, &metadata, kind));
+    }
+    // Without the wish the records are gone, at once.
+    let plain = index(&fresh, &["--filelists-ext"]);
+    assert!(!plain.records.contains_key("primary_zck"));
+}
+
+fn repomd(tree: &Tree) -> Repomd {
+    Repomd::read(&std::fs::read(tree.path("repodata/repomd.xml")).unwrap()[..]).unwrap()
 }
