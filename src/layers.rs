@@ -5,7 +5,7 @@ use std::path::Path;
 
 const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config"];
 const HANDS: &[&str] =
-    &["watch", "scan", "incoming", "catalog", "databases", "publish", "auth", "history", "sign"];
+    &["watch", "scan", "incoming", "catalog", "databases", "publish", "auth", "history", "sign", "fetch"];
 const WIRING: &[&str] = &["daemon", "cli", "logging", "main"];
 
 /// What a room may import: rooms, or single things in them. `None` for a room the table lacks.

@@ -24,6 +24,7 @@ pub mod tree;
 pub mod auth;
 pub mod catalog;
 pub mod databases;
+pub mod fetch;
 pub mod history;
 pub mod incoming;
 pub mod publish;

@@ -46,13 +46,17 @@ fn man(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let mut root = Cli::command();
     root.build();
-    pages(&root, "createrepod", &mut |name, page| std::fs::write(directory.join(format!("{name}.1")), page))?;
+    pages(&root, "createrepod", "1", &mut |name, page| {
+        std::fs::write(directory.join(format!("{name}.1")), page)
+    })?;
     // Under their own names, in the section where createrepo_c has them.
     for mut command in compat::commands() {
         command.build();
         let name = command.get_name().to_owned();
         let command = command.after_help(EXIT_CODES);
-        pages(&command, &name, &mut |name, page| std::fs::write(directory.join(format!("{name}.8")), page))?;
+        pages(&command, &name, "8", &mut |name, page| {
+            std::fs::write(directory.join(format!("{name}.8")), page)
+        })?;
     }
     std::fs::write(directory.join("createrepod.toml.5"), settings()?)
 }
@@ -67,10 +71,12 @@ Exit codes:
 fn pages(
     command: &Command,
     name: &str,
+    manual_section: &str,
     write: &mut dyn FnMut(&str, Vec<u8>) -> io::Result<()>,
 ) -> io::Result<()> {
     let page = Man::new(command.clone())
         .title(name.to_uppercase())
+        .section(manual_section)
         .source(concat!("createrepod ", env!("CARGO_PKG_VERSION")))
         .manual("createrepod");
     let mut text = Vec::new();
@@ -90,7 +96,7 @@ fn pages(
     more.to_writer(&mut text)?;
     write(name, text)?;
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-        pages(below, &format!("{name}-{}", below.get_name()), write)?;
+        pages(below, &format!("{name}-{}", below.get_name()), manual_section, write)?;
     }
     Ok(())
 }
@@ -208,7 +214,11 @@ mod tests {
             for option in &all[name] {
                 assert!(page.contains(option), "{name}(8) lacks {option}:\n{page}");
             }
-            assert!(page.contains(".SH EXIT CODES"), "{page}");
+            assert!(
+                page.contains(".SH \"EXIT CODES\"\n")
+                    && page.contains(&format!(".TH {} 8 ", name.to_uppercase())),
+                "{page}"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ mod reading;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -42,7 +43,7 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     voice.say(&format!("Directory walk done - {} packages", sources.len()));
     let mut shelf = Shelf::new(workshop.scratch(), options.filelists_ext)?;
     let reading = Reading::new(options, &plan, &old)?;
-    let read = read_all(&sources, &reading, &mut shelf, &mut problems, &plan)?;
+    let read = read_all(&sources, &reading, &mut shelf, &mut problems, &plan, voice)?;
     for problem in &problems {
         voice.warn(problem);
     }
@@ -107,8 +108,7 @@ fn load_old(
     workshop: &Workshop,
     voice: Voice,
 ) -> anyhow::Result<Old> {
-    // What was read without the files' digests cannot tell them.
-    let wanted = (options.update && !options.filelists_ext) || options.recycle_pkglist;
+    let wanted = options.update || options.recycle_pkglist;
     let more: Vec<_> = options
         .update_md_path
         .iter()
@@ -121,7 +121,8 @@ fn load_old(
     if !wanted {
         places.clear();
     }
-    let old = Old::load(&places, workshop.scratch(), &mut |problem| voice.warn(&problem))?;
+    let old =
+        Old::load(&places, workshop.scratch(), options.filelists_ext, &mut |problem| voice.warn(&problem))?;
     if wanted {
         voice.say(&format!("Loaded information about {} packages", old.len()));
     }
@@ -175,6 +176,7 @@ fn read_all(
     shelf: &mut Shelf,
     problems: &mut Vec<String>,
     plan: &Plan,
+    voice: Voice,
 ) -> anyhow::Result<Vec<String>> {
     let mut builder = rayon::ThreadPoolBuilder::new();
     if let Some(workers) = plan.workers {
@@ -182,6 +184,7 @@ fn read_all(
     }
     let pool = builder.build().context("cannot start the threads that read packages")?;
     let mut read = Vec::new();
+    let (mut done, shows) = (0, plan.progress || std::io::stdout().is_terminal());
     for batch in sources.chunks(BATCH) {
         let made: Vec<_> = pool.install(|| batch.par_iter().map(|source| reading.make(source)).collect());
         for (source, made) in batch.iter().zip(made) {
@@ -194,6 +197,10 @@ fn read_all(
                 }
                 Err(problem) => problems.push(problem),
             }
+        }
+        done += batch.len();
+        if shows {
+            voice.say(&format!("Read {done} of {} packages", sources.len()));
         }
     }
     Ok(read)

@@ -5,6 +5,7 @@ mod choose;
 mod extras;
 mod options;
 mod places;
+mod remote;
 
 use std::collections::HashMap;
 use std::fs;
@@ -33,7 +34,7 @@ pub fn run(options: &MergerepoOptions, now: u64) -> anyhow::Result<Ending> {
     let mut workshop = Workshop::open(&plan.output, false)?;
     workshop.dictionaries.clone_from(&options.zchunk.zck_dict_dir);
     let old_repomd = old::repomd_if_readable(&workshop.repodata, voice);
-    let find = |url: &String| Merged::find(url, plan.prefix.as_ref());
+    let find = |url: &String| Merged::find(url, plan.prefix.as_ref(), workshop.scratch());
     let repositories: Vec<Merged> = options.repo.iter().map(find).collect::<Result<_, _>>()?;
     let noarch = options.noarch_repo.as_ref().map(find).transpose()?;
 
@@ -73,6 +74,7 @@ pub fn run(options: &MergerepoOptions, now: u64) -> anyhow::Result<Ending> {
     if !options.noupdateinfo {
         extras.push(extras::advisories(&workshop, &repositories, plan.codec, &style)?);
     }
+    extras.extend(extras::modules(&workshop, &repositories, plan.codec, &style, voice)?);
     if options.zchunk.zck {
         let plain = stock.kinds();
         files.extend(stock.zchunk(&workshop, &style, &files[..plain])?);

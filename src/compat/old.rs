@@ -13,14 +13,21 @@ use super::spool::{Place, Spool, SpoolReader};
 use crate::package::ChecksumType;
 use crate::repodata::codec::{Codec, Limits};
 use crate::repodata::element::Facts;
-use crate::repodata::read::Packages;
-use crate::repodata::{Record, Repomd};
+use crate::repodata::read::{Elements, Packages, Partner};
+use crate::repodata::{MetadataType, Record, Repomd};
 
 /// A package as old metadata describe it; its texts are in the spool.
 pub struct Known {
     pub facts: Facts,
-    /// primary, filelists, other.
-    pub texts: [Place; 3],
+    /// primary, filelists, other, and filelists-ext where that was asked for and is there.
+    texts: Vec<Place>,
+}
+
+impl Known {
+    /// Whether there is a text for each of so many files.
+    pub fn has_all(&self, files: usize) -> bool {
+        self.texts.len() >= files
+    }
 }
 
 /// All packages of old metadata.
@@ -84,14 +91,19 @@ pub fn packages(repodata: &Path, repomd: &Repomd) -> anyhow::Result<Packages<Ope
 impl Old {
     /// Reads the metadata in each of these `repodata` directories; later ones win. What is wrong with
     /// one of them goes to `complain`, and its packages are read anew.
-    pub fn load(places: &[&Path], scratch: &Path, complain: &mut dyn FnMut(String)) -> anyhow::Result<Self> {
+    pub fn load(
+        places: &[&Path],
+        scratch: &Path,
+        filelists_ext: bool,
+        complain: &mut dyn FnMut(String),
+    ) -> anyhow::Result<Self> {
         let mut spool =
             Spool::new(scratch).with_context(|| format!("cannot write to {}", scratch.display()))?;
         let mut known = Vec::new();
         for place in places {
             match repomd(place) {
                 Ok(Some(repomd)) => {
-                    if let Err(error) = load_one(place, &repomd, &mut spool, &mut known) {
+                    if let Err(error) = load_one(place, &repomd, filelists_ext, &mut spool, &mut known) {
                         complain(format!("Old metadata are not used: {error:#}"));
                     }
                 }
@@ -134,28 +146,43 @@ impl Old {
             .filter(|known| known.facts.checksum().is_some_and(|sum| sum.kind == checksum))
     }
 
-    /// The package's three texts, without newlines behind.
-    pub fn texts(&self, known: &Known) -> io::Result<[Vec<u8>; 3]> {
-        let [primary, filelists, other] = known.texts;
-        Ok([self.spool.read(primary)?, self.spool.read(filelists)?, self.spool.read(other)?])
+    /// The package's texts, without newlines behind.
+    pub fn texts(&self, known: &Known) -> io::Result<Vec<Vec<u8>>> {
+        known.texts.iter().map(|place| self.spool.read(*place)).collect()
     }
 }
 
-fn load_one(place: &Path, repomd: &Repomd, spool: &mut Spool, known: &mut Vec<Known>) -> anyhow::Result<()> {
+fn load_one(
+    place: &Path,
+    repomd: &Repomd,
+    filelists_ext: bool,
+    spool: &mut Spool,
+    known: &mut Vec<Known>,
+) -> anyhow::Result<()> {
+    let cannot = || format!("cannot read the metadata in {}", place.display());
     let mut packages = packages(place, repomd)?;
+    let mut ext = match repomd.record("filelists-ext").filter(|_| filelists_ext) {
+        Some(record) => {
+            let file = open(place, record)?;
+            Some(Partner::new(Elements::new(MetadataType::FilelistsExt, file).with_context(cannot)?))
+        }
+        None => None,
+    };
     let before = known.len();
     let mut load = || -> anyhow::Result<()> {
-        while let Some(package) = packages
-            .next_package()
-            .with_context(|| format!("cannot read the metadata in {}", place.display()))?
-        {
+        while let Some(package) = packages.next_package().with_context(cannot)? {
             // What only some of the files list is read anew.
             let (Some(filelists), Some(other)) = (package.filelists, package.other) else { continue };
-            let texts = [
+            let mut texts = vec![
                 spool.append(package.primary.as_bytes())?,
                 spool.append(filelists.as_bytes())?,
                 spool.append(other.as_bytes())?,
             ];
+            if let Some(ext) = &mut ext
+                && let Some(text) = ext.find(&package.facts.pkgid).with_context(cannot)?
+            {
+                texts.push(spool.append(text.as_bytes())?);
+            }
             known.push(Known { facts: package.facts, texts });
         }
         Ok(())

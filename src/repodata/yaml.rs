@@ -3,6 +3,8 @@
 //! Built from the parser's events, so that nothing is expanded: an alias is an error, not a copy of
 //! what it names. libmodulemd, through which dnf reads modules, knows none either.
 
+use std::borrow::Cow;
+
 use saphyr_parser::{Event, Parser, ScanError};
 
 /// How deep lists and tables may stand in one another.
@@ -110,7 +112,8 @@ pub fn read(text: &str, first_line: usize) -> Result<Node, YamlError> {
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
     let mut nodes = 0;
-    for event in Parser::new_from_str(text) {
+    let text = with_quotes_indented(text);
+    for event in Parser::new_from_str(&text) {
         let (event, span) = event.map_err(|e: ScanError| error(e.marker().line(), e.info().to_owned()))?;
         let line = span.start.line();
         let node = match event {
@@ -173,5 +176,36 @@ fn refuse_twice(entries: &[(String, Node)]) -> Result<(), YamlError> {
     match entries.iter().find(|(key, _)| !seen.insert(key.as_str())) {
         Some((key, node)) => Err(YamlError { line: node.line, why: format!("{key:?} stands there twice") }),
         None => Ok(()),
+    }
+}
+/// libyaml, which wrote nearly all modules there are, puts the end of a quoted text that ends in a line break at the
+/// beginning of a line. The parser wants it indented as YAML demands; what stands before it there says nothing.
+fn with_quotes_indented(text: &str) -> Cow<'_, str> {
+    let is_end = |line: &str| matches!(line.trim_end(), "'" | "\"");
+    if !text.lines().any(is_end) {
+        return Cow::Borrowed(text);
+    }
+    let indent = " ".repeat(4 * DEEPEST);
+    Cow::Owned(
+        text.split_inclusive('\n')
+            .flat_map(|line| [if is_end(line) { &*indent } else { "" }, line])
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_text_may_end_at_the_beginning_of_a_line() {
+        for quote in ["'", "\""] {
+            let text =
+                format!("a:\n  b:\n    c: {quote}one\n      two\n\n\n      three\n\n{quote}\n  d: e\n");
+            let node = read(&text, 1).unwrap();
+            let a = node.get("a").unwrap();
+            assert_eq!(a.get("b").unwrap().get("c").unwrap().text(), Some("one two\n\nthree\n"));
+            assert_eq!(a.get("d").unwrap().text(), Some("e"));
+        }
     }
 }

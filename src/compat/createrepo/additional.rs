@@ -1,7 +1,8 @@
 //! Metadata beyond packages: comps, and what the old repomd.xml names and we do not make.
 
+use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -9,6 +10,7 @@ use super::Plan;
 use crate::compat::Voice;
 use crate::compat::output::{Finished, Style, Workshop};
 use crate::compat::sources::file_name;
+use crate::fetch;
 use crate::package::{ChecksumType, Hasher};
 use crate::repodata::codec::Limits;
 use crate::repodata::{Codec, Record, Repomd};
@@ -24,13 +26,29 @@ pub fn groups(
     codec: Codec,
     style: &Style,
 ) -> anyhow::Result<Finished> {
+    let path: &Path = &local(path, workshop.scratch())?;
     let cannot = || format!("cannot read the groupfile {}", path.display());
-    let file = std::fs::File::open(path).with_context(cannot)?;
+    let file = File::open(path).with_context(cannot)?;
     let mut text = Codec::open(file, Limits { open_size: Some(LONGEST) }).with_context(cannot)?;
     workshop.write("group", base, codec, style, |sink| {
         std::io::copy(&mut text, sink).with_context(cannot)?;
         Ok(())
     })
+}
+
+/// Where a file can be read: fetched into `scratch`, if it is named by its URL.
+fn local(path: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
+    let Some((url, (scheme, rest))) = path.to_str().and_then(|url| Some((url, url.split_once("://")?)))
+    else {
+        return Ok(path.to_owned());
+    };
+    if scheme == "file" {
+        return Ok(rest.into());
+    }
+    let local = scratch.join("groupfile");
+    let mut file = File::create(&local).with_context(|| format!("cannot write {}", local.display()))?;
+    fetch::get(url, LONGEST, &mut file)?;
+    Ok(local)
 }
 
 /// The kinds that are made from packages, whose old files therefore say nothing any more.
@@ -63,10 +81,10 @@ pub(super) fn carried_over(
         let mut record = record.clone();
         if record.checksum.kind != plan.repomd_checksum {
             let cannot = || format!("cannot read {}", path.display());
-            record.checksum = hash(std::fs::File::open(&path).with_context(cannot)?, plan.repomd_checksum)
-                .with_context(cannot)?;
+            record.checksum =
+                hash(File::open(&path).with_context(cannot)?, plan.repomd_checksum).with_context(cannot)?;
             if record.open_checksum.is_some() {
-                let file = std::fs::File::open(&path).with_context(cannot)?;
+                let file = File::open(&path).with_context(cannot)?;
                 let open = Codec::open(file, Limits { open_size: None }).with_context(cannot)?;
                 record.open_checksum = Some(hash(open, plan.repomd_checksum).with_context(cannot)?);
             }

@@ -193,6 +193,9 @@ pub struct Plan {
     pub timestamp: Option<u64>,
     pub keep_last: bool,
     pub workers: Option<usize>,
+    /// Tell how far it is, also where nobody seems to look.
+    pub progress: bool,
+    /// A URL, too.
     pub groupfile: Option<PathBuf>,
 }
 
@@ -270,6 +273,7 @@ impl CreaterepoOptions {
             timestamp,
             keep_last,
             workers,
+            progress: self.verbose,
             groupfile,
             directories,
         })
@@ -298,7 +302,7 @@ impl CreaterepoOptions {
     fn groupfile(&self, directory: &std::path::Path) -> anyhow::Result<Option<PathBuf>> {
         let Some(name) = &self.groupfile else { return Ok(None) };
         if name.contains("://") {
-            bail!("groupfile {name} is a URL; download it first (curl -O {name}) and name the file");
+            return Ok(Some(name.into()));
         }
         // join takes an absolute path as it is.
         let path = directory.join(name);

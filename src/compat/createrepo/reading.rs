@@ -79,10 +79,14 @@ impl<'a> Reading<'a> {
 
     /// The old entry, if the package is as it was.
     fn known(&self, source: &Source, href: &str) -> Result<Option<&'a Known>, String> {
-        if !self.options.update || self.options.filelists_ext {
+        if !self.options.update {
             return Ok(None);
         }
         let Some(known) = self.old.find(href, self.checksum) else { return Ok(None) };
+        if !known.has_all(3 + usize::from(self.options.filelists_ext)) {
+            // What was read without the files' digests cannot tell them.
+            return Ok(None);
+        }
         if self.options.skip_stat {
             return Ok(Some(known));
         }
@@ -91,24 +95,16 @@ impl<'a> Reading<'a> {
     }
 
     fn reuse(&self, known: &Known, base: Option<&str>, href: String) -> io::Result<Made> {
-        let [primary, mut filelists, mut other] = self.old.texts(known)?;
+        let mut texts = self.old.texts(known)?;
         let base = base.or(known.facts.base.as_deref());
-        let mut primary = if known.facts.href == href && known.facts.base.as_deref() == base {
-            primary
-        } else {
-            let text = String::from_utf8(primary).map_err(io::Error::other)?;
-            known.facts.relocated(&text, base, &href).into_bytes()
-        };
-        for text in [&mut primary, &mut filelists, &mut other] {
+        if known.facts.href != href || known.facts.base.as_deref() != base {
+            let text = std::str::from_utf8(&texts[0]).map_err(io::Error::other)?;
+            texts[0] = known.facts.relocated(text, base, &href).into_bytes();
+        }
+        for text in &mut texts {
             text.push(b'\n');
         }
-        Ok(Made {
-            texts: vec![primary, filelists, other],
-            nevra: known.facts.nevra(),
-            href,
-            build_time: known.facts.build_time,
-            read: false,
-        })
+        Ok(Made { texts, nevra: known.facts.nevra(), href, build_time: known.facts.build_time, read: false })
     }
 
     fn read(&self, source: &Source, base: Option<&str>, href: String) -> Result<Made, String> {

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 
 use super::choose::Candidate;
 use super::places::Merged;
+use crate::compat::Voice;
 use crate::compat::createrepo::groups;
 use crate::compat::old;
 use crate::compat::output::{Finished, Style, Workshop};
 use crate::compat::sources::file_name;
 use crate::package::{Checksum, ChecksumType};
+use crate::repodata::modules::{Modules, PassedOver};
 use crate::repodata::read::Elements;
 use crate::repodata::{Codec, Record};
 
@@ -79,6 +81,38 @@ pub fn advisories(
         Ok(sink.write_all(if seen.is_empty() { b"</updates>\n" } else { b"\n</updates>\n" })?)
     })?;
     Ok(Extra { file, base })
+}
+
+/// The modules of all repositories, merged by libmodulemd's rules.
+pub fn modules(
+    workshop: &Workshop,
+    repositories: &[Merged],
+    codec: Codec,
+    style: &Style,
+    voice: Voice,
+) -> anyhow::Result<Option<Extra>> {
+    let mut merged: Option<Modules> = None;
+    for repository in repositories {
+        let record = repository.repomd.record("modules").or(repository.repomd.record("modules_zck"));
+        let Some(record) = record else { continue };
+        let cannot = || format!("cannot merge the modules of {}", repository.origin);
+        let found = Modules::read(old::open(&repository.repodata, record)?).with_context(cannot)?;
+        match &mut merged {
+            None => merged = Some(found),
+            Some(merged) => {
+                for PassedOver(stream) in merged.merge(found).with_context(cannot)? {
+                    voice.warn(&format!(
+                        "{stream} of {} differs from an earlier repository's, which stays",
+                        repository.origin
+                    ));
+                }
+            }
+        }
+    }
+    let Some(merged) = merged else { return Ok(None) };
+    let base = "modules.yaml".to_owned();
+    let file = workshop.write("modules", &base, codec, style, |sink| Ok(merged.write(sink)?))?;
+    Ok(Some(Extra { file, base }))
 }
 
 /// koji's list of where packages come from: a line for each.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::remote;
 use crate::compat::old;
 use crate::repodata::Repomd;
 
@@ -18,10 +19,13 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Finds a repository by its directory or URL. `prefix` is what locations begin with, and what they are to begin with instead.
-    pub fn find(url: &str, prefix: Option<&(String, String)>) -> anyhow::Result<Self> {
+    /// Finds a repository by its directory or URL; what is elsewhere is fetched into `scratch`. `prefix` is what
+    /// locations begin with, and what they are to begin with instead.
+    pub fn find(url: &str, prefix: Option<&(String, String)>, scratch: &Path) -> anyhow::Result<Self> {
+        let origin = format!("{}/", url.trim_end_matches('/'));
         if url.contains("://") && !url.starts_with("file://") {
-            bail!("{url} is not on this machine; download its repodata/ first, and name that directory");
+            let (repodata, repomd) = remote::fetch(&origin, scratch)?;
+            return Ok(Self { repodata, repomd, base: base(url, prefix), origin });
         }
         let path = url.strip_prefix("file://").unwrap_or(url);
         if !Path::new(path).is_dir() {
@@ -35,7 +39,6 @@ impl Merged {
             return Err(anyhow!("repomd.xml names no primary"))
                 .with_context(|| format!("cannot merge {url}"));
         }
-        let origin = format!("{}/", url.trim_end_matches('/'));
         Ok(Self { repodata, repomd, origin, base: base(path, prefix) })
     }
 }

@@ -63,6 +63,10 @@ pub const CASES: &[(&str, &[Step])] = &[
     ("zstd", &[Run(&["--general-compress-type", "zstd", "w"])]),
     ("unknown compression", &[Run(&["--general-compress-type", "rar", "w"])]),
     ("filelists-ext", &[Run(&["--filelists-ext", "w"])]),
+    (
+        "filelists-ext no more",
+        &[Run(&["--filelists-ext", "w"]), Touch("w/a/x.rpm", 5), Run(&["--update", "w"])],
+    ),
     ("database", &[Run(&["-d", "w"])]),
     ("database gz", &[Run(&["--database", "--compress-type", "gz", "w"])]),
     ("database xz and filelists-ext", &[Run(&["--database", "--xz", "--filelists-ext", "w"])]),

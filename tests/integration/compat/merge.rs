@@ -103,6 +103,15 @@ const GROUPS: Step = Repository(
 const MORE_GROUPS: Step =
     Repository("g2", &["b 0:1-1 x86_64 1 b-1-1.src.rpm"], &[("group", "plain.xml", COMPS)]);
 
+const MODULE: &str = "---\ndocument: modulemd\nversion: 2\ndata:\n  name: m\n  stream: \"1\"\n  version: 1\n  context: c\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n";
+const MODULES: &str = "---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: m\n  stream: \"1\"\n...\n---\ndocument: modulemd\nversion: 2\ndata:\n  name: m\n  stream: \"1\"\n  version: 1\n  context: c\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n---\ndocument: modulemd\nversion: 2\ndata:\n  name: a\n  stream: \"2\"\n  version: 2\n  context: d\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n";
+const MODULAR: Step =
+    Repository("m1", &["a 0:1-1 x86_64 1 a-1-1.src.rpm"], &[("modules", "modules.yaml.gz", MODULE)]);
+const MORE_MODULAR: Step =
+    Repository("m2", &["b 0:1-1 x86_64 1 b-1-1.src.rpm"], &[("modules", "modules.yaml", MODULES)]);
+const BROKEN_MODULES: Step =
+    Repository("m3", &[], &[("modules", "modules.yaml", "---\ndocument: modulemd\nversion: 2\n...\n")]);
+
 /// Each case begins with a fresh world.
 pub const CASES: &[(&str, &[Step])] = &[
     ("merge", &[R1, R2, R3, Merge(&["-r", "r1", "-r", "r2", "--repo=r3/deep"])]),
@@ -222,6 +231,12 @@ pub const CASES: &[(&str, &[Step])] = &[
         ],
     ),
     ("merge without groups there are not", &[R1, R2, Merge(&["-r", "r1", "-r", "r2", "--nogroups"])]),
+    ("merge modules", &[MODULAR, MORE_MODULAR, R1, Merge(&["-r", "m1", "-r", "r1", "-r", "m2"])]),
+    (
+        "merge modules once",
+        &[MODULAR, R1, Merge(&["-r", "r1", "-r", "m1", "--compress-type", "gz", "--simple-md-filenames"])],
+    ),
+    ("merge broken modules", &[MODULAR, BROKEN_MODULES, Merge(&["-r", "m1", "-r", "m3"])]),
     ("merge without advisories", &[R1, R2, Merge(&["-r", "r1", "-r", "r2", "--noupdateinfo"])]),
     (
         "merge with a groupfile",
@@ -417,6 +432,75 @@ fn packages_of_one_nevra_stay_in_koji_s_simple_mode_and_are_counted() {
     merge(world.path(), &["-r", "a", "-r", "b", "-k", "--simple"]);
     let primary = text(&world.path().join("merged_repo/repodata"), "primary");
     assert!(primary.contains("packages=\"2\"") && primary.matches("<package ").count() == 2, "{primary}");
+}
+
+/// A web server that gives every file of a directory, until it is dropped with the process.
+fn serve(directory: &Path) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let directory = directory.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let len = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..len]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+            let answer = match fs::read(directory.join(path)) {
+                Ok(bytes) => [
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()).into_bytes(),
+                    bytes,
+                ]
+                .concat(),
+                Err(_) => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            };
+            let _ = std::io::Write::write_all(&mut stream, &answer);
+        }
+    });
+    url
+}
+
+#[test]
+fn repositories_and_groups_come_from_web_servers_too() {
+    let world = TempDir::new().unwrap();
+    let far = TempDir::new().unwrap();
+    repositories::write(
+        &far.path().join("r"),
+        &["p 0:1-1 noarch 1 p-1-1.src.rpm"],
+        &[("group", "comps.xml.gz", COMPS)],
+    );
+    repositories::write(&far.path().join("damaged"), &["p 0:1-1 noarch 1 p-1-1.src.rpm"], &[]);
+    fs::write(far.path().join("damaged/repodata/primary.xml.gz"), "?").unwrap();
+    fs::write(far.path().join("comps.xml"), COMPS).unwrap();
+    let url = serve(far.path());
+    merge(world.path(), &["-r", &format!("{url}/r/")]);
+    let repodata = world.path().join("merged_repo/repodata");
+    assert!(
+        text(&repodata, "primary")
+            .contains(&format!("<location xml:base=\"{url}/r\" href=\"p-1-1.noarch.rpm\"/>"))
+    );
+    assert_eq!(text(&repodata, "group"), COMPS);
+    merge(world.path(), &["-r", &format!("{url}/r"), "-g", &format!("{url}/comps.xml")]);
+    assert_eq!(text(&repodata, "group"), COMPS);
+
+    let fails = |arguments: &[&str], why: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_createrepod"));
+        let output = command.args(arguments).current_dir(world.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(why), "{said}");
+    };
+    fails(&["mergerepo_c", "-r", &format!("{url}/none")], "404 Not Found");
+    fails(&["mergerepo_c", "-r", &format!("{url}/damaged")], "checksum");
+    assert_eq!(text(&repodata, "group"), COMPS, "what was there stays");
+    assert!(!world.path().join("merged_repo/.repodata").exists(), "and no lock is left");
+
+    fs::create_dir(world.path().join("w")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_createrepod"));
+    command.args(["createrepo_c", "-q", "-g", &format!("{url}/comps.xml"), "w"]).current_dir(world.path());
+    assert_eq!(command.status().unwrap().code(), Some(0));
+    assert_eq!(text(&world.path().join("w/repodata"), "group"), COMPS);
+    fails(&["createrepo_c", "-g", &format!("{url}/none.xml"), "w"], "404");
 }
 
 #[test]

@@ -199,6 +199,11 @@ fn decompress(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         }
     } else if name.ends_with(".zst") {
         content = zstd::stream::decode_all(bytes.as_slice()).map_err(|error| error.to_string())?;
+    } else if name.ends_with(".zck") {
+        // What libzck says of it is another test's.
+        let limits = createrepod::repodata::codec::Limits { open_size: None };
+        let file = createrepod::repodata::Codec::open(bytes.as_slice(), limits);
+        file.and_then(|mut file| file.read_to_end(&mut content)).map_err(|error| error.to_string())?;
     } else {
         content = bytes;
     }
