@@ -133,8 +133,8 @@ pub fn failed(config: &RepositoryConfig, source: io::Error) -> RepositoryError {
 
 /// Whether `shown` has zchunk files as the setting has it.
 pub fn has_zchunk_as_configured(shown: &Repomd, config: &RepositoryConfig) -> bool {
-    let wanted = if config.zchunk { config.kinds() } else { &[] };
-    let has = |kind: &MetadataType| shown.record(&format!("{}_zck", kind.as_str())).is_some();
-    wanted.iter().all(has)
-        && shown.records.iter().filter(|record| record.kind.ends_with("_zck")).count() == wanted.len()
+    MetadataType::EVERY.iter().all(|kind| {
+        let wanted = config.zchunk && config.kinds().contains(kind);
+        shown.record(&format!("{}_zck", kind.as_str())).is_some() == wanted
+    })
 }
