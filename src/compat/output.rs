@@ -48,6 +48,9 @@ pub struct Style {
     pub stamp: bool,
 }
 
+/// What a compressed text was, and a zchunk file's header checksum and length.
+type Packed = (Hasher, u64, Option<(Checksum, u64)>);
+
 /// What becomes of files that were there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retain {
@@ -165,7 +168,7 @@ impl Workshop {
         checksum: ChecksumType,
         fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
         cannot: impl Fn() -> String,
-    ) -> anyhow::Result<(Hasher, u64, Option<(Checksum, u64)>)> {
+    ) -> anyhow::Result<Packed> {
         let mut dictionary = Vec::new();
         if let Some(place) = &self.dictionaries {
             let path = place.join(format!("{base}.zdict"));

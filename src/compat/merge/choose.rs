@@ -76,7 +76,7 @@ pub fn choose(candidates: &[Candidate], rule: Rule, blocked: &HashSet<String>) -
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (at, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.wanted) {
         if let Some((name, _)) = candidate.source()
-            && (blocked.contains(name) || sources.get(name).is_some_and(|best| !is_from(candidate, *best)))
+            && (blocked.contains(name) || sources.get(name).is_some_and(|best| !is_from(candidate, best)))
         {
             continue;
         }
