@@ -24,14 +24,14 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 pub use chunks::Chunk;
 pub use ledger::Recipe;
-pub use order::{Frontier, Key};
+pub use order::{Frontier, Generation, Key};
 pub use pieces::PieceFile;
 pub use publications::Publication;
 pub use reader::Reader;
 pub use update::{Job, Update};
 
 use crate::package::{ChecksumType, Location, Verify};
-use crate::repodata::{Compression, KINDS, Part, Pieces, RenderOptions, Span};
+use crate::repodata::{Compression, Fragments, KINDS, Part, Pieces, RenderOptions, Span};
 use crate::tree::{Dirty, FileStamp};
 
 /// The catalog of one repository, open for writing.
@@ -199,6 +199,37 @@ impl Catalog {
         Arc::clone(&self.pieces)
     }
 
+    /// Whether nothing was ever listed or published from here.
+    pub fn is_new(&self) -> Result<bool, CatalogError> {
+        let any = "SELECT EXISTS (SELECT 1 FROM package) OR EXISTS (SELECT 1 FROM rejected)
+                   OR EXISTS (SELECT 1 FROM metadata_file)";
+        Ok(!self.db.query_row(any, [], |row| row.get::<_, bool>(0))?)
+    }
+
+    /// The fragments of a package as they are listed; `mtime` in seconds. For a few packages at a time.
+    pub fn fragments(&self, location: &Location, mtime: i64) -> Result<Option<Fragments>, CatalogError> {
+        let keys = [Generation::Settled, Generation::Young].map(|generation| Key {
+            generation,
+            mtime,
+            location: location.clone(),
+        });
+        for chunk in self.chunks()? {
+            let Some(key) = keys.iter().find(|key| chunk.first <= **key && **key <= chunk.last) else {
+                continue;
+            };
+            let items = recut::open(&chunk, &mut |chunk| chunks::members(&self.db, chunk))?;
+            let Some(item) = items.into_iter().find(|item| item.member.key == *key) else { continue };
+            let recut::Text::Kept(spans) = item.text else { continue };
+            let mut texts = <[Vec<u8>; KINDS]>::default();
+            for (text, span) in texts.iter_mut().zip(spans) {
+                self.pieces.read(span, text).map_err(CatalogError::Pieces)?;
+            }
+            let [primary, filelists, other, filelists_ext] = texts;
+            return Ok(Some(Fragments { primary, filelists, other, filelists_ext }));
+        }
+        Ok(None)
+    }
+
     /// All chunks as last committed.
     pub fn chunks(&self) -> Result<Vec<Chunk>, CatalogError> {
         Ok(chunks::load(&self.db)?)
@@ -233,6 +264,12 @@ impl Catalog {
     /// Stamps of every known location, published or rejected, that is one of `places` or lies below one.
     pub fn stamps(&self, places: &Dirty) -> Result<Vec<(Location, FileStamp)>, CatalogError> {
         reader::stamps(&self.db, places)
+    }
+
+    /// The stamp of the package at this location.
+    pub fn stamp(&self, location: &Location) -> Result<Option<FileStamp>, CatalogError> {
+        let found = self.stamps(&Dirty::settled(location.clone()))?;
+        Ok(found.into_iter().find(|(at, _)| at == location).map(|(_, stamp)| stamp))
     }
 
     /// How many files are listed as rejected.

@@ -81,6 +81,8 @@ pub struct RepositoryConfig {
     pub verify: Verify,
     pub metadata: MetadataProfile,
     pub checksum: ChecksumType,
+    /// Whether metadata that others have made are taken over at the first start.
+    pub adopt: bool,
     /// Whether filelists-ext.xml is published too.
     pub filelists_ext: bool,
     /// Whether zchunk files are published too; only where the others are zstd.
@@ -118,6 +120,7 @@ impl RepositoryConfig {
             verify: Verify::Digest,
             metadata: MetadataProfile::Zstd,
             checksum: ChecksumType::Sha256,
+            adopt: true,
             filelists_ext: false,
             zchunk: false,
             changelog_limit: Some(10),

@@ -1,5 +1,6 @@
 //! A repository: a tree, its catalog, its settings; and the worker that keeps its metadata true.
 
+mod adopt;
 mod aftermath;
 pub mod browse;
 mod databases;

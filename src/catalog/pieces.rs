@@ -35,6 +35,17 @@ impl PieceFile {
         Ok(Self { file, end, number })
     }
 
+    /// A file of pieces without a name in `directory`, gone when it is closed.
+    pub fn scratch(directory: &Path) -> io::Result<Self> {
+        // A name that a crash leaves is removed like that of an interrupted compaction.
+        let number = u64::MAX;
+        let path = Self::path(directory, number);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(Self { file, end: AtomicU64::new(0), number })
+    }
+
     pub fn path(directory: &Path, number: u64) -> PathBuf {
         directory.join(format!("pieces.{number}"))
     }

@@ -30,6 +30,7 @@ pub enum Text {
 
 /// A place in the new list of chunks.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are some hundred of them, nearly all kept")]
 pub enum Slot {
     Kept(Chunk),
     Made { items: Vec<Item>, ending: Ending, effort: Effort },

@@ -308,6 +308,7 @@ impl Layers<'_> {
                 ToString::to_string,
             ),
             zchunk: self.settle(table, "zchunk", section.zchunk, default.zchunk, ToString::to_string),
+            adopt: self.settle(table, "adopt", section.adopt, default.adopt, ToString::to_string),
             changelog_limit: self.settle(
                 table,
                 "changelog_limit",

@@ -104,6 +104,7 @@ fn every_key_reaches_its_field() {
         checksum = "sha512"
         changelog_limit = -1
         filelists_ext = true
+        adopt = false
         symlinks = "never"
         rescan = "1h10m"
         settle = "500ms"
@@ -132,6 +133,7 @@ fn every_key_reaches_its_field() {
         verify: Verify::Header,
         metadata: MetadataProfile::Gzip,
         checksum: ChecksumType::Sha512,
+        adopt: false,
         filelists_ext: true,
         zchunk: false,
         changelog_limit: None,
@@ -226,7 +228,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: verify: "signature" is not there yet in this version; expected one of "header", "digest"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, zchunk, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, zchunk, adopt, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }

@@ -5,12 +5,12 @@ use std::io;
 
 use tracing::{debug, warn};
 
-use super::{Repository, RepositoryError, press};
+use super::{Repository, RepositoryError, adopt, press};
 use crate::catalog::PieceFile;
 use crate::repodata::join::walk;
 use crate::repodata::{Pieces, Span, compression};
 use crate::scan;
-use crate::tree::{Dirty, Found};
+use crate::tree::{Dirty, Found, Scanned};
 
 /// Dead bytes below which the file of pieces is left as it is.
 const WORTH_COMPACTING: u64 = 16 << 20;
@@ -27,7 +27,10 @@ impl Repository {
         for found in waiting.split_off(waiting.len().saturating_sub(RECHECK_AT_ONCE)) {
             let known = self.catalog()?.pkgid(&found.location)?;
             match scan::read(&config, &found) {
-                Ok(scanned) if known.as_deref() == Some(scanned.pkgid.as_bytes()) => {
+                Ok(scanned)
+                    if known.as_deref() == Some(scanned.pkgid.as_bytes())
+                        && self.is_listed_as(&scanned)? =>
+                {
                     same.push((scanned.location, scanned.stamp));
                 }
                 _ => {
@@ -38,6 +41,17 @@ impl Repository {
         }
         self.catalog()?.restamp(&same)?;
         Ok(changed)
+    }
+
+    /// Whether a package's entries are what reading it gives: those taken over from others may not be.
+    fn is_listed_as(&mut self, scanned: &Scanned) -> Result<bool, RepositoryError> {
+        let catalog = self.catalog()?;
+        let stamp = catalog.stamp(&scanned.location)?;
+        if stamp.is_none_or(|stamp| stamp != adopt::unverified(&stamp)) {
+            return Ok(true);
+        }
+        let listed = catalog.fragments(&scanned.location, scanned.stamp.mtime())?;
+        Ok(listed.is_some_and(|listed| listed == scanned.fragments))
     }
 
     /// Hashes the metadata files as they will be with one package more, up to their last chunk.

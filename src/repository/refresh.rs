@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rayon::prelude::*;
 use tracing::{debug, warn};
 
+use super::adopt::Adopted;
 use super::inbox::Batch;
 use super::lock::TreeLock;
 use super::{Progress, Repository, RepositoryError, lock};
@@ -49,6 +50,8 @@ struct Changes {
     arrived: Vec<Scanned>,
     gone: Vec<Location>,
     unfinished: Vec<Rejected>,
+    /// What of `read` somebody else has read.
+    adopted: Option<Adopted>,
 }
 
 /// Files that somebody keeps writing to: since when, and whether they were rejected for it.
@@ -114,7 +117,8 @@ impl Repository {
             read: 0,
             rejected: 0,
         };
-        let changes = Changes { read: found.read, arrived, gone: found.gone, unfinished };
+        let adopted = if dirty.everything { self.adopt(&found.read)? } else { None };
+        let changes = Changes { read: found.read, arrived, gone: found.gone, unfinished, adopted };
         if self.is_due(&changes)? {
             let listing = self.take_in(changes, &mut remains, progress)?;
             if listing.changed || self.catalog()?.published()?.is_none() {
@@ -155,7 +159,7 @@ impl Repository {
 
     /// Whether there is anything to do at all.
     fn is_due(&mut self, changes: &Changes) -> Result<bool, RepositoryError> {
-        let Changes { read, arrived, gone, unfinished } = changes;
+        let Changes { read, arrived, gone, unfinished, adopted: _ } = changes;
         let nothing_new = read.is_empty() && arrived.is_empty() && gone.is_empty() && unfinished.is_empty();
         let catalog = self.catalog()?;
         Ok(!nothing_new || catalog.must_remake() || catalog.published()?.is_none())
@@ -188,11 +192,13 @@ impl Repository {
         remains: &mut Remains,
         progress: &dyn Progress,
     ) -> Result<Listing, RepositoryError> {
-        let Changes { read, arrived, gone, unfinished } = changes;
+        let Changes { read, arrived, gone, unfinished, adopted } = changes;
         let config = self.config.clone();
         let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
         progress.to_read(read.len() as u64);
         remains.read = read.len() as u64;
+        let adopted = adopted.as_ref();
+        remains.recheck.extend(read.iter().filter(|f| adopted.is_some_and(|a| a.has(&f.location))).cloned());
         let mut work: Vec<Work> =
             read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
         let unfinished_at = unfinished.iter().map(|rejected| &rejected.location);
@@ -226,7 +232,7 @@ impl Repository {
                     break;
                 }
                 let outcomes: Vec<_> =
-                    batch.into_par_iter().map(|work| work.read(&config, progress)).collect();
+                    batch.into_par_iter().map(|work| work.read(&config, adopted, progress)).collect();
                 let mut packages = Vec::with_capacity(outcomes.len());
                 for outcome in outcomes {
                     match outcome {
@@ -315,7 +321,14 @@ impl Work {
         frontier.key(self.mtime(), self.location().clone())
     }
 
-    fn read(self, config: &RepositoryConfig, progress: &dyn Progress) -> Outcome {
+    fn read(self, config: &RepositoryConfig, adopted: Option<&Adopted>, progress: &dyn Progress) -> Outcome {
+        if let (Self::Read(found), Some(adopted)) = (&self, adopted)
+            // What cannot be read back from the spool is read from the package.
+            && let Ok(Some(scanned)) = adopted.take(found)
+        {
+            progress.one_read();
+            return Outcome::Package(scanned);
+        }
         match self {
             Self::Ready(scanned) => Outcome::Package(scanned),
             Self::Read(found) => {

@@ -21,6 +21,8 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Waits between attempts after a failure, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// How long differences found in idle time may gather.
+const MEND_AFTER: Duration = Duration::from_secs(30);
 /// When files that were too young to be sure of are looked at once more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -28,6 +30,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub struct Later {
     looks: Vec<(Instant, Dirty)>,
     recheck: Vec<Found>,
+    /// What was found to differ when it was read again, since when. Mended together, so that metadata full of
+    /// small errors of others do not cost a publication each.
+    mended: Dirty,
+    mended_since: Option<Instant>,
     /// What could not be taken up, and when it is tried again. Any batch before then takes it along: its
     /// changes must not pass for published with those that came after them.
     failed: Option<(Instant, Dirty)>,
@@ -52,6 +58,8 @@ impl Default for Later {
         Self {
             looks: Vec::new(),
             recheck: Vec::new(),
+            mended: Dirty::default(),
+            mended_since: None,
             failed: None,
             failures: 0,
             active: Instant::now(),
@@ -64,6 +72,19 @@ impl Later {
     fn at(&mut self, delay: Duration, dirty: Dirty) {
         if !dirty.is_empty() {
             self.looks.push((Instant::now() + delay, dirty));
+        }
+    }
+
+    /// Takes what is to be mended up when it was the last of it, or when some of it has waited long enough.
+    fn mend(&mut self, changed: Dirty, last: bool) {
+        if !changed.is_empty() {
+            self.mended_since.get_or_insert_with(Instant::now);
+            self.mended.merge(changed);
+        }
+        if last || self.mended_since.is_some_and(|since| since.elapsed() > MEND_AFTER) {
+            self.mended_since = None;
+            let mended = std::mem::take(&mut self.mended);
+            self.at(Duration::ZERO, mended);
         }
     }
 
@@ -157,7 +178,7 @@ fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch
         _ if !repository.later.recheck.is_empty() => {
             let mut waiting = std::mem::take(&mut repository.later.recheck);
             match repository.recheck(&mut waiting) {
-                Ok(changed) => repository.later.at(Duration::ZERO, changed),
+                Ok(changed) => repository.later.mend(changed, waiting.is_empty()),
                 Err(trouble) => report(shared, &trouble),
             }
             repository.later.recheck = waiting;

@@ -8,6 +8,7 @@
 
 mod world;
 
+mod adopt;
 mod catalog;
 mod clients;
 mod compat;

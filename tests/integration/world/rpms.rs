@@ -14,6 +14,7 @@ pub struct Rpm {
     requires: Vec<String>,
     files: Vec<String>,
     payload: usize,
+    changelogs: u32,
     salt: u64,
 }
 
@@ -29,6 +30,7 @@ impl Rpm {
             arch: "noarch".into(),
             requires: Vec::new(),
             payload: 0,
+            changelogs: 1,
             salt: 0,
         }
     }
@@ -61,6 +63,12 @@ impl Rpm {
     /// Adds a file of so many bytes that do not compress.
     pub fn payload(mut self, bytes: usize) -> Self {
         self.payload = bytes;
+        self
+    }
+
+    /// Has so many changelog entries, a day apart.
+    pub fn changelogs(mut self, count: u32) -> Self {
+        self.changelogs = count;
         self
     }
 
@@ -103,9 +111,11 @@ impl Rpm {
             let bytes = Random::new(self.salt ^ 0x5EED).bytes(self.payload);
             builder.with_file_contents(bytes, FileOptions::new(path).permissions(0o644)).unwrap();
         }
-        builder
-            .add_changelog_entry("Test <test@example.com> - 1.0-1", "- built", 1_600_000_000_u32)
-            .provides(Dependency::eq(format!("virtual({})", self.name), &self.version));
+        for days_ago in 0..self.changelogs {
+            let time = 1_600_000_000_u32 - days_ago * 86_400;
+            builder.add_changelog_entry("Test <test@example.com> - 1.0-1", "- built", time);
+        }
+        builder.provides(Dependency::eq(format!("virtual({})", self.name), &self.version));
         let mut bytes = Vec::new();
         builder.build().unwrap().write(&mut bytes).unwrap();
         bytes
