@@ -8,13 +8,15 @@
 #   make deb      target/package/deb: Debian package
 #   make docs-test    runs what the pages of docs/ show, as root
 #   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
-#   make bench    measures createrepod beside createrepo_c 1.2 and prints a table (see docs/benchmarks.md)
+#   make bench    measures createrepod beside createrepo_c 1.2, nginx and Apache, and prints tables (see docs/benchmarks.md)
+#   make bench-serve    the latter part alone
 
 CARGO ?= cargo
-# What `make bench` passes on: make bench BENCH="--sizes 10k --quick"
+# What `make bench` passes on: make bench BENCH="--sizes 10k --quick" SERVE="--quick"
 BENCH ?=
+SERVE ?=
 
-.PHONY: all build test check clients bench man rpm deb package-test docs-test
+.PHONY: all build test check clients bench bench-serve man rpm deb package-test docs-test
 
 all: build
 
@@ -60,3 +62,8 @@ docs-test:
 bench: clients
 	$(CARGO) build --release --locked --workspace
 	python3 scripts/bench.py $(BENCH)
+	python3 scripts/bench-serve.py $(SERVE)
+
+bench-serve:
+	$(CARGO) build --release --locked
+	python3 scripts/bench-serve.py $(SERVE)

@@ -19,6 +19,7 @@ zypper     zypper            zypper
 rpm        rpm               rpm
 rpmbuild   rpm               rpm-build
 curl       curl              curl
+openssl    openssl           openssl
 xmllint    libxml2-utils     libxml2
 zstd       zstd              zstd
 zck        zchunk            zchunk
@@ -33,6 +34,7 @@ apache2    apache2-bin       httpd
 haproxy    haproxy           haproxy
 promtool   prometheus        golang-github-prometheus
 strace     strace            strace
+wrk        wrk               wrk
 '
 
 say() { printf 'clients: %s\n' "$*"; }

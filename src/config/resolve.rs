@@ -231,14 +231,13 @@ impl Layers<'_> {
             idle: self.settle("limits", "idle", section.idle, default.idle, duration),
             stop: self.settle("limits", "stop", section.stop, default.stop, duration),
         };
-        if limits.connections_per_address > limits.connections {
-            let key = match section_spoke(&self.settings, "connections_per_address") {
-                true => "connections_per_address",
-                false => "connections",
-            };
+        // The default is no promise; what was written is.
+        if limits.connections_per_address > limits.connections
+            && section_spoke(&self.settings, "connections_per_address")
+        {
             self.complain(
                 "limits",
-                key,
+                "connections_per_address",
                 "connections_per_address must not be larger than connections (0: no bound of its own)",
             );
         }

@@ -342,7 +342,6 @@ fn limits_have_limits() {
         "header_size = '1g'",
         "header_count = 1",
         "idle = '0s'",
-        "connections = 5",
         "connections_per_address = 20000",
     ] {
         assert!(complaint(&format!("[limits]\n{bad}\n")).starts_with("/etc/c.toml:2: "), "{bad}");

@@ -51,10 +51,10 @@ pub(super) async fn live(
     };
     let mut certificate = None;
     let mut is_http2 = false;
-    if let (Some(tls), Socket::Tcp(tcp)) = (tls, &mut socket) {
-        let _ = tcp;
+    if let Some(tls) = tls {
         let Socket::Tcp(tcp) = socket else { return };
-        let handshake = timeout(server.limits.header_time, tls.acceptor().accept(tcp));
+        // Boxed, for its room would be part of every connection's.
+        let handshake = Box::pin(timeout(server.limits.header_time, tls.acceptor().accept(tcp)));
         let secured = tokio::select! {
             secured = handshake => secured,
             _ = closed.changed() => return,
@@ -76,7 +76,7 @@ pub(super) async fn live(
     let connection = Connection::new(socket, pulse.clone(), server.limits.clone());
     let guest = Guest { ends, pulse, server, closed };
     let ended = match is_http2 {
-        true => guest.http2(connection).await,
+        true => Box::pin(guest.http2(connection)).await,
         false => guest.http1_or_2(connection).await,
     };
     if let Err(error) = ended {
@@ -119,11 +119,11 @@ impl Guest {
                     }
                 }
                 if connection.unread().starts_with(PREFACE) {
-                    return self.http2(connection).await;
+                    return Box::pin(self.http2(connection)).await;
                 }
             }
             patience = limits.idle;
-            match self.http1(connection).await? {
+            match Box::pin(self.http1(connection)).await? {
                 Some(rested) => connection = rested,
                 None => return Ok(()),
             }
@@ -236,5 +236,29 @@ impl Ends {
                 IpAddr::V6(v6) => v6.to_string(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection costs, its socket aside: ten thousand of them are to be cheap.
+    #[tokio::test]
+    async fn a_connection_is_small_while_it_waits() {
+        let (socket, _other) = tokio::net::UnixStream::pair().unwrap();
+        let (_close, closed) = watch::channel(());
+        let server = Arc::new(Server {
+            site: Arc::default(),
+            guard: Arc::new(crate::auth::Guard::new(&crate::config::AccessConfig::default(), None).unwrap()),
+            config: crate::config::ServerConfig::default(),
+            limits: Arc::default(),
+            access_log: Arc::new(crate::serve::AccessLogger::off()),
+            crowded: crate::serve::Crowded::default(),
+        });
+        let accepted = Accepted { socket: Socket::Unix(socket), ends: None };
+        let life = live(accepted, None, server, closed);
+        let size = size_of_val(&life);
+        assert!(size <= 2048, "{size} bytes");
     }
 }

@@ -17,6 +17,7 @@ mod crash;
 mod createrepo_c;
 mod databases;
 mod digests;
+mod doors;
 mod foreign;
 mod front;
 mod incremental;

@@ -1,0 +1,423 @@
+//! The ways in: TLS, HTTP/2, client certificates, Unix sockets, several sockets of systemd's; and what
+//! strangers may take.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::world::daemon::{program, run, write_config};
+use crate::world::{Daemon, PATIENCE, Rpm, Tree, clients, eventually, http};
+
+/// Keys and certificates, made by openssl.
+struct Authority {
+    openssl: PathBuf,
+    directory: PathBuf,
+}
+
+impl Authority {
+    fn new(tree: &Tree) -> Option<Self> {
+        let this = Self { openssl: clients::find("openssl")?, directory: tree.beside("tls") };
+        fs::create_dir(&this.directory).unwrap();
+        this.openssl(
+            &["req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"],
+            true,
+        );
+        Some(this)
+    }
+
+    fn openssl(&self, arguments: &[&str], makes_key: bool) {
+        let mut command = Command::new(&self.openssl);
+        command.current_dir(&self.directory).args(arguments);
+        if makes_key {
+            command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        }
+        clients::output(&mut command);
+    }
+
+    /// `NAME.crt` and `NAME.key`, vouched for by the authority.
+    fn issue(&self, name: &str) {
+        let (key, request, certificate) =
+            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
+        let subject = format!("/O=Test/CN={name}");
+        self.openssl(&["req", "-subj", &subject, "-keyout", &key, "-out", &request], true);
+        fs::write(self.at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+        self.openssl(
+            &[
+                "x509",
+                "-req",
+                "-in",
+                &request,
+                "-CA",
+                "ca.crt",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-days",
+                "30",
+                "-extfile",
+                "names",
+                "-out",
+                &certificate,
+            ],
+            false,
+        );
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn tls(&self, more: &str) -> String {
+        let (certificate, key) = (self.at("server.crt"), self.at("server.key"));
+        format!("tls = {{ certificate = {certificate:?}, key = {key:?}{more} }}")
+    }
+}
+
+fn serve(tree: &Tree, listen: &[&str], server: &str) -> Daemon {
+    let (state, path) = (tree.beside("state"), tree.root());
+    let text = format!(
+        "[server]\nlisten = {listen:?}\n{server}\n[state]\ndir = {state:?}\n\n\
+         [repository.rpm]\npath = {path:?}\nwrite = \"anyone\"\n"
+    );
+    Daemon::serve_config(&write_config(tree, &text), "/rpm/")
+}
+
+/// `https://127.0.0.1:PORT`, as the log has it.
+fn https(daemon: &Daemon) -> String {
+    let log = daemon.log();
+    let from = log.find("https://127.0.0.1:").expect("it listens for TLS");
+    log[from..].split('/').take(3).collect::<Vec<_>>().join("/")
+}
+
+fn curl(arguments: &[&str]) -> Option<Output> {
+    let curl = clients::find("curl")?;
+    Some(Command::new(curl).args(["-sS", "--max-time", "60"]).args(arguments).output().unwrap())
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn tls_speaks_http_2_and_1_and_both_versions() {
+    let tree = Tree::new();
+    let Some(authority) = Authority::new(&tree) else { return };
+    authority.issue("server");
+    tree.add(&Rpm::new("a"));
+    let daemon = serve(&tree, &["127.0.0.1:0", "https://127.0.0.1:0"], &authority.tls(""));
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    let ca = authority.at("ca.crt");
+    let url = format!("{}/rpm/", https(&daemon));
+    let repomd = format!("{url}repodata/repomd.xml");
+    let large = vec![7; 3_000_000];
+    fs::write(tree.root().join("large.txt"), &large).unwrap();
+    for (options, version) in [
+        (&["--http2", "--tlsv1.3"][..], "2"),
+        (&["--http1.1", "--tlsv1.3"], "1.1"),
+        (&["--http2", "--tls-max", "1.2"], "2"),
+        (&["--http1.1", "--tls-max", "1.2"], "1.1"),
+    ] {
+        let ca = ["--cacert", ca.to_str().unwrap()];
+        let written = ["-o", "/dev/null", "-w", "%{http_version} %{http_code}", &repomd];
+        let Some(output) = curl(&[options, &ca, &written].concat()) else { return };
+        assert_eq!(said(&output), format!("{version} 200"), "{options:?}");
+        let body = curl(&[options, &ca, &[&format!("{url}large.txt")]].concat()).unwrap();
+        assert!(body.stdout == large, "{options:?}: {} bytes", body.stdout.len());
+        let name = format!("p{}.rpm", options.concat().replace(['-', '.'], ""));
+        fs::write(tree.beside(&name), Rpm::new(name.trim_end_matches(".rpm")).build()).unwrap();
+        let file = tree.beside(&name);
+        let sent =
+            curl(&[options, &ca, &["-w", "%{http_code}", "-T", file.to_str().unwrap(), &url]].concat());
+        assert!(said(&sent.unwrap()).ends_with("201"), "{options:?}");
+    }
+    // Without TLS, for those who know: prior knowledge.
+    let plain = format!("{}repodata/repomd.xml", daemon.url());
+    let prior =
+        curl(&["--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", &plain]);
+    assert_eq!(said(&prior.unwrap()), "2 200");
+    let dot_repo = curl(&["--cacert", ca.to_str().unwrap(), &format!("{url}rpm.repo")]).unwrap();
+    assert!(said(&dot_repo).contains(&format!("baseurl={url}\n")), "{}", said(&dot_repo));
+    daemon.stop();
+}
+
+#[test]
+fn a_changed_certificate_is_taken_up_and_no_connection_is_dropped() {
+    let tree = Tree::new();
+    let Some(authority) = Authority::new(&tree) else { return };
+    authority.issue("server");
+    let daemon = serve(&tree, &["127.0.0.1:0", "https://127.0.0.1:0"], &authority.tls(""));
+    let address = https(&daemon).trim_start_matches("https://").to_owned();
+    let shown = || {
+        let mut command = Command::new(&authority.openssl);
+        command.args(["s_client", "-connect", &address]).stdin(Stdio::null()).stderr(Stdio::null());
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).split("-----END").next().unwrap_or_default().to_owned()
+    };
+    let before = shown();
+    assert!(before.contains("-----BEGIN CERTIFICATE"), "{before}");
+    // A connection that was made with the old one, and lives on.
+    let mut old = Command::new(&authority.openssl);
+    let ca = authority.at("ca.crt");
+    old.args(["s_client", "-quiet", "-connect", &address, "-CAfile"]).arg(&ca);
+    let mut old = old.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut ask = |last: &str| {
+        let request = format!("GET /-/health HTTP/1.1\r\nHost: localhost\r\nConnection: {last}\r\n\r\n");
+        old.stdin.as_mut().unwrap().write_all(request.as_bytes()).unwrap();
+    };
+    ask("keep-alive");
+
+    // One whose key is another's changes nothing, and the log says why.
+    let good = fs::read(authority.at("server.crt")).unwrap();
+    fs::copy(authority.at("ca.crt"), authority.at("server.crt")).unwrap();
+    eventually(PATIENCE, "the mistake is told", || {
+        daemon.log().contains("the certificate for TLS stays as it was").then_some(())
+    });
+    assert!(daemon.log().contains("the key is another certificate's"), "{}", daemon.log());
+    assert_eq!(shown(), before);
+    fs::write(authority.at("server.crt"), good).unwrap();
+
+    authority.issue("server");
+    eventually(PATIENCE, "the new certificate is shown", || (shown() != before).then_some(()));
+    assert!(daemon.log().contains("took up the changed certificate"), "{}", daemon.log());
+    ask("close");
+    let mut answers = String::new();
+    old.stdout.take().unwrap().read_to_string(&mut answers).unwrap();
+    old.wait().unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{answers}");
+    daemon.stop();
+}
+
+#[test]
+fn a_client_may_show_a_certificate_and_a_foreign_one_is_refused() {
+    let tree = Tree::new();
+    let Some(authority) = Authority::new(&tree) else { return };
+    authority.issue("server");
+    authority.issue("ci");
+    let foreign = ["req", "-x509", "-subj", "/CN=ci", "-keyout", "foreign.key", "-out", "foreign.crt"];
+    authority.openssl(&foreign, true);
+    let more = format!(", client_ca = {:?}", authority.at("ca.crt"));
+    let daemon = serve(&tree, &["127.0.0.1:0", "https://127.0.0.1:0"], &authority.tls(&more));
+    let url = format!("{}/-/status", https(&daemon));
+    let ca = authority.at("ca.crt");
+    let with = |name: Option<&str>| {
+        let mut arguments = vec!["--cacert".to_owned(), ca.display().to_string()];
+        if let Some(name) = name {
+            let at = |end: &str| authority.at(&format!("{name}.{end}")).display().to_string();
+            arguments.extend(["--cert".into(), at("crt"), "--key".into(), at("key")]);
+        }
+        arguments.extend(["-o".into(), "/dev/null".into(), "-w".into(), "%{http_code}".into(), url.clone()]);
+        curl(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let Some(without) = with(None) else { return };
+    assert_eq!(said(&without), "200");
+    assert_eq!(said(&with(Some("ci")).unwrap()), "200");
+    assert!(!with(Some("foreign")).unwrap().status.success());
+    daemon.stop();
+}
+
+#[test]
+fn what_tls_cannot_be_spoken_with_is_told_at_start() {
+    let tree = Tree::new();
+    let config = |files: &str| {
+        let text = format!("[server]\nlisten = [\"https://127.0.0.1:0\"]\ntls = {{ {files} }}\n");
+        write_config(&tree, &text)
+    };
+    let missing = run([
+        "serve".as_ref(),
+        "--config".as_ref(),
+        config("certificate = '/none', key = '/none'").as_os_str(),
+    ]);
+    assert_eq!(missing.status.code(), Some(1), "{}", missing.stderr);
+    assert!(missing.stderr.contains("cannot speak TLS: cannot read /none"), "{}", missing.stderr);
+    fs::write(tree.beside("empty"), "").unwrap();
+    let empty = tree.beside("empty");
+    let files = format!("certificate = {empty:?}, key = {empty:?}");
+    let empty = run(["serve".as_ref(), "--config".as_ref(), config(&files).as_os_str()]);
+    assert!(empty.stderr.contains("holds no certificate in PEM form"), "{}", empty.stderr);
+}
+
+#[test]
+fn a_unix_socket_serves_a_proxy_and_is_gone_after_the_stop() {
+    let tree = Tree::new();
+    let socket = tree.beside("http.sock");
+    // What a killed daemon left.
+    drop(UnixListener::bind(&socket).unwrap());
+    let listen = format!("unix:{}", socket.display());
+    let daemon = serve(&tree, &["127.0.0.1:0", &listen], "");
+    let file = tree.beside("a.rpm");
+    fs::write(&file, Rpm::new("a").build()).unwrap();
+    let through = ["--unix-socket", socket.to_str().unwrap()];
+    let put =
+        ["-w", "%{http_code}", "-H", "Prefer: wait=60", "-T", file.to_str().unwrap(), "http://proxy/rpm/"];
+    let Some(sent) = curl(&[&through[..], &put].concat()) else { return };
+    assert!(said(&sent).ends_with("201"), "{}", said(&sent));
+    let got = curl(&[&through[..], &["http://proxy/rpm/a.rpm"]].concat()).unwrap();
+    assert!(got.stdout == fs::read(&file).unwrap());
+    let second = run(["serve".as_ref(), "--listen".as_ref(), listen.as_ref(), tree.root().as_os_str()]);
+    assert!(second.stderr.contains("another process listens there"), "{}", second.stderr);
+    daemon.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn systemd_may_hand_over_several_sockets() {
+    let tree = Tree::new();
+    let Some(authority) = Authority::new(&tree) else { return };
+    authority.issue("server");
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secure = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = tree.beside("http.sock");
+    let unix = UnixListener::bind(&path).unwrap();
+    let text = format!(
+        "[server]\nlisten = [\"https://127.0.0.1:1\"]\n{}\n[state]\ndir = {:?}\n[repository.rpm]\npath = {:?}\n",
+        authority.tls(""),
+        tree.beside("state"),
+        tree.root()
+    );
+    let mut command = Command::new("/bin/sh");
+    let script = "exec 3<&0 4<&1 5<&2 </dev/null >/dev/null 2>\"$2\"; \
+                  LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=http:https:unix exec \"$0\" serve --config \"$1\"";
+    let log = tree.beside("log");
+    command.arg("-c").arg(script).arg(program().get_program()).arg(write_config(&tree, &text)).arg(&log);
+    command.stdin(OwnedFd::from(plain.try_clone().unwrap()));
+    command.stdout(OwnedFd::from(secure.try_clone().unwrap())).stderr(OwnedFd::from(unix));
+    let mut child = command.spawn().unwrap();
+    let plain = plain.local_addr().unwrap();
+    eventually(PATIENCE, "it answers", || {
+        http::try_send(plain, "GET", "/-/health", &[], None).ok().map(|_| ())
+    });
+    let (ca, secure) = (authority.at("ca.crt"), secure.local_addr().unwrap());
+    let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+    let url = format!("https://{secure}/-/status");
+    let over_tls = curl(&[&code[..], &["--cacert", ca.to_str().unwrap(), &url]].concat());
+    let over_unix =
+        curl(&[&code[..], &["--unix-socket", path.to_str().unwrap(), "http://x/-/status"]].concat());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait().unwrap();
+    let log = fs::read_to_string(log).unwrap();
+    for output in [over_tls, over_unix].into_iter().flatten() {
+        assert_eq!(said(&output), "200", "{log}");
+    }
+    assert!(path.exists(), "systemd's socket is not ours to remove");
+}
+
+#[test]
+fn a_thousand_slow_clients_hold_nobody_up() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let limits = "[limits]\nconnections = 900\nheader_time = \"2s\"\nstall = \"2s\"\n";
+    let daemon = serve(&tree, &["127.0.0.1:0"], limits);
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    let address = daemon.address();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let done = &done;
+        for share in 0..4 {
+            scope.spawn(move || slow_clients(address, share, done));
+        }
+        // While they are at it, a client that behaves gets all it asks for.
+        for n in 0..20 {
+            let answer = http::send(address, "GET", "/rpm/repodata/repomd.xml", &[], None);
+            assert_eq!(answer.status, 200);
+            let package = Rpm::new(format!("p{n}")).build();
+            let stored = http::send(address, "PUT", &format!("/rpm/p{n}.rpm"), &[], Some(&package));
+            assert_eq!(stored.status, 201, "{}", stored.text());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    daemon.stop();
+}
+
+/// 250 clients that send a byte now and then: half of them of a header, half of an upload.
+fn slow_clients(address: SocketAddr, share: usize, done: &std::sync::atomic::AtomicBool) {
+    let mut clients: Vec<Option<TcpStream>> = (0..250).map(|_| None).collect();
+    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+        for (n, client) in clients.iter_mut().enumerate() {
+            let begin = match (n + share) % 2 {
+                0 => "GET /rpm/ HTTP/1.1\r\nX-Slow: ".to_owned(),
+                _ => format!(
+                    "PUT /rpm/slow{share}-{n}.rpm HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+                ),
+            };
+            let stays = client.as_mut().is_some_and(|client| client.write_all(b"x").is_ok());
+            if !stays {
+                *client = TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
+                if let Some(client) = client {
+                    let _ = client.write_all(begin.as_bytes());
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn the_access_log_notes_every_request_and_is_opened_anew() {
+    let tree = Tree::new();
+    let log = tree.beside("access.log");
+    let daemon = serve(&tree, &["127.0.0.1:0"], &format!("access_log = {log:?}"));
+    let package = Rpm::new("a").build();
+    assert_eq!(daemon.put_and_wait("a.rpm", &package).status, 201);
+    assert_eq!(daemon.get("a.rpm").body.len(), package.len());
+    let evil = [("User-Agent", "x\" 200 1 \"-\" \"forged"), ("Referer", "http://example.com/\u{e9}")];
+    assert_eq!(daemon.request("GET", "none", &evil, None).status, 404);
+    let lines = |path: &Path, count: usize| {
+        eventually(PATIENCE, "the lines are there", || {
+            let text = fs::read_to_string(path).ok()?;
+            (text.lines().count() >= count).then_some(text)
+        })
+    };
+    let text = lines(&log, 3);
+    let all: Vec<&str> = text.lines().filter(|line| !line.contains("/-/")).collect();
+    assert!(
+        all[0].starts_with("127.0.0.1 - - [") && all[0].contains("\"PUT /rpm/a.rpm HTTP/1.1\" 201 "),
+        "{text}"
+    );
+    assert!(
+        all[1].contains(&format!("\"GET /rpm/a.rpm HTTP/1.1\" 200 {} \"-\" \"-\"", package.len())),
+        "{text}"
+    );
+    assert!(all[2].ends_with(r#""http://example.com/\xc3\xa9" "x\" 200 1 \"-\" \"forged""#), "{text}");
+    let old = tree.beside("access.log.1");
+    fs::rename(&log, &old).unwrap();
+    daemon.signal(Signal::HUP);
+    eventually(PATIENCE, "the file is made anew", || {
+        daemon.get("a.rpm");
+        fs::read_to_string(&log).ok().filter(|text| !text.is_empty())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn the_journal_can_hold_the_access_log() {
+    let tree = Tree::new();
+    let daemon = serve(&tree, &["127.0.0.1:0"], "access_log = \"journal\"");
+    let id = [("X-Request-Id", "trace-4711")];
+    assert_eq!(daemon.request("GET", "none.rpm", &id, None).header("x-request-id"), Some("trace-4711"));
+    eventually(PATIENCE, "the event is told", || {
+        let log = daemon.log();
+        (log.contains("404 GET /rpm/none.rpm") && log.contains("request_id=trace-4711")).then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_stop_waits_as_long_as_it_was_told_to() {
+    let tree = Tree::new();
+    let daemon = serve(&tree, &["127.0.0.1:0"], "[limits]\nstop = \"1s\"");
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    stream.write_all(b"PUT /rpm/a.rpm HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegun").unwrap();
+    eventually(PATIENCE, "it has begun", || daemon.log().contains("listening").then_some(()));
+    // The upload never ends; the daemon does.
+    daemon.stop();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+}
