@@ -87,15 +87,7 @@ async fn run_within(
 ) {
     let door = Door { room: Arc::new(Semaphore::new(limits.connections)), crowd: Arc::default() };
     let limits = Arc::new(limits);
-    let server = Arc::new(Server {
-        site,
-        guard,
-        config,
-        limits,
-        access_log,
-        crowded: Crowded::default(),
-        given: repomd::Given::default(),
-    });
+    let server = Arc::new(Server::new(site, guard, config, limits, access_log));
     let (close, closed) = watch::channel(());
     // Dropped with this future, they are aborted: whoever gives up on us breaks everything off.
     let mut accepting = JoinSet::new();
@@ -123,6 +115,19 @@ pub(crate) struct Server {
     pub(crate) access_log: Arc<AccessLogger>,
     pub(crate) crowded: Crowded,
     pub(crate) given: repomd::Given,
+}
+
+impl Server {
+    fn new(
+        site: Arc<Site>,
+        guard: Arc<Guard>,
+        config: ServerConfig,
+        limits: Arc<Limits>,
+        access_log: Arc<AccessLogger>,
+    ) -> Self {
+        let (crowded, given) = (Crowded::default(), repomd::Given::default());
+        Self { site, guard, config, limits, access_log, crowded, given }
+    }
 }
 
 /// Who is at the two ends of a connection, and what is between them.

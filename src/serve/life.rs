@@ -248,14 +248,10 @@ mod tests {
     async fn a_connection_is_small_while_it_waits() {
         let (socket, _other) = tokio::net::UnixStream::pair().unwrap();
         let (_close, closed) = watch::channel(());
-        let server = Arc::new(Server {
-            site: Arc::default(),
-            guard: Arc::new(crate::auth::Guard::new(&crate::config::AccessConfig::default(), None).unwrap()),
-            config: crate::config::ServerConfig::default(),
-            limits: Arc::default(),
-            access_log: Arc::new(crate::serve::AccessLogger::off()),
-            crowded: crate::serve::Crowded::default(),
-        });
+        let guard = crate::auth::Guard::new(&crate::config::AccessConfig::default(), None).unwrap();
+        let config = crate::config::ServerConfig::default();
+        let log = Arc::new(crate::serve::AccessLogger::off());
+        let server = Arc::new(Server::new(Arc::default(), Arc::new(guard), config, Arc::default(), log));
         let accepted = Accepted { socket: Socket::Unix(socket), ends: None };
         let life = live(accepted, None, server, closed);
         let size = size_of_val(&life);
