@@ -2,6 +2,7 @@
 //!
 //! Rebuildable: delete it, and a full scan restores the same metadata. One writer, many readers.
 
+pub mod additional;
 pub mod chunks;
 pub mod ledger;
 mod meta;

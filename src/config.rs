@@ -1,6 +1,7 @@
 //! The configuration: validated, every value in its real type. Each room is given its own part.
 
 pub mod access;
+mod additional;
 mod clash;
 mod door;
 pub mod file;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::{AccessConfig, AuthorizerConfig, GrantConfig, ReadAccess, WhenDown, WriteAccess};
+pub use additional::AdditionalMetadata;
 
 use crate::package::{ChecksumType, Verify};
 use crate::repodata::{Compression, MetadataType, RenderOptions};
@@ -87,6 +89,7 @@ pub struct RepositoryConfig {
     pub filelists_ext: bool,
     /// Whether zchunk files are published too; only where the others are zstd.
     pub zchunk: bool,
+    pub additional_metadata: AdditionalMetadata,
     /// `None`: all entries (`-1` in the file).
     pub changelog_limit: Option<usize>,
     pub symlinks: Symlinks,
@@ -123,6 +126,7 @@ impl RepositoryConfig {
             adopt: true,
             filelists_ext: false,
             zchunk: false,
+            additional_metadata: AdditionalMetadata::default(),
             changelog_limit: Some(10),
             symlinks: Symlinks::Inside,
             rescan: Duration::from_secs(HOUR),
@@ -171,7 +175,7 @@ pub enum SignConfig {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accept {
-    /// `*.rpm` only (later also the named metadata files).
+    /// `*.rpm`, and the files that hold additional metadata.
     Packages,
     Any,
 }

@@ -9,7 +9,7 @@ pub mod kept;
 mod temporary;
 
 use std::fs::{File, FileTimes};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -19,7 +19,9 @@ use rustix::fs::Mode;
 use crate::config::RepositoryConfig;
 use crate::package::intake::{BadPackage, Intake, Taken};
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
-use crate::repodata::{Entry, Fragments, RenderOptions};
+use crate::repodata::additional;
+use crate::repodata::codec::Limits;
+use crate::repodata::{Codec, Entry, FormatError, Fragments, RenderOptions};
 use crate::tree::{FileStamp, Scanned};
 use beneath::{Root, stamp};
 use temporary::Temporary;
@@ -30,6 +32,9 @@ pub enum IncomingError {
     /// The bytes are no package we take.
     #[error(transparent)]
     Bad(#[from] BadPackage),
+    /// It is to hold additional metadata, and clients could not read it.
+    #[error(transparent)]
+    Metadata(#[from] FormatError),
     /// The sender stated another checksum than the bytes have.
     #[error("the upload's {} is {found}, but {stated} was stated", stated.kind)]
     Digest { stated: Checksum, found: Checksum },
@@ -89,6 +94,8 @@ struct Place {
     /// The repository's directory, for messages.
     path: PathBuf,
     location: Location,
+    /// The type of metadata it is to hold; `None` for packages and other files.
+    metadata: Option<String>,
     umask: u32,
     render: RenderOptions,
     file: File,
@@ -122,6 +129,7 @@ impl Staged {
             root,
             path: config.path.clone(),
             location: location.clone(),
+            metadata: config.additional_metadata.kind_of(location).map(str::to_owned),
             umask: config.umask,
             render: config.render_options(),
             file,
@@ -157,7 +165,10 @@ impl Staged {
         let now = SystemTime::now();
         let package = match reader {
             Some(reader) => Some(place.read_package(reader.finish()?, written, now)?),
-            None => None,
+            None => {
+                place.check_metadata()?;
+                None
+            }
         };
         rustix::fs::fchmod(&place.file, Mode::from_raw_mode(0o666 & !place.umask))
             .map_err(|source| place.io("set the mode of", source.into()))?;
@@ -218,6 +229,17 @@ impl Checked {
 }
 
 impl Place {
+    /// Checks additional metadata as the worker will.
+    fn check_metadata(&self) -> Result<(), IncomingError> {
+        let Some(kind) = &self.metadata else { return Ok(()) };
+        (&self.file).rewind().map_err(|source| self.io("read", source))?;
+        let name = self.location.file_name();
+        let limits = Limits { open_size: Some(additional::longest(kind)) };
+        let text = Codec::open(&self.file, limits);
+        let text = text.map_err(|error| FormatError { file: "file", why: error.to_string() })?;
+        Ok(additional::check(kind, name, text)?)
+    }
+
     fn read_package(
         &self,
         taken: Taken,

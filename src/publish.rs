@@ -19,7 +19,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::repodata::{FormatError, Repomd};
+use crate::repodata::{FormatError, Record, Repomd};
 
 /// Where a repository's metadata goes.
 #[derive(Debug, Clone)]
@@ -99,6 +99,19 @@ impl Place {
             let found = name.and_then(|name| fs::metadata(self.repodata.join(name)).ok());
             found.is_some_and(|meta| meta.is_file() && record.size.is_none_or(|size| size == meta.len()))
         })
+    }
+
+    /// Whether the file that `record` names lies in `repodata/`, with the size it says.
+    pub fn has(&self, record: &Record) -> bool {
+        let size = self.open(record).and_then(|file| file.metadata().ok()).map(|meta| meta.len());
+        size.is_some_and(|found| record.size.is_none_or(|size| size == found))
+    }
+
+    /// Opens the file that `record` names, if it lies in `repodata/`.
+    pub fn open(&self, record: &Record) -> Option<File> {
+        let name = record.href.strip_prefix("repodata/").filter(|name| !name.contains('/'))?;
+        let file = File::open(self.repodata.join(name)).ok()?;
+        file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
     }
 
     /// Shows a publication: `files` first, under the names given, then `repomd`, in one atomic step.

@@ -1,5 +1,6 @@
 //! yum/dnf metadata: rendering, joining, naming. Formats take a sink, not a path.
 
+pub mod additional;
 pub mod blocks;
 pub mod chunk;
 pub mod codec;
@@ -9,14 +10,17 @@ pub mod error;
 pub mod filelists;
 pub mod filelists_ext;
 pub mod fragment;
+pub mod groups;
 pub mod join;
 pub mod modules;
 pub mod other;
+mod outline;
 pub mod primary;
 pub mod read;
 pub mod repomd;
 mod requires;
 pub mod superseded;
+pub mod updateinfo;
 pub mod xml;
 mod yaml;
 pub mod zchunk;

@@ -1,5 +1,6 @@
 //! A repository: a tree, its catalog, its settings; and the worker that keeps its metadata true.
 
+mod additional;
 mod adopt;
 mod aftermath;
 pub mod browse;
@@ -113,6 +114,8 @@ struct Progressed {
     trouble: Option<String>,
     /// Places whose names cannot be published, with reasons.
     refused: Vec<(String, String)>,
+    /// The same of files outside of the tree.
+    refused_outside: Vec<(String, String)>,
     watching: Option<Means>,
     /// How many files were rejected or refused.
     left_out: usize,
@@ -206,6 +209,7 @@ struct Repository {
     /// Whether publication has stopped because something else keeps replacing repomd.xml.
     contested: bool,
     unfinished: refresh::Unfinished,
+    additional: additional::Additional,
     later: worker::Later,
 }
 
@@ -413,7 +417,7 @@ impl Handle {
             trouble: progress.trouble.or_else(|| rejected.as_ref().err().map(ToString::to_string)),
             rejected: rejected.unwrap_or_default(),
             duplicates: duplicates.unwrap_or_default(),
-            refused: progress.refused,
+            refused: [progress.refused, progress.refused_outside].concat(),
             watching: progress.watching,
             pending: self.shared.inbox.pending(),
         }

@@ -14,16 +14,18 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::config::Symlinks;
+use crate::config::{AdditionalMetadata, Symlinks};
 use crate::package::Location;
 use crate::tree::{Differences, Dirty, FileStamp};
 
-pub use read::read;
+pub use read::{is_unchanged, open_additional, open_outside, read};
 
 /// How a look is taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LookRules {
     pub symlinks: Symlinks,
+    /// Which files are looked at besides packages.
+    pub additional: AdditionalMetadata,
     /// Age below which an unsure file is left for later; `None` takes all (`createrepod index`).
     pub settle: Option<Duration>,
     /// Now, in nanoseconds since the epoch.
@@ -112,7 +114,12 @@ pub fn look(
 
 /// The stamp of a package file now; `None` where there is no such file.
 pub fn stamp(root: &Path, location: &Location) -> io::Result<Option<FileStamp>> {
-    match rustix::fs::stat(location.under(root)) {
+    stamp_of(&location.under(root))
+}
+
+/// The stamp of a file anywhere; `None` where there is no such file.
+pub fn stamp_of(path: &Path) -> io::Result<Option<FileStamp>> {
+    match rustix::fs::stat(path) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
             Ok(Some(thing::stamp(&stat)))
         }

@@ -6,7 +6,7 @@ use crate::package::{Location, Nevra, PkgId};
 use crate::repodata::Fragments;
 
 /// A file as last seen. Equal stamps mean the same bytes (product.md rule 9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FileStamp {
     pub inode: u64,
     /// Bytes.

@@ -31,7 +31,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
-use crate::config::{RepositoryConfig, Symlinks};
+use crate::config::{AdditionalMetadata, RepositoryConfig, Symlinks};
 use crate::tree::Dirty;
 
 /// The watch over all trees. Dropping it ends it, after the sinks have returned.
@@ -68,9 +68,11 @@ pub enum Means {
 }
 
 /// How one tree is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchRules {
     pub symlinks: Symlinks,
+    /// Which files are told of besides packages.
+    pub additional: AdditionalMetadata,
     /// A file nobody closes is reported when it was quiet for this long …
     pub settle: Duration,
     /// … or, at the latest, after this.
@@ -83,6 +85,7 @@ impl From<&RepositoryConfig> for WatchRules {
     fn from(config: &RepositoryConfig) -> Self {
         Self {
             symlinks: config.symlinks,
+            additional: config.additional_metadata.clone(),
             settle: config.settle,
             settle_max: config.settle_max,
             rescan: config.rescan,

@@ -22,6 +22,9 @@ pub const SIGNED: &str = "signed";
 /// Boot during which the catalog was last changed; empty once it was closed in order, all synced.
 pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
 
+/// Whether what additional metadata there is was ever published from here.
+pub const ADDITIONAL: &str = "additional";
+
 pub fn get<T: FromSql>(db: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
     db.prepare_cached("SELECT value FROM meta WHERE key = ?")?.query_row([key], |row| row.get(0)).optional()
 }

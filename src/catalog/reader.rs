@@ -99,11 +99,11 @@ impl Reader {
     }
 }
 
-fn location(row: &Row<'_>) -> rusqlite::Result<Location> {
+pub(super) fn location(row: &Row<'_>) -> rusqlite::Result<Location> {
     Location::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("location"))
 }
 
-fn stamp(row: &Row<'_>) -> rusqlite::Result<FileStamp> {
+pub(super) fn stamp(row: &Row<'_>) -> rusqlite::Result<FileStamp> {
     Ok(FileStamp {
         inode: row.get::<_, i64>(1)?.cast_unsigned(),
         size: row.get::<_, i64>(2)?.cast_unsigned(),
@@ -115,18 +115,21 @@ fn stamp(row: &Row<'_>) -> rusqlite::Result<FileStamp> {
 /// Stamps of every known location that is one of `places` or lies below one of them.
 pub fn stamps(db: &Connection, places: &Dirty) -> Result<Vec<(Location, FileStamp)>, CatalogError> {
     let mut found = Vec::new();
-    for table in ["package", "rejected"] {
-        let columns = format!("SELECT location, inode, size, mtime_ns, ctime_ns FROM {table}");
+    // Of a file that was published and is rejected now, the rejected one's stamp is what it has.
+    for (table, place) in [("package", "location"), ("rejected", "location"), ("additional", "path")] {
+        let columns = format!("SELECT {place}, inode, size, mtime_ns, ctime_ns FROM {table}");
         let read = |row: &Row<'_>| Ok((location(row)?, stamp(row)?));
         if places.everything {
-            for row in db.prepare_cached(&columns)?.query_map([], read)? {
+            // What lies outside of the tree is no place in it.
+            let inside = format!("{columns} WHERE {place} NOT LIKE '/%' AND {place} NOT LIKE 'repodata/%'");
+            for row in db.prepare_cached(&inside)?.query_map([], read)? {
                 found.push(row?);
             }
             continue;
         }
         // Everything below `a` sorts from `a/` up to, and without, `a0`, the character after the slash.
-        let mut exact = db.prepare_cached(&format!("{columns} WHERE location = ?"))?;
-        let mut below = db.prepare_cached(&format!("{columns} WHERE location >= ? AND location < ?"))?;
+        let mut exact = db.prepare_cached(&format!("{columns} WHERE {place} = ?"))?;
+        let mut below = db.prepare_cached(&format!("{columns} WHERE {place} >= ? AND {place} < ?"))?;
         for place in places.settled.iter().chain(&places.unsure) {
             let text = place.as_str();
             for row in exact.query_map([text], read)? {

@@ -1,7 +1,7 @@
 //! The catalog's tables, as SQL text.
 
 /// Kept in SQLite's `user_version`. A catalog with a higher one belongs to a newer createrepod.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Version of what fragments look like. Raise it when rendering changes: catalogs are then made anew.
 pub const RENDERING: u32 = 2;
@@ -80,4 +80,15 @@ CREATE TABLE IF NOT EXISTS metadata_file (
 );
 CREATE INDEX IF NOT EXISTS metadata_file_age ON metadata_file (superseded_at);
 CREATE INDEX IF NOT EXISTS metadata_file_whole ON metadata_file (superseded_at) WHERE whole;
+
+-- Files with additional metadata that is published; of modules also what they last said.
+CREATE TABLE IF NOT EXISTS additional (
+    path      TEXT PRIMARY KEY,
+    inode     INTEGER NOT NULL,
+    size      INTEGER NOT NULL,
+    mtime_ns  INTEGER NOT NULL,
+    ctime_ns  INTEGER NOT NULL,
+    kind      TEXT NOT NULL,
+    text      BLOB
+) WITHOUT ROWID;
 ";

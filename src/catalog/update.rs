@@ -121,18 +121,7 @@ impl<'c> Update<'c> {
 
     /// Notes that a file cannot be published. Its location must have been forgotten.
     pub fn reject(&mut self, rejected: &Rejected) -> Result<(), CatalogError> {
-        let stamp = &rejected.stamp;
-        self.tx.prepare_cached("INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)")?.execute(
-            params![
-                rejected.location.as_str(),
-                stamp.inode.cast_signed(),
-                stamp.size.cast_signed(),
-                stamp.mtime_ns,
-                stamp.ctime_ns,
-                rejected.reason
-            ],
-        )?;
-        Ok(())
+        Ok(reject(&self.tx, rejected)?)
     }
 
     /// Ends the list: hands out the last jobs.
@@ -208,6 +197,19 @@ impl<'c> Update<'c> {
         }
         jobs
     }
+}
+
+pub(super) fn reject(tx: &Transaction<'_>, rejected: &Rejected) -> rusqlite::Result<()> {
+    let stamp = &rejected.stamp;
+    tx.prepare_cached("INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)")?.execute(params![
+        rejected.location.as_str(),
+        stamp.inode.cast_signed(),
+        stamp.size.cast_signed(),
+        stamp.mtime_ns,
+        stamp.ctime_ns,
+        rejected.reason
+    ])?;
+    Ok(())
 }
 
 /// Takes a location out of the tables; its key, if it was published.

@@ -14,7 +14,10 @@ use super::section::{Document, Section, boolean, integer, text, texts};
 use super::tree::Pattern;
 use super::value::Choice;
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask, spell_size};
-use super::{Accept, AccessLog, Listen, MetadataProfile, Overwrite, SignConfig, Space, Symlinks, TlsConfig};
+use super::{
+    Accept, AccessLog, AdditionalMetadata, Listen, MetadataProfile, Overwrite, SignConfig, Space, Symlinks,
+    TlsConfig,
+};
 use crate::package::{ChecksumType, Verify};
 
 /// The main file and what lies in `repos.d`, before defaults.
@@ -96,6 +99,7 @@ pub struct RepositorySection {
     pub filelists_ext: Option<Set<bool>>,
     pub zchunk: Option<Set<bool>>,
     pub adopt: Option<Set<bool>>,
+    pub additional_metadata: Option<Set<AdditionalMetadata>>,
     pub changelog_limit: Option<Set<Option<usize>>>,
     pub symlinks: Option<Set<Symlinks>>,
     pub rescan: Option<Set<Duration>>,
@@ -317,6 +321,7 @@ impl RepositorySection {
             filelists_ext: s.take("filelists_ext", boolean),
             zchunk: s.take("zchunk", boolean),
             adopt: s.take("adopt", boolean),
+            additional_metadata: s.take("additional_metadata", AdditionalMetadata::parse),
             changelog_limit: s.take("changelog_limit", integer(changelog_limit)),
             symlinks: s.take("symlinks", text(Symlinks::parse)),
             rescan: s.take("rescan", text(parse_duration)),

@@ -11,8 +11,8 @@ use super::problem::{Origin, Problems};
 use super::tree::TreeConfig;
 use super::value::{self, Choice};
 use super::{
-    AccessLog, Config, LimitsConfig, Listen, RepositoryConfig, ServerConfig, SignConfig, TlsConfig,
-    WriteAccess,
+    AccessLog, AdditionalMetadata, Config, LimitsConfig, Listen, RepositoryConfig, ServerConfig, SignConfig,
+    TlsConfig, WriteAccess,
 };
 
 /// Where state lies unless told otherwise.
@@ -276,8 +276,9 @@ impl Layers<'_> {
         let table = table.as_str();
         let choice = |name: &'static str| format!("\"{name}\"");
         let duration = |d: &Duration| quoted(&value::spell_duration(*d));
+        let path = self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy()));
         let repository = RepositoryConfig {
-            path: self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy())),
+            path: path.clone(),
             metadata_dir: Some(self.settle(
                 table,
                 "metadata_dir",
@@ -308,6 +309,15 @@ impl Layers<'_> {
             ),
             zchunk: self.settle(table, "zchunk", section.zchunk, default.zchunk, ToString::to_string),
             adopt: self.settle(table, "adopt", section.adopt, default.adopt, ToString::to_string),
+            additional_metadata: self
+                .settle(
+                    table,
+                    "additional_metadata",
+                    section.additional_metadata,
+                    default.additional_metadata,
+                    AdditionalMetadata::spell,
+                )
+                .in_repository(&path),
             changelog_limit: self.settle(
                 table,
                 "changelog_limit",

@@ -105,6 +105,7 @@ fn every_key_reaches_its_field() {
         changelog_limit = -1
         filelists_ext = true
         adopt = false
+        additional_metadata = { group = "el9.xml" }
         symlinks = "never"
         rescan = "1h10m"
         settle = "500ms"
@@ -136,6 +137,7 @@ fn every_key_reaches_its_field() {
         adopt: false,
         filelists_ext: true,
         zchunk: false,
+        additional_metadata: config.repositories[1].additional_metadata.clone(),
         changelog_limit: None,
         symlinks: Symlinks::Never,
         rescan: Duration::from_secs(4200),
@@ -146,6 +148,7 @@ fn every_key_reaches_its_field() {
         umask: 0o002,
     };
     assert_eq!(config.repositories[1], b);
+    assert_eq!(b.additional_metadata.spell(), r#"{ group = "el9.xml" }"#);
     assert_eq!(config.repositories[0].name, "a", "sorted by name");
     assert_eq!(config.server.listen, ["0.0.0.0:80".parse().unwrap(), "[::1]:0".parse().unwrap()]);
     assert_eq!(config.server.base_url.as_deref(), Some("https://repo.example.com/"));
@@ -228,7 +231,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: verify: "signature" is not there yet in this version; expected one of "header", "digest"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, zchunk, adopt, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, zchunk, adopt, additional_metadata, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::additional::Extra;
 use super::databases;
 use super::press::{self, How, Made};
 use super::recover::sha256;
@@ -27,6 +28,8 @@ impl Repository {
         let now = self.not_before(shown.as_ref());
         let mut records: Vec<Record> =
             made.iter().map(|made| self.record(made, shown.as_ref(), now)).collect();
+        let extras = self.additional(shown.as_ref())?;
+        records.extend(extras.iter().map(|extra| extra_record(extra, shown.as_ref(), now)));
         let packages = listing.packages();
 
         if let (Some(bytes), Some(shown)) = (&current, &shown)
@@ -38,11 +41,13 @@ impl Repository {
             self.put_signature(signed.as_ref())?;
             self.note_published(bytes.clone(), shown.revision_number(), packages, signed)?;
             self.keep_trails(made);
-            return Ok(());
+            return self.additional_is_published();
         }
         if self.config.metadata.has_databases() {
             let databases = databases::make(self, listing, &made)?;
-            records.extend(databases.iter().map(|made| self.record(made, shown.as_ref(), now)));
+            let theirs = databases.iter().map(|made| self.record(made, shown.as_ref(), now));
+            let theirs: Vec<Record> = theirs.collect();
+            records.splice(made.len()..made.len(), theirs);
             made.extend(databases);
         }
 
@@ -60,12 +65,22 @@ impl Repository {
             frame: made.joined.frame.clone(),
             spans: made.spans.clone(),
         };
-        let recipes: Vec<Recipe> = made.iter().map(recipe).collect();
+        let mut recipes: Vec<Recipe> = made.iter().map(recipe).collect();
+        let mut kept = Vec::new();
+        let mut files = Vec::new();
+        for extra in extras {
+            match extra {
+                Extra::Kept(record) => kept.push(record),
+                Extra::Made(made) => {
+                    files.push((made.staged, made.recipe.name.clone()));
+                    recipes.push(made.recipe);
+                }
+            }
+        }
         let catalog = self.catalog()?;
         catalog.note_metadata_files(&recipes)?;
         databases::note(self, &made)?;
         self.catalog()?.set_published(None)?;
-        let mut files = Vec::new();
         let mut trails = Vec::new();
         for Made { staged, file_name, how, .. } in made {
             files.push((staged, file_name));
@@ -77,11 +92,14 @@ impl Repository {
         files.extend(self.stage_signature(signed.as_ref())?);
         self.place.switch(files, staged)?;
 
-        self.current_size = recipes.iter().map(|r| r.size).sum();
-        let current: Vec<String> = recipes.into_iter().map(|r| r.name).collect();
+        self.current_size =
+            recipes.iter().map(|r| Some(r.size)).chain(kept.iter().map(|r| r.size)).flatten().sum();
+        let kept = kept.iter().filter_map(|record| record.href.strip_prefix("repodata/").map(str::to_owned));
+        let current: Vec<String> = recipes.into_iter().map(|r| r.name).chain(kept).collect();
         self.catalog()?.supersede_metadata_files(&current, now)?;
         self.note_signature(signed.as_ref())?;
         self.note_published(bytes, now, packages, signed)?;
+        self.additional_is_published()?;
         self.set_trails(trails);
         let name = &self.config.name;
         info!(repo.name = %name, packages, revision = now, duration_ms = started.elapsed().as_millis() as u64,
@@ -104,10 +122,7 @@ impl Repository {
             },
             database_version: matches!(made.how, How::Blocks(_)).then_some(VERSION),
         };
-        match shown.and_then(|shown| shown.record(&record.kind)) {
-            Some(old) if old.same_file(&record) => old.clone(),
-            _ => record,
-        }
+        as_shown(record, shown)
     }
 
     /// The time of this publication: never before what clients have seen, whatever the clock does.
@@ -178,5 +193,20 @@ impl Repository {
             true => Err(RepositoryError::Contested { path: self.place.repodata.join("repomd.xml") }),
             false => Ok(()),
         }
+    }
+}
+
+/// A record that is shown already stays as it is, with its time.
+fn as_shown(record: Record, shown: Option<&Repomd>) -> Record {
+    match shown.and_then(|shown| shown.record(&record.kind)) {
+        Some(old) if old.same_file(&record) => old.clone(),
+        _ => record,
+    }
+}
+
+fn extra_record(extra: &Extra, shown: Option<&Repomd>, now: u64) -> Record {
+    match extra {
+        Extra::Kept(record) => record.clone(),
+        Extra::Made(made) => as_shown(Record { timestamp: now, ..made.record.clone() }, shown),
     }
 }

@@ -108,9 +108,7 @@ impl Handle {
         }
         // First, because to an existing folder the answer is another than to a strange name.
         let here = self.look(location)?;
-        if self.config().accept == Accept::Packages && !location.names_a_package() {
-            return Err(ReceiveError::NotAPackageName(location.clone()));
-        }
+        self.refuse_strange_name(location)?;
         let stamp = here.as_ref().map(|here| here.stamp);
         if !(offer.condition)(stamp.as_ref()) {
             return Err(ReceiveError::Condition(location.clone()));
@@ -133,9 +131,7 @@ impl Handle {
         if location.is_reserved() {
             return Err(ReceiveError::Reserved(location.clone()));
         }
-        if self.config().accept == Accept::Packages && !location.names_a_package() {
-            return Err(ReceiveError::NotAPackageName(location.clone()));
-        }
+        self.refuse_strange_name(location)?;
         let reservations = &self.shared.receiving;
         let _held = reservations.hold(location, None);
         let failed = |source| ReceiveError::Io { attempt: "remove", location: location.clone(), source };
@@ -189,6 +185,16 @@ impl Handle {
             Err(error) => {
                 warn!(repo.name = %repo, %error, "cannot clear removed packages of {repo}: {error}");
             }
+        }
+    }
+
+    /// `accept = "packages"` takes packages, and the files that hold additional metadata.
+    fn refuse_strange_name(&self, location: &Location) -> Result<(), ReceiveError> {
+        let config = self.config();
+        let is_known = location.names_a_package() || config.additional_metadata.kind_of(location).is_some();
+        match config.accept {
+            Accept::Packages if !is_known => Err(ReceiveError::NotAPackageName(location.clone())),
+            Accept::Packages | Accept::Any => Ok(()),
         }
     }
 
@@ -267,7 +273,10 @@ impl Receiving {
                     let (repo, name) = (&handle.config().name, offer.location.as_str());
                     info!(repo.name = %repo, location = %name, replaced = mode == CommitMode::Replace, by = offer.by.name(),
                           "received {name:?} for {repo}{}", offer.by.in_a_sentence());
-                    let ticket = committed.package.map(|scanned| handle.arrived(scanned));
+                    let ticket = match committed.package {
+                        Some(scanned) => Some(handle.arrived(scanned)),
+                        None => handle.submit_metadata(&offer.location),
+                    };
                     return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket });
                 }
                 // Somebody without a reservation (cp, rsync) took the name meanwhile: decide again.
@@ -306,6 +315,12 @@ impl Handle {
         same_nevra.retain(|known| known.location != *location && self.is_there(&known.location));
         let here = here.as_ref().map(|(pkgid, stamp)| (pkgid, *stamp));
         decide(self.config().overwrite, location, (nevra, pkgid), here, &same_nevra)
+    }
+
+    /// Has the worker look at a file that holds additional metadata; nobody waits for others.
+    fn submit_metadata(&self, location: &Location) -> Option<Ticket> {
+        self.config().additional_metadata.kind_of(location)?;
+        Some(self.submit(Dirty::settled(location.clone())))
     }
 
     /// Nothing to wait for when the file is published as it is; otherwise a place in the queue.

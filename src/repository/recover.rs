@@ -60,6 +60,7 @@ impl Repository {
             restored: Vec::new(),
             contested: false,
             unfinished: super::refresh::Unfinished::default(),
+            additional: super::additional::Additional::default(),
             later: super::worker::Later::default(),
         };
         repository.confirm()?;

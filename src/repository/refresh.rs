@@ -39,6 +39,8 @@ pub struct Remains {
     pub recheck: Vec<Found>,
     /// Names that cannot be published; told anew after every look at everything.
     pub refused: Option<Vec<(String, String)>>,
+    /// The same of files outside of the tree; always told.
+    pub outside: Vec<(String, String)>,
     /// How many files the catalog lists as rejected now.
     pub rejected: usize,
 }
@@ -100,11 +102,15 @@ impl Repository {
 
         let rules = scan::LookRules {
             symlinks: self.config.symlinks,
+            additional: self.config.additional_metadata.clone(),
             settle: Some(self.config.settle),
             now_ns: nanoseconds((self.clock)()),
             root: Some(self.root),
         };
-        let found = scan::look(&self.config.path, &dirty, &known, &rules)?;
+        let mut found = scan::look(&self.config.path, &dirty, &known, &rules)?;
+        // First, while the catalog knows of nothing: what is rejected below would be known.
+        let adopted = if dirty.everything { self.adopt(&found.read)? } else { None };
+        let (additional, read) = self.look_at_additional(&mut found)?;
         for (path, reason) in &found.refused {
             warn!(repo.name = %self.config.name, "{} leaves out {path:?}: {reason}", self.config.name);
         }
@@ -113,18 +119,13 @@ impl Repository {
             unsettled: found.unsettled.into_iter().map(|f| f.location).collect(),
             recheck: found.recheck,
             refused: dirty.everything.then_some(found.refused),
-            young: Vec::new(),
+            outside: self.additional_trouble(),
+            young: self.young(read),
             read: 0,
             rejected: 0,
         };
-        let adopted = if dirty.everything { self.adopt(&found.read)? } else { None };
         let changes = Changes { read: found.read, arrived, gone: found.gone, unfinished, adopted };
-        if self.is_due(&changes)? {
-            let listing = self.take_in(changes, &mut remains, progress)?;
-            if listing.changed || self.catalog()?.published()?.is_none() {
-                self.publish(&listing)?;
-            }
-        }
+        self.take_up(changes, additional, &mut remains, progress)?;
         self.keep_signed()?;
         self.retire()?;
         remains.rejected = self.catalog()?.count_rejected()?;
@@ -136,25 +137,50 @@ impl Repository {
         let known = self.catalog()?.stamps(&Dirty::everything())?;
         let rules = scan::LookRules {
             symlinks: self.config.symlinks,
+            additional: self.config.additional_metadata.clone(),
             settle: None,
             now_ns: nanoseconds((self.clock)()),
             root: Some(self.root),
         };
-        let found = scan::look(&self.config.path, &Dirty::everything(), &known, &rules)?;
+        let mut found = scan::look(&self.config.path, &Dirty::everything(), &known, &rules)?;
+        let (additional, _) = self.look_at_additional(&mut found)?;
         // There is no later in which to look at these again.
         let mut read = found.read;
         read.extend(found.recheck);
-        let mut remains = Remains { refused: Some(found.refused), ..Remains::default() };
+        let mut refused = found.refused;
+        refused.extend(self.additional_trouble());
+        let mut remains = Remains { refused: Some(refused), ..Remains::default() };
         let changes = Changes { read, gone: found.gone, ..Changes::default() };
-        if self.is_due(&changes)? {
-            let listing = self.take_in(changes, &mut remains, progress)?;
-            if listing.changed || self.catalog()?.published()?.is_none() {
-                self.publish(&listing)?;
-            }
-        }
+        self.take_up(changes, additional, &mut remains, progress)?;
         self.keep_signed()?;
         self.retire()?;
         Ok(remains)
+    }
+
+    /// Brings packages into the catalog, and publishes if anything is new, `additional` metadata included.
+    fn take_up(
+        &mut self,
+        changes: Changes,
+        additional: bool,
+        remains: &mut Remains,
+        progress: &dyn Progress,
+    ) -> Result<(), RepositoryError> {
+        let (listing, changed) = if self.is_due(&changes)? {
+            let listing = self.take_in(changes, remains, progress)?;
+            let changed = listing.changed || self.catalog()?.published()?.is_none();
+            (listing, changed)
+        } else if additional {
+            (self.catalog()?.listing()?, false)
+        } else {
+            return Ok(());
+        };
+        if changed || additional { self.publish(&listing) } else { Ok(()) }
+    }
+
+    /// Those of the files read just now that may have changed again without a sign.
+    fn young(&self, read: Vec<Found>) -> Vec<Location> {
+        let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
+        read.into_iter().filter(|found| found.stamp.mtime_ns >= young).map(|found| found.location).collect()
     }
 
     /// Whether there is anything to do at all.

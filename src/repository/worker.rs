@@ -23,6 +23,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// How long differences found in idle time may gather.
 const MEND_AFTER: Duration = Duration::from_secs(30);
+/// How often files outside of the tree are looked at: nobody tells of them.
+const LOOK_OUTSIDE: Duration = Duration::from_secs(30);
 /// When files that were too young to be sure of are looked at once more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -38,6 +40,8 @@ pub struct Later {
     /// changes must not pass for published with those that came after them.
     failed: Option<(Instant, Dirty)>,
     failures: u32,
+    /// When files outside of the tree are looked at next, if there are any.
+    outside: Option<Instant>,
     /// When something was last taken up.
     active: Instant,
     /// What is still to be done in idle time.
@@ -62,6 +66,7 @@ impl Default for Later {
             mended_since: None,
             failed: None,
             failures: 0,
+            outside: None,
             active: Instant::now(),
             idle: Idle::Nothing,
         }
@@ -120,7 +125,7 @@ impl Later {
             Idle::Nothing => None,
         };
         let failed = self.failed.iter().map(|(at, _)| *at);
-        self.looks.iter().map(|(at, _)| *at).chain(failed).chain(idle).min()
+        self.looks.iter().map(|(at, _)| *at).chain(failed).chain(idle).chain(self.outside).min()
     }
 }
 
@@ -153,7 +158,11 @@ pub fn turn(shared: &Arc<Shared>) {
 
 fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch) {
     let due = repository.later.due();
-    if !batch.is_empty() || !due.is_empty() {
+    let outside = repository.later.outside.take_if(|at| *at <= Instant::now()).is_some();
+    if outside {
+        repository.later.outside = Some(Instant::now() + LOOK_OUTSIDE);
+    }
+    if !batch.is_empty() || !due.is_empty() || outside && repository.is_changed_outside() {
         batch.dirty.merge(due);
         if let Some((_, failed)) = repository.later.failed.take() {
             batch.dirty.merge(failed);
@@ -216,12 +225,14 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
     let keys = batch.check_keys;
     let checked = checked.and_then(|()| if keys { repository.check_keys() } else { Ok(()) });
     match checked.and_then(|()| repository.refresh(batch, &())) {
-        Ok(Remains { unsettled, young, recheck, refused, rejected, read }) => {
+        Ok(Remains { unsettled, young, recheck, refused, outside, rejected, read }) => {
             // The time it took to read packages says nothing about the next comparison.
             if let (Some(begun), 0, Some(tell)) = (whole, read, shared.compared.get()) {
                 tell(begun.elapsed());
             }
+            let has_outside = shared.config.additional_metadata.outside().next().is_some();
             let later = &mut repository.later;
+            later.outside = has_outside.then(|| Instant::now() + LOOK_OUTSIDE);
             later.failures = 0;
             later.at(
                 shared.config.settle,
@@ -237,7 +248,8 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
                 if let Some(refused) = refused {
                     progress.refused = refused;
                 }
-                progress.left_out = rejected + progress.refused.len();
+                progress.left_out = rejected + progress.refused.len() + outside.len();
+                progress.refused_outside = outside;
             });
         }
         Err(trouble) => {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use rustix::fs::{Advice, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -33,6 +34,32 @@ thread_local! {
 /// read; a file that changed while it was read is rejected as unfinished. Blocking, one thread.
 pub fn read(config: &RepositoryConfig, found: &Found) -> Result<Scanned, Rejected> {
     guarded(found, |stamp| read_file(config, &found.location, stamp))
+}
+
+/// Opens a file that holds additional metadata, with the stamp it has now; refuses what a package would be
+/// refused for. Compare the stamp once it is read: a file that changed meanwhile is unfinished.
+pub fn open_additional(config: &RepositoryConfig, location: &Location) -> Result<(File, FileStamp), String> {
+    open(config, location).and_then(with_stamp).map_err(|bad| bad.to_string())
+}
+
+/// The same for a file outside of the tree, wherever links lead.
+pub fn open_outside(path: &Path) -> Result<(File, FileStamp), String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(Bad::from);
+    file.and_then(with_stamp).map_err(|bad| bad.to_string())
+}
+
+/// Whether an open file's content is most likely what it was when it had this stamp.
+pub fn is_unchanged(file: &File, before: &FileStamp) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| stamp(&stat).same_content_likely(before))
+}
+
+fn with_stamp(file: File) -> Result<(File, FileStamp), Bad> {
+    let stat = rustix::fs::fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((file, stamp(&stat))),
+        _ => Err(Bad::NotAFile),
+    }
 }
 
 /// The last line of defence: a bug in reading one package costs that package, not the repository.

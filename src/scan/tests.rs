@@ -65,7 +65,13 @@ impl Tree {
     }
 
     fn rules(&self) -> LookRules {
-        LookRules { symlinks: self.symlinks, settle: Some(SETTLE), now_ns: now_ns(), root: None }
+        LookRules {
+            symlinks: self.symlinks,
+            additional: AdditionalMetadata::default(),
+            settle: Some(SETTLE),
+            now_ns: now_ns(),
+            root: None,
+        }
     }
 
     fn look(&self, dirty: Dirty, known: &[(Location, FileStamp)]) -> Differences {
@@ -114,7 +120,7 @@ fn assert_nothing(differences: &Differences) {
 }
 
 #[test]
-fn every_package_is_found_and_what_is_reserved_is_not() {
+fn every_package_and_all_further_metadata_is_found_and_what_is_reserved_is_not() {
     let tree = Tree::with(&[
         "a.rpm",
         "Packages/h/hello.rpm",
@@ -128,7 +134,10 @@ fn every_package_is_found_and_what_is_reserved_is_not() {
         ".no.rpm",
         "no.RPM",
         "no.rpm.part",
+        "sub/comps.xml",
+        "notes.txt",
         "comps.xml",
+        "sub/a.modulemd.yaml.gz",
     ]);
     let found = tree.all();
     assert_eq!(
@@ -136,9 +145,11 @@ fn every_package_is_found_and_what_is_reserved_is_not() {
         [
             "Packages/h/hello.rpm",
             "a.rpm",
+            "comps.xml",
             "createrepodata-1.rpm",
             "dir.rpm/inner.rpm",
             "repodata-1.0-1.rpm",
+            "sub/a.modulemd.yaml.gz",
             "sub/repodata/x.rpm",
         ]
     );
@@ -146,7 +157,10 @@ fn every_package_is_found_and_what_is_reserved_is_not() {
     // The same places one by one: nobody gets in by naming a place.
     let one_by_one =
         unsure(&["a.rpm", "repodata", "repodata/no.rpm", ".no.rpm", "no.RPM", "sub", "comps.xml"]);
-    assert_eq!(texts(&tree.look(one_by_one, &[]).read), ["a.rpm", "sub/repodata/x.rpm"]);
+    assert_eq!(
+        texts(&tree.look(one_by_one, &[]).read),
+        ["a.rpm", "comps.xml", "sub/a.modulemd.yaml.gz", "sub/repodata/x.rpm"]
+    );
 }
 
 #[test]

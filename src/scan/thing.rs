@@ -80,7 +80,7 @@ impl Eye<'_> {
             Err(errno) => return Thing::Unseen(errno),
         };
         let thing = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if path.ends_with(".rpm") => Thing::File(stamp(&stat)),
+            FileType::RegularFile if self.wants(path) => Thing::File(stamp(&stat)),
             FileType::Directory if !parent.is_below(id(&stat)) => {
                 Thing::Directory { id: id(&stat), linked: true }
             }

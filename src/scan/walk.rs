@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::thing::{Directory, Thing, id, real_path};
 use super::{LookError, LookRules, RootId};
-use crate::config::Symlinks;
+use crate::config::{AdditionalMetadata, Symlinks};
 use crate::package::Location;
 use crate::tree::{Dirty, FileStamp, Found};
 
@@ -70,6 +70,7 @@ pub(super) struct Eye<'a> {
     /// The root, free of links.
     pub real: PathBuf,
     pub symlinks: Symlinks,
+    additional: AdditionalMetadata,
     linked: AtomicU32,
     sighted: Mutex<Sighted>,
 }
@@ -85,7 +86,8 @@ impl<'a> Eye<'a> {
         }
         let real = real_path(&fd, root).map_err(failed)?;
         let (linked, sighted) = (AtomicU32::new(0), Mutex::default());
-        Ok(Self { root, fd, id, real, symlinks: rules.symlinks, linked, sighted })
+        let additional = rules.additional.clone();
+        Ok(Self { root, fd, id, real, symlinks: rules.symlinks, additional, linked, sighted })
     }
 
     pub fn root_id(&self) -> RootId {
@@ -111,7 +113,7 @@ impl<'a> Eye<'a> {
             }
             let Some(parent) = self.enter_parents(path, &mut entered, &mut sighted) else { continue };
             match self.thing(self.fd.as_fd(), path, &parent, path) {
-                Thing::File(stamp) if place.names_a_package() => sighted.file(path, stamp),
+                Thing::File(stamp) if self.wants(path) => sighted.file(path, stamp),
                 Thing::File(_) | Thing::Nothing => {}
                 Thing::Directory { id, linked } => {
                     walked.insert(path);
@@ -251,7 +253,7 @@ impl<'a> Eye<'a> {
             match entry {
                 Ok(entry) => {
                     let (name, kind) = (entry.file_name(), entry.file_type());
-                    if may_matter(path, name.to_bytes(), kind) {
+                    if self.may_matter(path, name, kind) {
                         names.push((name.to_owned(), kind));
                     }
                 }
@@ -286,7 +288,7 @@ impl<'a> Eye<'a> {
             return Some((path, None));
         }
         match self.thing(fd.as_fd(), name, directory, &path) {
-            Thing::File(stamp) if text.ends_with(".rpm") => sighted.file(&path, stamp),
+            Thing::File(stamp) if self.wants(&path) => sighted.file(&path, stamp),
             Thing::File(_) | Thing::Nothing => {}
             Thing::Directory { id, linked } => return Some((path, linked.then_some(id))),
             Thing::Refused(why) => sighted.refuse(&path, why),
@@ -303,16 +305,29 @@ struct Entries {
     broken_off: Option<Errno>,
 }
 
-/// Whether a name in the directory at `path` is not hidden, not `repodata/` at the top, and may be
-/// a package, a directory, or a link to one.
-fn may_matter(path: &str, name: &[u8], kind: FileType) -> bool {
-    if name.starts_with(b".") || path.is_empty() && name == b"repodata" {
-        return false;
+impl Eye<'_> {
+    /// Whether a name in the directory at `path` is not hidden, not `repodata/` at the top, and may be
+    /// a package, additional metadata, a directory, or a link to one.
+    fn may_matter(&self, path: &str, name: &CStr, kind: FileType) -> bool {
+        let bytes = name.to_bytes();
+        if bytes.starts_with(b".") || path.is_empty() && bytes == b"repodata" {
+            return false;
+        }
+        match kind {
+            FileType::RegularFile if bytes.ends_with(b".rpm") => true,
+            FileType::RegularFile => name.to_str().is_ok_and(|name| match path {
+                "" => self.wants(name),
+                path => self.wants(&format!("{path}/{name}")),
+            }),
+            FileType::Directory | FileType::Symlink | FileType::Unknown => true,
+            _ => false,
+        }
     }
-    match kind {
-        FileType::RegularFile => name.ends_with(b".rpm"),
-        FileType::Directory | FileType::Symlink | FileType::Unknown => true,
-        _ => false,
+
+    /// Whether a file at `path` is a package, or holds additional metadata.
+    pub fn wants(&self, path: &str) -> bool {
+        path.ends_with(".rpm")
+            || Location::parse(path).is_ok_and(|location| self.additional.kind_of(&location).is_some())
     }
 }
 

@@ -115,7 +115,7 @@ fn receive_status(error: &ReceiveError) -> StatusCode {
                 BadPackage::Malformed(_) => StatusCode::BAD_REQUEST,
                 BadPackage::Truncated(_) | BadPackage::Damaged(_) => StatusCode::UNPROCESSABLE_ENTITY,
             },
-            IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            IncomingError::Metadata(_) | IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
             IncomingError::NoDirectory(_) | IncomingError::Exists(_) => StatusCode::CONFLICT,
             IncomingError::Io { source, .. } => io_status(source),
@@ -155,6 +155,7 @@ fn receive_words(error: &ReceiveError) -> String {
                     "nothing was stored; compare it with where it came from, and send it again"
                 }
             },
+            IncomingError::Metadata(_) => "nothing was stored; what was published before stays",
             IncomingError::Digest { .. } => {
                 "nothing was stored; it was damaged on the way, or the checksum is another file's: send it again"
             }
@@ -164,7 +165,10 @@ fn receive_words(error: &ReceiveError) -> String {
             IncomingError::Io { source, .. } => return io_words(error.to_string(), source),
         },
         ReceiveError::Reserved(_) => "choose another name",
-        ReceiveError::NotAPackageName(_) => "name it *.rpm, or set accept = \"any\" for this repository",
+        ReceiveError::NotAPackageName(_) => {
+            "name it *.rpm or, if it holds further metadata, as additional_metadata says, or set accept = \"any\" for \
+             this repository"
+        }
         ReceiveError::Folder(_) => "add a slash and a file name to the URL",
         ReceiveError::Condition(_) => "look at what is there now, and decide anew",
         ReceiveError::NameTaken { identical: true, .. } => {

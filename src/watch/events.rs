@@ -77,11 +77,7 @@ impl Worker {
             return;
         }
         let is_directory = flags.contains(ReadFlags::ISDIR);
-        // Later issues take more files than packages: this is where they are let in.
         let is_package = !is_directory && name.ends_with(b".rpm");
-        if !(is_directory || is_package || came || left || tree.links.are_there()) {
-            return;
-        }
         let Ok(name) = std::str::from_utf8(name) else {
             // Cannot be named: the directory is looked at, and the look reports it.
             let is_reported = (is_directory || is_package) && (came || left) && !name.starts_with(b".");

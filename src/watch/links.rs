@@ -26,10 +26,6 @@ impl Links {
         self.by_target.entry(target).or_default().insert(link);
     }
 
-    pub fn are_there(&self) -> bool {
-        !self.by_target.is_empty()
-    }
-
     /// Whether a link leads straight to this place.
     pub fn lead_to(&self, place: &Location) -> bool {
         self.by_target.contains_key(place)

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::AdditionalMetadata;
 use crate::package::Location;
 
 /// Long enough for the slowest machine; only a failing test waits for it.
@@ -16,6 +17,7 @@ const TEST_PACE: Pace =
     Pace { poll: Duration::from_millis(50), retry: Duration::from_millis(20), limit: usize::MAX };
 const RULES: WatchRules = WatchRules {
     symlinks: Symlinks::Inside,
+    additional: AdditionalMetadata::USUAL,
     settle: Duration::from_millis(100),
     settle_max: Duration::from_secs(600),
     rescan: Duration::from_secs(3600),

@@ -58,9 +58,9 @@ impl Tree {
         let rescan = now + rules.rescan.mul_f64(0.5 + 0.5 * part);
         Self {
             ground: Ground::new(root, repodata, rules.symlinks),
+            debounce: Debounce::new(rules.settle, rules.settle_max),
             rules,
             links: Links::default(),
-            debounce: Debounce::new(rules.settle, rules.settle_max),
             replace: true,
             metadata: false,
             sink,
@@ -76,9 +76,11 @@ impl Tree {
         &self.ground.root
     }
 
-    /// Whether what happens to a file of this name concerns a package.
+    /// Whether what happens to a file of this name concerns a package or additional metadata.
     pub fn matters(&self, location: &Location) -> bool {
-        location.names_a_package() || self.links.lead_to(location)
+        location.names_a_package()
+            || self.links.lead_to(location)
+            || self.rules.additional.kind_of(location).is_some()
     }
 
     /// Takes note of a change, also for the links that lead to it.

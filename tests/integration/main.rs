@@ -8,6 +8,7 @@
 
 mod world;
 
+mod additional;
 mod adopt;
 mod catalog;
 mod clients;

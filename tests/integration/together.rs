@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use createrepod::config::Symlinks;
+use createrepod::config::{AdditionalMetadata, Symlinks};
 use createrepod::package::Location;
 use createrepod::scan::{LookRules, look};
 use createrepod::tree::{Dirty, FileStamp};
@@ -35,6 +35,7 @@ impl Follower {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let rules = LookRules {
             symlinks: self.rules.symlinks,
+            additional: AdditionalMetadata::USUAL,
             settle: Some(self.rules.settle),
             now_ns: i64::try_from(now.as_nanos()).unwrap(),
             root: None,
@@ -142,13 +143,14 @@ fn follow_disturbances(symlinks: Symlinks, seed: u64) {
     let (tree, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let rules = WatchRules {
         symlinks,
+        additional: AdditionalMetadata::USUAL,
         settle: SETTLE,
         settle_max: Duration::from_secs(600),
         rescan: Duration::from_secs(36_000),
     };
     let watch = Watch::start().unwrap();
     let (tell, heard) = mpsc::channel();
-    watch.add(tree.path(), rules, Arc::new(move |seen| _ = tell.send(seen)));
+    watch.add(tree.path(), rules.clone(), Arc::new(move |seen| _ = tell.send(seen)));
     let root = tree.path().to_path_buf();
     let mut follower = Follower { root, rules, known: BTreeMap::new(), heard, later: Vec::new() };
 

@@ -11,6 +11,8 @@ use crate::repodata::yaml::{Node, Value, YamlError};
 pub enum Shape {
     Any,
     Text,
+    /// Letters, digits and `_`: of these alone a context consists.
+    Word,
     /// Decimal digits.
     Number,
     /// `true` or `false`.
@@ -38,7 +40,7 @@ enum Need {
 }
 
 use Need::{May, Must};
-use Shape::{Any, Artifact, Day, Fields, List, Minute, Number, Table, Text, Truth};
+use Shape::{Any, Artifact, Day, Fields, List, Minute, Number, Table, Text, Truth, Word};
 
 const TEXTS: Shape = List(&Text);
 const RPMS: Shape = Fields(&[Field("rpms", May, TEXTS)]);
@@ -58,7 +60,7 @@ macro_rules! stream {
             Field("name", Must, Text),
             Field("stream", Must, Text),
             Field("version", May, Number),
-            Field("context", May, Text),
+            Field("context", May, Word),
             Field("arch", May, Text),
             Field("summary", Must, Text),
             Field("description", Must, Text),
@@ -167,6 +169,7 @@ fn check(node: &Node, place: &str, shape: Shape) -> Result<(), YamlError> {
     match shape {
         Any => Ok(()),
         Text => text(|_| true, "a text"),
+        Word => text(is_word, "letters, digits and _ only"),
         Number => text(|text| text.parse::<u64>().is_ok(), "a whole number"),
         Truth => text(|text| matches!(text, "true" | "false"), "true or false"),
         Day => text(is_day, "a day as in 2020-12-31"),
@@ -202,6 +205,10 @@ fn wrong(node: &Node, place: &str, expected: &str) -> Result<(), YamlError> {
 fn fits(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(t, p)| if p == b'0' { t.is_ascii_digit() } else { t == p })
+}
+
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn is_day(text: &str) -> bool {

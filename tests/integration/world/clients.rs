@@ -43,6 +43,14 @@ fn require(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     found
 }
 
+/// Debian's and Fedora's own Python with libmodulemd, which reads and merges modules for dnf and createrepo_c.
+pub fn modulemd() -> Option<PathBuf> {
+    let python = PathBuf::from("/usr/bin/python3");
+    let import = "import gi; gi.require_version('Modulemd', '2.0'); from gi.repository import Modulemd";
+    let there = Command::new(&python).args(["-c", import]).output().is_ok_and(|found| found.status.success());
+    require("libmodulemd for Python", there.then_some(python))
+}
+
 /// Runs a command, which must succeed, and returns its standard output.
 pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
@@ -126,6 +134,11 @@ impl Dnf {
         tried(&mut command)
     }
 
+    /// What any other command of dnf prints.
+    pub fn say(&self, url: &str, arguments: &[&str]) -> String {
+        output(self.command(url).args(arguments))
+    }
+
     pub fn install(&self, url: &str, package: &str) {
         output(self.command(url).args(["install", package]));
     }
@@ -197,6 +210,11 @@ impl Zypper {
         tried(zypper().args(["addrepo", "--gpgcheck-strict", url, "t"]))?;
         tried(zypper().args(["refresh", "--force", "t"]))?;
         tried(zypper().args(["search", "-s"]))
+    }
+
+    /// All patches, installed, needed or not, as XML.
+    pub fn patches(&self) -> String {
+        output(self.command().args(["--xmlout", "list-patches", "--all"]))
     }
 
     /// `name-version-release.arch` of everything the repository has; zypper prints an epoch only when there is one.
