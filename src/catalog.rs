@@ -117,7 +117,7 @@ impl CatalogError {
     }
 }
 
-const FILE: &str = "catalog.sqlite";
+pub const FILE: &str = "catalog.sqlite";
 
 impl Catalog {
     /// Opens the catalog in `directory`, or makes an empty one. A damaged one is set aside and made anew.

@@ -1,14 +1,19 @@
 //! The command line: what can be asked, and how it ends.
 
+mod ask;
 pub mod compat;
 mod config_command;
+mod control;
 mod failure;
 mod generate;
 mod index;
 mod key;
 mod load;
+mod refresh;
+mod status;
 mod token;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +44,7 @@ Examples:
   createrepod serve ./rpm                 serve a directory on http://127.0.0.1:8080/rpm/
   curl -T hello-1.0-1.noarch.rpm http://127.0.0.1:8080/rpm/
   createrepod index /srv/rpm              make the metadata once, without a daemon
+  createrepod status                      what is served, and what is wrong
   createrepod config check                tell what is wrong with /etc/createrepod/createrepod.toml
 
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 refused.";
@@ -55,6 +61,8 @@ enum Command {
     ModifyrepoC(ModifyrepoOptions),
     #[command(name = "sqliterepo_c", disable_version_flag = true)]
     SqliterepoC(SqliterepoOptions),
+    Status(Status),
+    Refresh(Refresh),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -183,6 +191,41 @@ Then, in the configuration of a repository:
     },
 }
 
+/// Tell what is served, what was rejected and why, and what is wrong.
+///
+/// Asks the running daemon. Without one, tells what it left: packages, the last publication, rejected packages.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  createrepod status
+  createrepod status rpm
+  createrepod status --json
+  createrepod status ./rpm           of a daemon that was started as `createrepod serve ./rpm`")]
+struct Status {
+    #[command(flatten)]
+    target: control::Target,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compare the trees with what is known of them, and publish what changed.
+///
+/// The daemon finds changes by itself; this is for those who do not want to wait for a rescan of a network
+/// file system. Without a daemon the metadata is made here and now, as `index` does.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  createrepod refresh
+  createrepod refresh rpm --wait 5m")]
+struct Refresh {
+    #[command(flatten)]
+    target: control::Target,
+    /// The longest to wait until what was found is published.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::config::value::parse_duration)]
+    wait: std::time::Duration,
+}
+
 /// A named type, for clap takes an `Option` for an argument that may be absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ChangelogLimit(Option<usize>);
@@ -193,8 +236,9 @@ impl Cli {
         let level = match &self.command {
             Command::Serve(_) => "info",
             // What is rejected stands in the report already.
-            Command::Index(_) => "error",
-            Command::Config(_)
+            Command::Index(_) | Command::Refresh(_) => "error",
+            Command::Status(_)
+            | Command::Config(_)
             | Command::Key(_)
             | Command::Token(_)
             | Command::Generate(_)
@@ -207,6 +251,8 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Index(index) => index.run(),
+            Command::Status(asked) => status::run(&asked.target.resolve()?, asked.json),
+            Command::Refresh(asked) => refresh::run(&asked.target.resolve()?, asked.wait),
             // `compat::run` has looked for it before: this is for the help.
             Command::CreaterepoC(_)
             | Command::MergerepoC(_)
@@ -240,6 +286,16 @@ impl Serve {
             }),
         };
         daemon::run(config, Some(source), false).map_err(|error| Failure::failed(&error))
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -45,6 +45,8 @@ pub struct ServerConfig {
     /// For the `https://` ones of `listen`.
     pub tls: Option<TlsConfig>,
     pub access_log: AccessLog,
+    /// The socket for the commands of this program; `None`: none.
+    pub control: Option<PathBuf>,
     pub limits: LimitsConfig,
 }
 
@@ -56,6 +58,7 @@ impl Default for ServerConfig {
             max_upload: 2 << 30,
             tls: None,
             access_log: AccessLog::Off,
+            control: Some(PathBuf::from("/run/createrepod/control.sock")),
             limits: LimitsConfig::default(),
         }
     }

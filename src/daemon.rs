@@ -74,6 +74,7 @@ async fn serve(
     let mut repositories = trees.look(&config);
     let guard = Arc::new(guard(&config.access)?);
     let keeper = Keeper::start(repositories.clone(), site.clone(), greet).await?;
+    open.bind_control(&config.server).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // A dropped sender means stop as well.

@@ -3,7 +3,7 @@
 
 pub(crate) mod delete;
 mod digest;
-mod prefer;
+pub(crate) mod prefer;
 pub(crate) mod put;
 
 use std::time::Duration;

@@ -3,8 +3,10 @@
 mod additional;
 mod adopt;
 mod aftermath;
+mod at_rest;
 pub mod browse;
 mod databases;
+pub mod figures;
 mod idle;
 mod inbox;
 mod index;
@@ -42,6 +44,7 @@ use crate::watch::Seen;
 use inbox::Inbox;
 
 pub use crate::watch::Means;
+pub use at_rest::{AtRest, at_rest};
 pub use index::{Progress, Summary, index};
 
 /// The door to one repository, cheap to clone. Everything that changes goes through its one worker.
@@ -64,6 +67,7 @@ struct Shared {
     receiving: receive::Reservations,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
+    figures: figures::Figures,
 }
 
 type OnCompared = Box<dyn Fn(Duration) + Send + Sync>;
@@ -151,6 +155,8 @@ pub struct Status {
     pub watching: Option<Means>,
     /// Changes that wait for the next publication.
     pub pending: u64,
+    /// How long the last publication took; `None` before the first one of this process.
+    pub took: Option<Duration>,
 }
 
 /// Why a repository cannot be opened or kept up to date.
@@ -266,6 +272,7 @@ impl Handle {
         let shared = Shared {
             receiving: receive::Reservations::default(),
             compared: OnceLock::new(),
+            figures: figures::Figures::new(&config.name),
             inbox: Inbox::default(),
             repository: Mutex::new(repository),
             progress: watch::Sender::new(progress),
@@ -389,6 +396,11 @@ impl Handle {
         self.shared.progress.borrow().passed
     }
 
+    /// What was done so far.
+    pub fn figures(&self) -> &figures::Figures {
+        &self.shared.figures
+    }
+
     /// Why nothing can be published now; [`Handle::status`] without asking the catalog.
     pub fn trouble(&self) -> Option<String> {
         self.shared.progress.borrow().trouble.clone()
@@ -400,6 +412,11 @@ impl Handle {
         let passed = tokio::time::timeout(limit, progress.wait_for(|p| p.passed >= ticket)).await;
         let progress = passed.ok()?.ok()?;
         progress.published.clone()
+    }
+
+    /// Changes that wait for the next publication.
+    pub fn pending(&self) -> u64 {
+        self.shared.inbox.pending()
     }
 
     /// How many files of the tree are not published, for whatever reason; see [`Handle::status`].
@@ -420,6 +437,7 @@ impl Handle {
             refused: [progress.refused, progress.refused_outside].concat(),
             watching: progress.watching,
             pending: self.shared.inbox.pending(),
+            took: self.shared.figures.last_publication(),
         }
     }
 

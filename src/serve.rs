@@ -13,6 +13,7 @@
 mod access;
 mod access_log;
 mod answer;
+mod api;
 mod body;
 mod browse;
 mod conditional;
@@ -23,6 +24,7 @@ mod files;
 mod health;
 mod life;
 mod limits;
+mod metrics;
 mod multipart;
 mod pairs;
 mod ranges;
@@ -41,6 +43,7 @@ pub(crate) use access::removes_now;
 pub use access_log::AccessLogger;
 pub(crate) use answer::{Answer, PLAIN, blocking, empty, one_line, set, text};
 pub(crate) use conditional::{Validators, write as write_condition};
+pub(crate) use route::encode_part;
 pub use socket::Listener;
 pub use tls::{Tls, TlsError};
 
@@ -115,6 +118,7 @@ pub(crate) struct Server {
     pub(crate) access_log: Arc<AccessLogger>,
     pub(crate) crowded: Crowded,
     pub(crate) given: repomd::Given,
+    pub(crate) metrics: Arc<metrics::Metrics>,
 }
 
 impl Server {
@@ -126,7 +130,7 @@ impl Server {
         access_log: Arc<AccessLogger>,
     ) -> Self {
         let (crowded, given) = (Crowded::default(), repomd::Given::default());
-        Self { site, guard, config, limits, access_log, crowded, given }
+        Self { site, guard, config, limits, access_log, crowded, given, metrics: Arc::default() }
     }
 }
 
@@ -148,6 +152,8 @@ pub(crate) enum Transport {
     Plain,
     Tls,
     Unix,
+    /// The commands of this program, whose user may do everything.
+    Control,
 }
 
 impl Ends {
@@ -155,7 +161,7 @@ impl Ends {
     fn reached(&self) -> String {
         let scheme = if self.transport == Transport::Tls { "https" } else { "http" };
         match self.transport {
-            Transport::Unix => format!("{scheme}://localhost"),
+            Transport::Unix | Transport::Control => format!("{scheme}://localhost"),
             Transport::Plain | Transport::Tls => {
                 let address = SocketAddr::new(self.local.ip().to_canonical(), self.local.port());
                 format!("{scheme}://{address}")
@@ -225,7 +231,7 @@ async fn accept(
 ) -> JoinSet<()> {
     let tls = match &listener {
         Listener::Https(_, tls) => Some(tls.clone()),
-        Listener::Http(_) | Listener::Unix(_) => None,
+        Listener::Http(_) | Listener::Unix(_) | Listener::Control(_) => None,
     };
     let mut open = JoinSet::new();
     let mut complained: Option<Instant> = None;

@@ -34,6 +34,11 @@ impl Reader {
         Ok(Self { db, directory: directory.to_owned(), checksum })
     }
 
+    /// How many packages there are.
+    pub fn packages(&self) -> Result<u64, CatalogError> {
+        Ok(self.db.query_row("SELECT count(*) FROM package", [], |row| row.get(0))?)
+    }
+
     /// The package at this location.
     pub fn package(&self, location: &Location) -> Result<Option<Listed>, CatalogError> {
         let found = self

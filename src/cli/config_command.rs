@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use super::ConfigFile;
 use super::failure::{Exit, Failure};
-use super::load;
+use super::{load, print};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -150,15 +150,5 @@ impl Import {
         })?;
         file.write_all(toml.as_bytes()).map_err(|e| cannot(&e))?;
         print(&format!("wrote {}; look at it, then: createrepod config check\n", target.display()))
-    }
-}
-
-/// A reader that has seen enough (`| head`) is no failure.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
     }
 }

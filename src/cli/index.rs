@@ -1,13 +1,15 @@
 //! `index DIR`: the metadata once, without a daemon.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{Exit, Failure};
 use super::{Index, load};
-use crate::config::{MetadataProfile, SignConfig};
+use crate::config::{MetadataProfile, RepositoryConfig, SignConfig};
 use crate::logging::escaped;
 use crate::repository::{self, Progress, Summary};
 
@@ -31,15 +33,35 @@ impl Index {
         repository.symlinks = self.symlinks;
         repository.sign =
             self.sign_key.map(|key| SignConfig::Key { key, passphrase: self.sign_passphrase.clone() });
-        let begun = Instant::now();
-        let bar = Bar::new();
-        let outcome = repository::index(repository, &bar);
-        bar.0.finish_and_clear();
-        let summary = outcome.map_err(|error| {
-            Failure::failed(&error.context(format!("cannot index {}", self.directory.display())))
-        })?;
-        report(&summary, begun.elapsed())
+        run_once(repository, &self.directory)
     }
+}
+
+/// Indexes and reports; `directory` as its user calls it.
+pub(super) fn run_once(repository: RepositoryConfig, directory: &Path) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let bar = Bar::new();
+    let outcome = repository::index(repository, &bar);
+    bar.0.finish_and_clear();
+    let summary = outcome
+        .map_err(|error| Failure::failed(&error.context(format!("cannot index {}", directory.display()))))?;
+    report(&summary, begun.elapsed())
+}
+
+/// Refuses to work as another user than the daemon: it could not write its own files any more.
+pub(super) fn as_owner(repository: &RepositoryConfig) -> Result<(), Failure> {
+    let Ok(metadata) = std::fs::metadata(&repository.state_dir) else { return Ok(()) };
+    if metadata.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "the daemon is not running, and {} belongs to another user: do it as that one, \
+             such as with runuser -u createrepod -- createrepod …",
+            repository.state_dir.display()
+        ),
+    ))
 }
 
 /// The summary goes to standard output, what was left out to standard error. A package that was

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::ConfigFile;
-use super::config_command::print;
+use super::print;
 use super::failure::{Exit, Failure};
 use super::load;
 use crate::auth::secret::NewSecret;

@@ -46,6 +46,7 @@ pub struct ServerSection {
     /// Empty: none.
     pub htpasswd: Option<Set<PathBuf>>,
     pub trusted_proxies: Option<Set<Vec<Proxy>>>,
+    pub control: Option<Set<PathBuf>>,
 }
 
 /// `[limits]`
@@ -208,6 +209,7 @@ impl ServerSection {
         self.base_url = section.take("base_url", text(base_url));
         self.max_upload = section.take("max_upload", text(parse_size));
         self.access_log = section.take("access_log", text(AccessLog::parse));
+        self.control = section.take("control", text(socket_or_none));
         if let Some(table) = section.table("tls").filter(|table| !table.is_empty()) {
             let mut files = Section::new(document, table, "[server] tls", section.problems());
             let certificate = files.take("certificate", text(absolute));
@@ -409,6 +411,14 @@ pub fn absolute(text: &str) -> Result<PathBuf, String> {
         return Err(format!("expected a path that begins with /, found {text:?}"));
     }
     Ok(path.to_owned())
+}
+
+/// A path that fits into a socket's address (107 bytes); empty: none.
+pub fn socket_or_none(text: &str) -> Result<PathBuf, String> {
+    match text.len() < 108 {
+        true => absolute_or_none(text),
+        false => Err(format!("expected a path of at most 107 bytes, found {text:?}")),
+    }
 }
 
 /// Empty: none.

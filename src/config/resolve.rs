@@ -22,6 +22,7 @@ const LISTEN: &str = "CREATEREPOD_LISTEN";
 const BASE_URL: &str = "CREATEREPOD_BASE_URL";
 const MAX_UPLOAD: &str = "CREATEREPOD_MAX_UPLOAD";
 const ACCESS_LOG: &str = "CREATEREPOD_ACCESS_LOG";
+const CONTROL: &str = "CREATEREPOD_CONTROL";
 /// Where systemd puts what LoadCredential= names.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 const STATE_DIR: &str = "CREATEREPOD_STATE_DIR";
@@ -114,9 +115,14 @@ pub fn resolve(
 /// Zero configuration: `directory` (absolute) under its own name, written to by local clients only.
 pub fn directory(directory: &Path, surroundings: &Surroundings<'_>) -> Result<Config, Problems> {
     let mut layers = Layers { settings: Vec::new(), surroundings, problems: Problems::default() };
-    let server = layers.server(&mut ServerSection::default(), LimitsSection::default());
+    let mut server = layers.server(&mut ServerSection::default(), LimitsSection::default());
     let mut repository = RepositoryConfig::new(&name_of(directory), directory);
     repository.write = WriteAccess::Local;
+    if (surroundings.environment)(CONTROL).is_none() {
+        let socket = repository.private_dir().join("control.sock");
+        // A longer one is no address; then nobody can ask.
+        server.control = Some(socket).filter(|path| path.as_os_str().len() < 108);
+    }
     if (surroundings.environment)(STATE_DIR).is_some() {
         let state = layers.state_dir(None, Path::new(DEFAULT_STATE_DIR));
         repository.state_dir = state.join("repositories").join(&repository.name);
@@ -186,7 +192,12 @@ impl Layers<'_> {
             .settle("server", "access_log", access_log, default.access_log, |log| quoted(&log.to_string()));
         let base_url = Some(base_url).filter(|url| !url.is_empty());
         let limits = self.limits(limits);
-        ServerConfig { listen, base_url, max_upload, tls, access_log, limits }
+        let control = self.environment(CONTROL, file::socket_or_none).or(section.control.take());
+        let usual = default.control.unwrap_or_default();
+        let control =
+            self.settle("server", "control", control, usual, |path| quoted(&path.to_string_lossy()));
+        let control = Some(control).filter(|path| !path.as_os_str().is_empty());
+        ServerConfig { listen, base_url, max_upload, tls, access_log, control, limits }
     }
 
     fn limits(&mut self, section: LimitsSection) -> LimitsConfig {

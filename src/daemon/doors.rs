@@ -57,6 +57,23 @@ impl Doors {
         Ok(doors)
     }
 
+    /// The socket for our own commands. Without it the daemon works as well, so this only warns.
+    pub async fn bind_control(&mut self, server: &ServerConfig) {
+        let Some(path) = &server.control else { return };
+        // Whoever may connect may do everything.
+        match bind_unix(path, 0o660).await {
+            Ok((listener, file)) => {
+                self.files.push(file);
+                self.listeners.push(Listener::Control(listener));
+            }
+            Err(error) => warn!(
+                "the commands status, refresh and verify cannot ask this daemon: there is no control socket at {}: {error:#}; \
+                 [server] control = says where it lies",
+                path.display()
+            ),
+        }
+    }
+
     async fn bind(&mut self, listen: &Listen, tls: Option<&Arc<Tls>>) -> anyhow::Result<()> {
         let failed = || {
             format!(
@@ -65,7 +82,9 @@ impl Doors {
         };
         match listen {
             Listen::Unix(path) => {
-                let (listener, file) = bind_unix(path).await.with_context(failed)?;
+                // Whoever may enter the directory may connect, as with systemd's SocketMode=0666; who may
+                // write is decided for each request.
+                let (listener, file) = bind_unix(path, 0o666).await.with_context(failed)?;
                 self.files.push(file);
                 self.add(Listener::Unix(listener), None, &format!("unix:{}", path.display()));
             }
@@ -164,7 +183,7 @@ impl Drop for SocketFile {
 
 /// Listens at `path`. A socket that a killed process left is replaced, in one step; one that somebody
 /// answers at, and anything that is no socket, stays.
-async fn bind_unix(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
+async fn bind_unix(path: &Path, mode: u32) -> anyhow::Result<(UnixListener, SocketFile)> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             bail!("{} exists and is no socket", path.display())
@@ -186,9 +205,7 @@ async fn bind_unix(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
         _ => {}
     }
     let listener = UnixListener::bind(&passing)?;
-    // Whoever may enter the directory may connect, as with systemd's SocketMode=0666; who may write is
-    // decided for each request.
-    fs::set_permissions(&passing, fs::Permissions::from_mode(0o666))?;
+    fs::set_permissions(&passing, fs::Permissions::from_mode(mode))?;
     let metadata = fs::symlink_metadata(&passing)?;
     fs::rename(&passing, path)?;
     let inode = (metadata.dev(), metadata.ino());
@@ -204,15 +221,15 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("http.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let (listener, file) = bind_unix(&path).await.unwrap();
+        let (listener, file) = bind_unix(&path, 0o666).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
-        let taken = bind_unix(&path).await.err().unwrap();
+        let taken = bind_unix(&path, 0o666).await.err().unwrap();
         assert!(taken.to_string().contains("another process listens"), "{taken}");
         assert!(UnixStream::connect(&path).await.is_ok(), "the first one is still there");
         drop((listener, file));
         assert!(!path.exists());
         fs::write(&path, "precious").unwrap();
-        assert!(bind_unix(&path).await.is_err());
+        assert!(bind_unix(&path, 0o666).await.is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
@@ -220,7 +237,7 @@ mod tests {
     async fn only_what_is_ours_is_removed() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("http.sock");
-        let (_listener, file) = bind_unix(&path).await.unwrap();
+        let (_listener, file) = bind_unix(&path, 0o666).await.unwrap();
         fs::remove_file(&path).unwrap();
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(file);

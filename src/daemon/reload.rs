@@ -121,6 +121,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen", old.listen != new.listen),
         ("base_url", old.base_url != new.base_url),
         ("max_upload", old.max_upload != new.max_upload),
+        ("control", old.control != new.control),
         ("access_log", old.access_log != new.access_log),
         ("tls", old.tls != new.tls),
         ("limits", old.limits != new.limits),

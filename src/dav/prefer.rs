@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 
 /// How long the client wants to wait for the outcome, at most `longest`.
-pub(super) fn wait(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+pub(crate) fn wait(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|list| list.split(',')).find_map(|preference| {
         let preference = preference.split(';').next().unwrap_or_default();

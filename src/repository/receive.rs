@@ -273,6 +273,7 @@ impl Receiving {
                     let (repo, name) = (&handle.config().name, offer.location.as_str());
                     info!(repo.name = %repo, location = %name, replaced = mode == CommitMode::Replace, by = offer.by.name(),
                           "received {name:?} for {repo}{}", offer.by.in_a_sentence());
+                    handle.shared.figures.uploaded(committed.stamp.size);
                     let ticket = match committed.package {
                         Some(scanned) => Some(handle.arrived(scanned)),
                         None => handle.submit_metadata(&offer.location),

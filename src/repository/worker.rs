@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::inbox::Batch;
 use super::refresh::{Remains, as_dirty};
-use super::{Handle, OPEN_CATALOGS, Repository, RepositoryError, Shared, lock, pool};
+use super::{Handle, OPEN_CATALOGS, Published, Repository, RepositoryError, Shared, lock, pool};
 use crate::tree::{Dirty, Found};
 
 /// How long the catalog stays open after the last change.
@@ -224,6 +224,8 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
     let keys = batch.check_keys;
     let checked = checked.and_then(|()| if keys { repository.check_keys() } else { Ok(()) });
+    let begun = Instant::now();
+    let before = repository.published.clone();
     match checked.and_then(|()| repository.refresh(batch, &())) {
         Ok(Remains { unsettled, young, recheck, refused, outside, rejected, read }) => {
             // The time it took to read packages says nothing about the next comparison.
@@ -231,6 +233,10 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
                 tell(begun.elapsed());
             }
             let has_outside = shared.config.additional_metadata.outside().next().is_some();
+            let is_other = |now: &Arc<Published>| before.is_none_or(|before| !Arc::ptr_eq(&before, now));
+            if repository.published.as_ref().is_some_and(is_other) {
+                shared.figures.published(begun.elapsed());
+            }
             let later = &mut repository.later;
             later.outside = has_outside.then(|| Instant::now() + LOOK_OUTSIDE);
             later.failures = 0;
@@ -253,6 +259,7 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
             });
         }
         Err(trouble) => {
+            shared.figures.failed();
             report(shared, &trouble);
             repository.later.fail(again);
         }

@@ -66,6 +66,10 @@ pub(crate) async fn authorize(
     repository: &RepositoryConfig,
     permission: Permission,
 ) -> Result<Principal, ServeError> {
+    // The file of the control socket says who may use it.
+    if ends.transport == Transport::Control {
+        return Ok(Principal::Local);
+    }
     let path = || normal(parts.uri.path());
     let not_local = || not_local(ends.peer.ip(), &parts.headers);
     let asking = Asking { path: &path, not_local: &not_local, ..asking(ends, parts, repository, permission) };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::access_log::Note;
 use super::body::FileBody;
 use super::connection::InFlight;
 use super::error::ServeError;
+use super::metrics::Metrics;
 
 pub type Answer = Response<AnswerBody>;
 
@@ -98,12 +100,24 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 pub struct Sent {
     body: AnswerBody,
     note: Option<Box<Note>>,
+    metrics: Arc<Metrics>,
     _in_flight: InFlight,
 }
 
 impl Sent {
-    pub(super) fn new(body: AnswerBody, note: Option<Box<Note>>, in_flight: InFlight) -> Self {
-        Self { body, note, _in_flight: in_flight }
+    pub(super) fn new(
+        body: AnswerBody,
+        note: Option<Box<Note>>,
+        metrics: Arc<Metrics>,
+        in_flight: InFlight,
+    ) -> Self {
+        Self { body, note, metrics, _in_flight: in_flight }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.metrics.ended();
     }
 }
 
@@ -116,8 +130,12 @@ impl Body for Sent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(note)) = (&polled, &mut self.note) {
-            note.sent(frame.data_ref().map_or(0, Bytes::len));
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.metrics.sent(bytes);
+            if let Some(note) = &mut self.note {
+                note.sent(bytes);
+            }
         }
         polled
     }

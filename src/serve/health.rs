@@ -96,6 +96,8 @@ fn repository(name: &str, url: &str, status: &Status) -> Value {
         "packages": published.map(|published| published.packages),
         "published_at": published.map(|published| at(published.at)),
         "pending": status.pending,
+        "took_ms": status.took.map(|took| took.as_millis() as u64),
+        "duplicates": status.duplicates.iter().map(|location| location.as_str()).collect::<Vec<_>>(),
         "trouble": status.trouble,
         "rejected": rejected,
         "refused": refused,

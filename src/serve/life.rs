@@ -40,13 +40,14 @@ pub(super) async fn live(
     server: Arc<Server>,
     mut closed: watch::Receiver<()>,
 ) {
-    let Accepted { mut socket, ends } = accepted;
+    let Accepted { mut socket, ends, is_control } = accepted;
     // Who may connect to a Unix socket is on this machine, and says himself whom he speaks for.
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (peer, local) = ends.unwrap_or((here, here));
     let transport = match (&tls, ends) {
         (Some(_), _) => Transport::Tls,
         (None, Some(_)) => Transport::Plain,
+        (None, None) if is_control => Transport::Control,
         (None, None) => Transport::Unix,
     };
     let mut certificate = None;
@@ -231,6 +232,7 @@ impl Ends {
     pub(crate) fn spell_peer(&self) -> String {
         match self.transport {
             Transport::Unix => "unix:".into(),
+            Transport::Control => "control:".into(),
             _ => match self.peer.ip().to_canonical() {
                 IpAddr::V4(v4) => v4.to_string(),
                 IpAddr::V6(v6) => v6.to_string(),

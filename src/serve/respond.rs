@@ -8,6 +8,7 @@ use hyper::header::HeaderValue;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, SERVER, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
+use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use super::access::{authorize, may_see, wanted};
@@ -20,7 +21,7 @@ use super::error::ServeError;
 use super::request::RequestBody;
 use super::route::{Route, mount_of, route};
 use super::site::{Mount, Mounts};
-use super::{Ends, Server, Transport, browse, dot_repo, files, health, repomd, request_id};
+use super::{Ends, Server, Transport, api, browse, dot_repo, files, health, repomd, request_id};
 use crate::auth::Principal;
 use crate::config::ReadAccess;
 use crate::dav;
@@ -35,6 +36,8 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> Response<Sent> {
     let (mut parts, body) = request.into_parts();
+    let begun = Instant::now();
+    server.metrics.began();
     let mut note = server.access_log.note(ends, &parts);
     let id = request_id::of(&parts.headers);
     let mut body = RequestBody::new(body, &parts.headers, &server.limits, server.config.max_upload);
@@ -72,6 +75,7 @@ pub(super) async fn respond(
     if let Some(note) = &mut note {
         note.answered(answer.status().as_u16(), answer.extensions().get::<User>(), &id);
     }
+    server.metrics.answered(&parts.method, answer.status(), begun.elapsed());
     answer.map(|mut body| {
         // Neither TLS nor HTTP/2's frames let the kernel move a file by itself.
         if let AnswerBody::File(file) = &mut body
@@ -80,7 +84,7 @@ pub(super) async fn respond(
         {
             file.splice_onto(pulse.spans());
         }
-        Sent::new(body, note, in_flight)
+        Sent::new(body, note, server.metrics.clone(), in_flight)
     })
 }
 
@@ -159,6 +163,11 @@ async fn answer(
             let mounts = visible(server, ends, parts, mounts).await;
             blocking("say how things are", move || health::status(&mounts)).await
         }
+        Route::Metrics => {
+            let (mounts, metrics) = (Arc::clone(mounts), Arc::clone(&server.metrics));
+            blocking("put the metrics together", move || metrics.answer(&mounts)).await?
+        }
+        Route::Refresh(mount) => api::refresh(server, ends, parts, mounts, mount).await,
         Route::Repomd(mount, file, number) => {
             repomd::answer(&server.given, ends, mount, file, number, parts).await
         }

@@ -26,6 +26,10 @@ pub enum Route<'m> {
     Ready,
     /// `/-/status` and `/-/api/v1/status`
     Status,
+    /// `/-/metrics`
+    Metrics,
+    /// `POST /-/api/v1/refresh`, or of one repository
+    Refresh(Option<&'m Mount>),
     /// `/-/mirrorlist/<name>`
     Mirrorlist(&'m Mount),
     /// `<repository>/repodata/repomd.xml{,.asc,.key}`, and with a number the same below `<repository>/@N/`
@@ -54,9 +58,14 @@ impl<'m> Route<'m> {
             | Self::Directory(mount, _)
             | Self::Put(mount, _)
             | Self::Delete(mount, _) => Some(mount),
-            Self::Front | Self::Health | Self::Ready | Self::Status | Self::AddSlash | Self::Options(_) => {
-                None
-            }
+            Self::Front
+            | Self::Health
+            | Self::Ready
+            | Self::Status
+            | Self::Metrics
+            | Self::Refresh(_)
+            | Self::AddSlash
+            | Self::Options(_) => None,
         }
     }
 }
@@ -86,10 +95,12 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
             "/-/health" => Route::Health,
             "/-/ready" => Route::Ready,
             "/-/status" | "/-/api/v1/status" => Route::Status,
-            other => {
-                let name = other.strip_prefix("/-/mirrorlist/").ok_or(ServeError::NotFound)?;
-                Route::Mirrorlist(mounts.named(name).ok_or(ServeError::NotFound)?)
-            }
+            "/-/metrics" => Route::Metrics,
+            "/-/api/v1/refresh" => return post_only(method, Route::Refresh(None)),
+            other => match other.strip_prefix("/-/mirrorlist/") {
+                Some(name) => Route::Mirrorlist(mounts.named(name).ok_or(ServeError::NotFound)?),
+                None => return api(method, other, mounts),
+            },
         };
         return read_only(method, route);
     }
@@ -108,6 +119,25 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
     }
     let location = Location::parse(below).map_err(|error| ServeError::BadRequest(error.to_string()))?;
     if is_read(method) { read(mount, location, slash) } else { write(method, mount, location, slash) }
+}
+
+/// `/-/api/v1/repositories/NAME/…`
+fn api<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Route<'m>, ServeError> {
+    let below = path.strip_prefix("/-/api/v1/repositories/").ok_or(ServeError::NotFound)?;
+    let (name, what) = below.split_once('/').ok_or(ServeError::NotFound)?;
+    let mount = mounts.named(name).ok_or(ServeError::NotFound)?;
+    match what {
+        "refresh" => post_only(method, Route::Refresh(Some(mount))),
+        _ => Err(ServeError::NotFound),
+    }
+}
+
+fn post_only<'m>(method: &Method, route: Route<'m>) -> Result<Route<'m>, ServeError> {
+    match *method {
+        Method::POST => Ok(route),
+        Method::OPTIONS => Ok(Route::Options("POST, OPTIONS")),
+        _ => Err(other_method(method, "POST, OPTIONS")),
+    }
 }
 
 fn read(mount: &Mount, location: Location, slash: bool) -> Result<Route<'_>, ServeError> {
@@ -290,6 +320,9 @@ mod tests {
                 at(&format!("{file:?} of {number}").to_lowercase(), mount, None)
             }
             Ok(Route::Mirrorlist(mount)) => at("mirrorlist", mount, None),
+            Ok(Route::Metrics) => "metrics".into(),
+            Ok(Route::Refresh(None)) => "refresh".into(),
+            Ok(Route::Refresh(Some(mount))) => at("refresh", mount, None),
             Ok(Route::DotRepo(mount)) => at("dotrepo", mount, None),
             Ok(Route::File(mount, location)) => at("file", mount, Some(&location)),
             Ok(Route::Directory(mount, location)) => at("directory", mount, location.as_ref()),

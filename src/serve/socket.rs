@@ -18,12 +18,15 @@ pub enum Listener {
     Http(TcpListener),
     Https(TcpListener, Arc<Tls>),
     Unix(UnixListener),
+    /// For the commands of this program: whoever may open its file may do everything.
+    Control(UnixListener),
 }
 
 /// A connection that was just made; `None`: over a Unix socket, which has no addresses.
 pub(super) struct Accepted {
     pub(super) socket: Socket,
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
+    pub(super) is_control: bool,
 }
 
 impl Listener {
@@ -33,11 +36,12 @@ impl Listener {
                 let (socket, peer) = listener.accept().await?;
                 let _ = socket.set_nodelay(true);
                 let local = socket.local_addr()?;
-                Ok(Accepted { socket: Socket::Tcp(socket), ends: Some((peer, local)) })
+                Ok(Accepted { socket: Socket::Tcp(socket), ends: Some((peer, local)), is_control: false })
             }
-            Self::Unix(listener) => {
+            Self::Unix(listener) | Self::Control(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Accepted { socket: Socket::Unix(socket), ends: None })
+                let is_control = matches!(self, Self::Control(_));
+                Ok(Accepted { socket: Socket::Unix(socket), ends: None, is_control })
             }
         }
     }

@@ -14,6 +14,7 @@ mod catalog;
 mod clients;
 mod compat;
 mod config;
+mod control;
 mod crash;
 mod createrepo_c;
 mod databases;

@@ -1,0 +1,46 @@
+//! What can be told of a repository that no daemon serves.
+
+use std::fs;
+use std::io;
+use std::time::SystemTime;
+
+use crate::catalog::Reader;
+use crate::config::RepositoryConfig;
+use crate::package::Location;
+use crate::publish;
+use crate::tree::Rejected;
+
+/// As of the last time somebody looked; the tree may have changed since.
+#[derive(Debug, Clone, Default)]
+pub struct AtRest {
+    /// `<revision>` of repomd.xml; `None` when nothing is published.
+    pub revision: Option<u64>,
+    pub published_at: Option<SystemTime>,
+    /// `None`: nothing is remembered of this tree.
+    pub packages: Option<u64>,
+    pub rejected: Vec<Rejected>,
+    pub duplicates: Vec<Location>,
+}
+
+/// Reads repomd.xml and the catalog, and changes neither. Blocking.
+pub fn at_rest(config: &RepositoryConfig) -> anyhow::Result<AtRest> {
+    let mut found = AtRest::default();
+    let repomd = config.repodata_dir().join("repomd.xml");
+    match fs::read(&repomd) {
+        Ok(bytes) => {
+            found.revision = Some(publish::parse(&bytes)?.revision_number());
+            found.published_at = fs::metadata(&repomd).and_then(|metadata| metadata.modified()).ok();
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(anyhow::Error::new(error).context(format!("cannot read {}", repomd.display())));
+        }
+    }
+    if config.state_dir.join(crate::catalog::FILE).exists() {
+        let reader = Reader::open(&config.state_dir, config.checksum)?;
+        found.packages = Some(reader.packages()?);
+        found.rejected = reader.rejected()?;
+        found.duplicates = reader.duplicates()?;
+    }
+    Ok(found)
+}

@@ -1,0 +1,188 @@
+//! `/-/metrics`: Prometheus' text format, <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+
+use std::time::{Duration, SystemTime};
+
+use hyper::header::CACHE_CONTROL;
+use hyper::{Method, StatusCode};
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use super::answer::{Answer, set, text};
+use super::error::ServeError;
+use super::site::{Mount, Mounts};
+
+/// Seconds until an answer begins: most come from memory, an upload takes as long as its client.
+const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0];
+
+/// What is counted of all requests since the start.
+pub(crate) struct Metrics {
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    sent: IntCounter,
+    in_flight: IntGauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // Names and labels are written here, and a test makes each of them.
+        let good = "a good name of a metric";
+        let mut durations = HistogramOpts::new(
+            "createrepod_http_request_duration_seconds",
+            "Time until an answer began; for uploads until it was decided.",
+        );
+        durations.buckets = BUCKETS.to_vec();
+        let requests = Opts::new("createrepod_http_requests_total", "Requests answered.");
+        let sent = "createrepod_http_response_bytes_total";
+        let in_flight = "createrepod_http_requests_in_flight";
+        Self {
+            requests: IntCounterVec::new(requests, &["method", "status"]).expect(good),
+            durations: HistogramVec::new(durations, &["method"]).expect(good),
+            sent: IntCounter::new(sent, "Bytes of the bodies of answers.").expect(good),
+            in_flight: IntGauge::new(in_flight, "Requests being answered.").expect(good),
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn began(&self) {
+        self.in_flight.inc();
+    }
+
+    pub(super) fn answered(&self, method: &Method, status: StatusCode, took: Duration) {
+        let method = known(method);
+        self.requests.with_label_values(&[method, status.as_str()]).inc();
+        self.durations.with_label_values(&[method]).observe(took.as_secs_f64());
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.sent.inc_by(bytes as u64);
+    }
+
+    pub(super) fn ended(&self) {
+        self.in_flight.dec();
+    }
+
+    /// The answer to `/-/metrics`.
+    pub(super) fn answer(&self, mounts: &Mounts) -> Result<Answer, ServeError> {
+        let registry = Registry::new();
+        let gathered = self.collect(&registry, mounts);
+        let body = gathered.and_then(|()| TextEncoder::new().encode_to_string(&registry.gather()));
+        let body = body.map_err(|error| ServeError::internal("put the metrics together", error))?;
+        let mut answer = text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body);
+        set(&mut answer, CACHE_CONTROL, "no-store");
+        Ok(answer)
+    }
+
+    fn collect(&self, registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> {
+        let about = Opts::new("createrepod_build_info", "1, with the version as a label.");
+        let build = IntGaugeVec::new(about, &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let ours: [Box<dyn Collector>; 5] = [
+            Box::new(build),
+            Box::new(self.requests.clone()),
+            Box::new(self.durations.clone()),
+            Box::new(self.sent.clone()),
+            Box::new(self.in_flight.clone()),
+        ];
+        for collector in ours {
+            registry.register(collector)?;
+        }
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        repositories(registry, mounts)
+    }
+}
+
+/// What each repository shows now, and what it has counted.
+fn repositories(registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> {
+    let gauge = |name: &str, help: &str| -> prometheus::Result<IntGaugeVec> {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), &["repository"])?;
+        registry.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    };
+    let up =
+        gauge("createrepod_repository_up", "1 while the repository can be served and published, else 0.")?;
+    let packages = gauge("createrepod_packages", "Packages in what is published.")?;
+    let left_out = gauge(
+        "createrepod_packages_left_out",
+        "Files of the tree that are not published: rejected or refused.",
+    )?;
+    let pending = gauge("createrepod_pending_changes", "Changes that wait for the next publication.")?;
+    let last =
+        Opts::new("createrepod_last_publication_timestamp_seconds", "When what is published was published.");
+    let last = GaugeVec::new(last, &["repository"])?;
+    registry.register(Box::new(last.clone()))?;
+    for Mount { config, door } in mounts.all() {
+        let label = &[config.name.as_str()];
+        let Ok(handle) = door else {
+            up.with_label_values(label).set(0);
+            continue;
+        };
+        up.with_label_values(label).set(i64::from(handle.trouble().is_none()));
+        left_out.with_label_values(label).set(handle.left_out() as i64);
+        pending.with_label_values(label).set(i64::try_from(handle.pending()).unwrap_or(i64::MAX));
+        if let Some(published) = handle.published() {
+            packages.with_label_values(label).set(i64::try_from(published.packages).unwrap_or(i64::MAX));
+            let at = published.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            last.with_label_values(label).set(at.as_secs_f64());
+        }
+        for collector in handle.figures().collectors() {
+            registry.register(collector)?;
+        }
+    }
+    Ok(())
+}
+
+/// A method strangers invent is no label.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 15] = [
+        "GET",
+        "HEAD",
+        "PUT",
+        "DELETE",
+        "POST",
+        "OPTIONS",
+        "PROPFIND",
+        "PROPPATCH",
+        "MKCOL",
+        "COPY",
+        "MOVE",
+        "LOCK",
+        "UNLOCK",
+        "PATCH",
+        "CONNECT",
+    ];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_good_and_strangers_make_no_labels() {
+        let metrics = Metrics::default();
+        metrics.began();
+        metrics.answered(
+            &Method::from_bytes(b"EVIL\"").unwrap_or(Method::TRACE),
+            StatusCode::OK,
+            Duration::ZERO,
+        );
+        metrics.answered(&Method::TRACE, StatusCode::OK, Duration::ZERO);
+        metrics.ended();
+        let registry = Registry::new();
+        metrics.collect(&registry, &Mounts::default()).unwrap();
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(
+            text.contains("createrepod_http_requests_total{method=\"other\",status=\"200\"} 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("process_open_fds"), "{text}");
+        for collector in crate::repository::figures::Figures::new("a.b").collectors() {
+            Registry::new().register(collector).unwrap();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The commands that ask the running daemon, and what they do without one.
+
+use std::process::{Command, Stdio};
+
+use crate::world::clients;
+use crate::world::daemon::{Daemon, program, run, write_config};
+use crate::world::{Rpm, Tree, http};
+
+/// A configuration with a control socket of its own.
+fn config(tree: &Tree) -> std::path::PathBuf {
+    write_config(
+        tree,
+        &format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\ncontrol = \"{0}/control.sock\"\n[state]\ndir = \"{0}/state\"\n\
+             [repository.rpm]\npath = \"{1}\"\nrescan = \"1h\"\n",
+            tree.beside("").display(),
+            tree.root().display()
+        ),
+    )
+}
+
+fn command(words: &[&str], config: &std::path::Path) -> (Option<i32>, String, String) {
+    let output = program().args(words).arg("--config").arg(config).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn status_and_refresh_ask_the_daemon_and_work_without_one() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    tree.write("bad.rpm", b"no package");
+    let file = config(&tree);
+    let daemon = Daemon::serve_config(&file, "/rpm/");
+    let (code, out, err) = command(&["refresh", "rpm", "--wait", "1m"], &file);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("rpm: "), "{out}");
+    daemon.until("one package", |metadata| metadata.packages.len() == 1);
+    let (code, out, err) = command(&["status"], &file);
+    assert_eq!(code, Some(0), "{err}");
+    for part in ["is running", "1 package,", "rejected: bad.rpm: ", "/rpm/"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (_, out, _) = command(&["status", "rpm", "--json"], &file);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&json["running"], &json["repositories"][0]["packages"]), (&true.into(), &1.into()));
+    for words in [["status", "nope"], ["refresh", "nope"]] {
+        let (code, _, err) = command(&words, &file);
+        assert_eq!(code, Some(3), "{err}");
+    }
+    // Strangers may not ask for it.
+    let answer = http::send(daemon.address(), "POST", "/-/api/v1/refresh", &[], Some(b""));
+    assert!(matches!(answer.status, 401 | 403), "{}", answer.status);
+    daemon.stop();
+
+    tree.add(&Rpm::new("b"));
+    let (code, out, err) = command(&["status"], &file);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("is not running") && out.contains("1 package,") && out.contains("bad.rpm"), "{out}");
+    let (code, out, err) = command(&["refresh"], &file);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("rpm: 2 packages (1 read now"), "{out}");
+    let (_, out, _) = command(&["status"], &file);
+    assert!(out.contains("2 packages,"), "{out}");
+}
+
+#[test]
+fn a_daemon_of_a_directory_is_asked_by_that_directory() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let daemon = Daemon::serve(&tree);
+    daemon.until("one package", |metadata| metadata.packages.len() == 1);
+    let status = run(["status".as_ref(), tree.root().as_os_str()]).stdout;
+    assert!(status.contains("is running") && status.contains("1 package,"), "{status}");
+    let refreshed = run(["refresh".as_ref(), tree.root().as_os_str()]).stdout;
+    assert!(refreshed.contains("1 packages, revision"), "{refreshed}");
+    daemon.stop();
+}
+
+#[test]
+fn metrics_follow_prometheus_conventions() {
+    let tree = Tree::new();
+    tree.write("bad.rpm", b"no package");
+    let daemon = Daemon::serve(&tree);
+    assert_eq!(daemon.put_and_wait("a.rpm", &Rpm::new("a").build()).status, 201);
+    let answer = http::send(daemon.address(), "GET", "/-/metrics", &[], None);
+    assert_eq!(answer.status, 200);
+    let text = answer.text();
+    for line in [
+        "createrepod_packages{repository=\"rpm\"} 1\n",
+        "createrepod_uploads_total{repository=\"rpm\"} 1\n",
+        "createrepod_repository_up{repository=\"rpm\"} 1\n",
+        "createrepod_http_requests_total{method=\"PUT\",status=\"201\"} 1\n",
+        "createrepod_publication_failures_total{repository=\"rpm\"} 0\n",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let published: u64 = text
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("createrepod_publication_duration_seconds_count{repository=\"rpm\"} ")
+        })
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(published >= 1);
+    if let Some(promtool) = clients::find("promtool") {
+        let mut check = Command::new(promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut check.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        let said = check.wait_with_output().unwrap();
+        assert!(
+            said.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&said.stdout),
+            String::from_utf8_lossy(&said.stderr)
+        );
+    }
+    daemon.stop();
+}
