@@ -56,6 +56,7 @@ set -eu
 pidfile=@WORK@/pid
 case $1 in
 start)
+    mkdir -p /run/createrepod; chown createrepod: /run/createrepod
     setpriv --reuid=createrepod --regid=createrepod --clear-groups \
         env CREATEREPOD_LISTEN=127.0.0.1:8080 createrepod serve >>@WORK@/log 2>&1 & echo $! >$pidfile
     for i in $(seq 100); do curl -fs http://127.0.0.1:8080/-/ready && exit 0; sleep 0.1; done >/dev/null
@@ -100,6 +101,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     explained()
+    rules()
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         print("SKIPPED: what docs show was not run: that takes root and a mount namespace", file=sys.stderr)
         return
@@ -125,6 +127,20 @@ def main():
         finally:
             for place in missing:
                 os.rmdir(place)
+
+
+def rules():
+    """The alert rules are good, and name metrics that exist."""
+    source = open(f"{TOP}/src/serve/metrics.rs").read() + open(f"{TOP}/src/repository/figures.rs").read()
+    for page in ["docs/monitoring/alerts.yml", "docs/monitoring/dashboard.json"]:
+        for metric in set(re.findall(r"createrepod_\w+", open(f"{TOP}/{page}").read())):
+            if re.sub("_bucket$", "", metric) not in source:
+                sys.exit(f"FAILED: {page} asks for a metric that does not exist: {metric}")
+    if shutil.which("promtool"):
+        subprocess.run(["promtool", "check", "rules", f"{TOP}/docs/monitoring/alerts.yml"], check=True, capture_output=True)
+    else:
+        print("SKIPPED: promtool is missing, so the alert rules were not checked", file=sys.stderr)
+    print("ok: alert rules and dashboard")
 
 
 def run(group, work, environment):

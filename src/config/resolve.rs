@@ -191,12 +191,12 @@ impl Layers<'_> {
         let access_log = self
             .settle("server", "access_log", access_log, default.access_log, |log| quoted(&log.to_string()));
         let base_url = Some(base_url).filter(|url| !url.is_empty());
-        let limits = self.limits(limits);
         let control = self.environment(CONTROL, file::socket_or_none).or(section.control.take());
         let usual = default.control.unwrap_or_default();
         let control =
             self.settle("server", "control", control, usual, |path| quoted(&path.to_string_lossy()));
         let control = Some(control).filter(|path| !path.as_os_str().is_empty());
+        let limits = self.limits(limits);
         ServerConfig { listen, base_url, max_upload, tls, access_log, control, limits }
     }
 

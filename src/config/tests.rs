@@ -512,7 +512,8 @@ fn a_bad_environment_is_an_error_like_any_other() {
 #[test]
 fn a_directory_alone_is_served_under_its_own_name_to_local_writers() {
     let config = World::empty().with(|s| directory(Path::new("/home/me/rpm"), s)).unwrap();
-    assert_eq!(config.server, ServerConfig::default());
+    let control = Some("/home/me/rpm/.createrepod/control.sock".into());
+    assert_eq!(config.server, ServerConfig { control, ..ServerConfig::default() });
     let [repository] = config.repositories.as_slice() else { panic!() };
     assert_eq!((repository.name.as_str(), repository.url.as_str()), ("rpm", "/rpm/"));
     assert_eq!(repository.write, WriteAccess::Local);
