@@ -29,7 +29,7 @@ for d in nginx apache2 haproxy; do cp -a "$work/$d/." "/etc/$d/"; done; mkdir -p
 
 # Empty while the docs are tried, so that nothing of this machine is read or changed.
 PLACES = ["/srv", "/var/www", "/etc/createrepod", "/var/lib/createrepod", "/etc/yum.repos.d", "/etc/zypp/repos.d",
-          "/var/cache/dnf", "/var/cache/zypp", "/backup", "/etc/nginx", "/etc/apache2", "/etc/haproxy"]  # fmt: skip
+          "/var/cache/dnf", "/var/cache/zypp", "/backup", "/etc/nginx", "/etc/apache2", "/etc/haproxy", "/run/createrepod"]  # fmt: skip
 
 # What the blocks find: the packaged state, a daemon, systemctl's stand-in, one package.
 WORLD = r"""
@@ -43,7 +43,7 @@ echo "createrepod:x:990:990::/var/lib/createrepod:/bin/sh" >>"$work/passwd"; ech
 mount --bind "$work/passwd" /etc/passwd; mount --bind "$work/group" /etc/group
 install -D -m 644 "$top/etc/createrepod.toml" /etc/createrepod/createrepod.toml
 install -D -m 644 "$top/etc/repos.d/rpm.toml" /etc/createrepod/repos.d/rpm.toml
-install -d -o createrepod -g createrepod /var/www/repos/rpm-repo /var/lib/createrepod
+install -d -o createrepod -g createrepod /var/www/repos/rpm-repo /var/lib/createrepod /run/createrepod
 touch -d '1 hour ago' "$work/hello-1.0-1.noarch.rpm"
 cp -p "$work/hello-1.0-1.noarch.rpm" /var/www/repos/rpm-repo/
 systemctl start createrepod
@@ -56,7 +56,6 @@ set -eu
 pidfile=@WORK@/pid
 case $1 in
 start)
-    mkdir -p /run/createrepod; chown createrepod: /run/createrepod
     setpriv --reuid=createrepod --regid=createrepod --clear-groups \
         env CREATEREPOD_LISTEN=127.0.0.1:8080 createrepod serve >>@WORK@/log 2>&1 & echo $! >$pidfile
     for i in $(seq 100); do curl -fs http://127.0.0.1:8080/-/ready && exit 0; sleep 0.1; done >/dev/null
