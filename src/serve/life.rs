@@ -254,7 +254,7 @@ mod tests {
         let config = crate::config::ServerConfig::default();
         let log = Arc::new(crate::serve::AccessLogger::off());
         let server = Arc::new(Server::new(Arc::default(), Arc::new(guard), config, Arc::default(), log));
-        let accepted = Accepted { socket: Socket::Unix(socket), ends: None };
+        let accepted = Accepted { socket: Socket::Unix(socket), ends: None, is_control: false };
         let life = live(accepted, None, server, closed);
         let size = size_of_val(&life);
         assert!(size <= 2048, "{size} bytes");
