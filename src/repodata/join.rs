@@ -89,6 +89,11 @@ impl Trail {
     pub fn packages(&self) -> u64 {
         self.packages
     }
+
+    /// Whether nothing of this file need be hashed but its end.
+    pub fn covers(&self, recipe: &Recipe<'_>) -> bool {
+        self.packages == recipe.packages && self.known(recipe) == recipe.parts.len()
+    }
 }
 
 /// Writes the file to `sink` and returns its checksums with the trail that was walked.
@@ -148,9 +153,10 @@ pub fn join(
     Ok((joined, trail))
 }
 
-/// Walks the trail of a file that announces `recipe.packages` without writing it anywhere.
-pub fn walk(recipe: Recipe<'_>, pieces: &dyn Pieces) -> io::Result<Trail> {
-    join(recipe, pieces, &[], &mut io::sink()).map(|(_, trail)| trail)
+/// Walks the trail of a file that announces `recipe.packages` without writing it anywhere; goes on
+/// where one of `trails` leaves off.
+pub fn walk(recipe: Recipe<'_>, pieces: &dyn Pieces, trails: &[&Trail]) -> io::Result<Trail> {
+    join(recipe, pieces, trails, &mut io::sink()).map(|(_, trail)| trail)
 }
 
 fn open_side(

@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 
 use super::{Repository, RepositoryError, adopt, press};
 use crate::catalog::PieceFile;
-use crate::repodata::join::walk;
+use crate::repodata::join::{Trail, walk};
 use crate::repodata::{Pieces, Span, compression};
 use crate::scan;
 use crate::tree::{Dirty, Found, Scanned};
@@ -54,34 +54,41 @@ impl Repository {
         Ok(listed.is_some_and(|listed| listed == scanned.fragments))
     }
 
-    /// Hashes the metadata files as they will be with one package more, up to their last chunk.
-    /// Gives up as soon as `stop` says so.
+    /// Hashes the metadata files as they will be with a few packages more or one less, so that the next
+    /// publications hash only from the chunk on that changes. Gives up as soon as `stop` says so.
     pub fn prepare(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), RepositoryError> {
         let listing = self.catalog()?.listing()?;
-        let next = listing.packages() + 1;
-        if self.trails[..self.config.kinds().len()]
-            .iter()
-            .all(|trails| trails.iter().any(|t| t.packages() == next))
-        {
-            return Ok(());
-        }
         let pieces = self.catalog()?.pieces();
         let patient = Patient { pieces: &pieces, stop };
-        let mut walked = Vec::new();
-        for (i, &kind) in self.config.kinds().iter().enumerate() {
-            let parts = listing.parts(i);
-            match walk(press::recipe(&self.config, kind, next, &parts), &patient) {
-                Ok(trail) => walked.push(trail),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-                Err(source) => return Err(press::failed(&self.config, source)),
+        for packages in expected(listing.packages()) {
+            for (i, &kind) in self.config.kinds().iter().enumerate() {
+                let parts = listing.parts(i);
+                let recipe = press::recipe(&self.config, kind, packages, &parts);
+                let trails = &mut self.trails[i];
+                if trails.iter().any(|trail| trail.covers(&recipe)) {
+                    continue;
+                }
+                match walk(recipe, &patient, &trails.iter().collect::<Vec<_>>()) {
+                    Ok(trail) => {
+                        trails.retain(|old| old.packages() != packages);
+                        trails.push(trail);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                    Err(source) => return Err(press::failed(&self.config, source)),
+                }
             }
         }
+        debug!(repo.name = %self.config.name, "prepared the next publications of {}", self.config.name);
+        Ok(())
+    }
+
+    /// Keeps the trails of a publication, and of earlier ones those that may still be of use.
+    pub(super) fn keep_trails(&mut self, packages: u64, walked: Vec<Trail>) {
+        let useful: Vec<u64> = expected(packages).collect();
         for (kept, trail) in self.trails.iter_mut().zip(walked) {
-            kept.retain(|t| t.packages() != next);
+            kept.retain(|old| useful.contains(&old.packages()));
             kept.push(trail);
         }
-        debug!(repo.name = %self.config.name, "prepared the next publication of {}", self.config.name);
-        Ok(())
     }
 
     /// Makes the file of pieces small again when more than half of it is dead.
@@ -109,6 +116,12 @@ impl Repository {
         }
         compression::release_memory();
     }
+}
+
+/// How many packages the next publications may have, the likeliest first. What was prepared for the
+/// second of a row of appends is still of use after the first.
+fn expected(packages: u64) -> impl Iterator<Item = u64> {
+    [1, -1, 2, 3, 4].into_iter().filter_map(move |step| packages.checked_add_signed(step))
 }
 
 /// Pieces that can no longer be read once there is something better to do.

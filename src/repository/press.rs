@@ -34,6 +34,15 @@ pub enum How {
     Frames((Checksum, u64)),
 }
 
+impl How {
+    pub fn trail(self) -> Option<Trail> {
+        match self {
+            Self::Chunks(trail) => Some(trail),
+            Self::Blocks(_) | Self::Frames(_) => None,
+        }
+    }
+}
+
 /// What every file of a publication has in common.
 struct Press<'a> {
     config: &'a RepositoryConfig,

@@ -14,7 +14,6 @@ use super::{Published, Repository, RepositoryError, Signed};
 use crate::catalog::{Listing, Recipe};
 use crate::databases::VERSION;
 use crate::publish;
-use crate::repodata::join::Trail;
 use crate::repodata::{Record, Repomd, Tags};
 
 impl Repository {
@@ -40,7 +39,7 @@ impl Repository {
             let signed = self.sign(bytes)?;
             self.put_signature(signed.as_ref())?;
             self.note_published(bytes.clone(), shown.revision_number(), packages, signed)?;
-            self.keep_trails(made);
+            self.keep_trails(packages, made.into_iter().filter_map(|made| made.how.trail()).collect());
             return self.additional_is_published();
         }
         if self.config.metadata.has_databases() {
@@ -84,9 +83,7 @@ impl Repository {
         let mut trails = Vec::new();
         for Made { staged, file_name, how, .. } in made {
             files.push((staged, file_name));
-            if let How::Chunks(trail) = how {
-                trails.push(trail);
-            }
+            trails.extend(how.trail());
         }
         // Renamed before repomd.xml, as the files are: whoever has it finds its signature.
         files.extend(self.stage_signature(signed.as_ref())?);
@@ -100,7 +97,7 @@ impl Repository {
         self.note_signature(signed.as_ref())?;
         self.note_published(bytes, now, packages, signed)?;
         self.additional_is_published()?;
-        self.set_trails(trails);
+        self.keep_trails(packages, trails);
         let name = &self.config.name;
         info!(repo.name = %name, packages, revision = now, duration_ms = started.elapsed().as_millis() as u64,
               "published {name} with {packages} packages");
@@ -150,20 +147,6 @@ impl Repository {
         let repomd = repomd.into();
         self.published = Some(Arc::new(Published { revision, repomd, packages, at, number, signed, given }));
         Ok(())
-    }
-
-    fn keep_trails(&mut self, made: Vec<Made>) {
-        let trail = |made: Made| match made.how {
-            How::Chunks(trail) => Some(trail),
-            How::Blocks(_) | How::Frames(_) => None,
-        };
-        self.set_trails(made.into_iter().filter_map(trail).collect());
-    }
-
-    fn set_trails(&mut self, trails: Vec<Trail>) {
-        for (kept, trail) in self.trails.iter_mut().zip(trails) {
-            *kept = vec![trail];
-        }
     }
 
     /// Holds repomd.xml against what was published; one that is not ours is replaced, twice.
