@@ -3,7 +3,7 @@
 
     make bench                                   1,000, 10,000 and 50,000 packages; about an hour
     make bench BENCH="--sizes 10k --quick"       a first look in a few minutes
-    make bench BENCH="--only changes"            one part: full, changes, uploads, rest, disk
+    make bench BENCH="--only changes,rest"       some parts of: full, sqlite, changes, uploads, rest, disk
 
 The packages come from benches/generator, the same for a seed on every machine, and stay below
 target/bench. Figures are medians of the rounds. Times are of warm trees, with our shipped defaults,
@@ -83,7 +83,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--their-rounds", type=int, default=3, help="rounds of createrepo_c's changes, which take long (default 3)")
     parser.add_argument("--quick", action="store_true", help="two rounds, short uploads: a first look, no figures to show")
-    parser.add_argument("--only", action="append", choices=PARTS, help="only this part; can be given more than once")
+    parser.add_argument("--only", action="extend", type=parts, metavar="PARTS", help=f"only these parts of {','.join(PARTS)}; can be given more than once")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", metavar="FILE", help="put the table into this Markdown file, between its two marks")
     parser.add_argument("--createrepod", default=os.path.join(PROJECT, "target/release/createrepod"))
@@ -100,6 +100,14 @@ def arguments():
         if not os.access(program, os.X_OK):
             sys.exit(f"bench: {program} is missing (make bench builds and installs what it needs)")
     return options
+
+
+def parts(text):
+    words = text.split(",")
+    for word in words:
+        if word not in PARTS:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(PARTS)}")
+    return words
 
 
 def sizes(text):

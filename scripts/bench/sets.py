@@ -44,8 +44,8 @@ class Trees:
             shutil.copytree(os.path.join(folder, "extra"), extra)
         self.extra = sorted(os.listdir(os.path.join(folder, "extra")))
         packages = [os.path.join(at, name) for at, _, names in os.walk(self.ours) for name in names]
-        # In the order in which they are published.
-        packages.sort(key=lambda path: (int(os.stat(path).st_mtime), path))
+        # In the order in which packages of earlier days are published.
+        packages.sort(key=lambda path: (os.path.basename(path), path))
         self.packages = [os.path.relpath(path, self.ours) for path in packages]
         for path in packages:
             with open(path, "rb") as file:
