@@ -24,6 +24,11 @@ xmllint    libxml2-utils     libxml2
 zstd       zstd              zstd
 zck        zchunk            zchunk
 litmus     litmus            litmus
+wget       wget              wget
+rclone     rclone            rclone
+cadaver    cadaver           cadaver
+mount.davfs davfs2           davfs2
+chromium   chromium          chromium
 gpg        gnupg             gnupg2
 python3    python3           python3
 systemd-analyze systemd      systemd

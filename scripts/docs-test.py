@@ -25,6 +25,9 @@ echo 'REPO=/var/www/repos/old-rpms' >/etc/inotify-createrepo.conf; trap 'rm /etc
 for d in nginx apache2 haproxy; do cp -a "$work/$d/." "/etc/$d/"; done; mkdir -p /etc/apache2/sites-available /etc/nginx/conf.d
 """, []),
     (["docs/two-hosts.md"], ["rsync"], "", []),
+    (["docs/webdav.md"], ["rclone", "cadaver"], """
+printf '[repository.rpm]\\npath = "/var/www/repos/rpm-repo"\\nwrite = "anyone"\\n' >/etc/createrepod/repos.d/rpm.toml; systemctl restart createrepod
+""", ["el9/renamed.rpm"]),
 ]  # fmt: skip
 
 # Empty while the docs are tried, so that nothing of this machine is read or changed.

@@ -8,6 +8,7 @@ pub mod ledger;
 mod meta;
 pub mod order;
 pub mod pieces;
+pub mod properties;
 pub mod publications;
 pub mod reader;
 mod recut;

@@ -1,23 +1,168 @@
-//! Writing over HTTP. PUT and DELETE are ours: they are atomic, checked and published. The other
-//! methods of WebDAV are answered 405 by the routing table until they are served here.
+//! Writing over HTTP, and WebDAV class 1 and 2 (RFC 4918).
+//!
+//! What brings bytes in or takes files away (PUT, DELETE, COPY, MOVE) goes through `repository`: atomic,
+//! checked and published. PROPPATCH, MKCOL, LOCK and UNLOCK are dav-server's, over our tree and our locks,
+//! which our own methods respect as well.
 
+mod conditions;
 pub(crate) mod delete;
 mod digest;
+mod filesystem;
+mod handoff;
+mod if_header;
+mod locks;
+mod multistatus;
 pub(crate) mod prefer;
+mod propfind;
 pub(crate) mod put;
+pub(crate) mod share;
+mod transfer;
+mod xml;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use bytes::Bytes;
 use hyper::header::HeaderName;
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request};
 
+use crate::auth::{Permission, Principal};
+use crate::package::Location;
 use crate::repository::receive::Condition;
 use crate::repository::{Handle, Ticket};
-use crate::serve::{Answer, Validators, set, write_condition};
+use crate::serve::error::ServeError;
+use crate::serve::request::RequestBody;
+use crate::serve::{
+    Answer, Ends, Mount, Mounts, Server, Validators, authorize, encode_path, set, writable, write_condition,
+};
+use locks::Reach;
+use share::Share;
 
 const STATE: HeaderName = HeaderName::from_static("createrepod-state");
 const REVISION: HeaderName = HeaderName::from_static("createrepod-revision");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+const XML: &str = "application/xml; charset=utf-8";
+/// The entity tag of what is no file yet.
+const EMPTY_TAG: &str = "\"empty\"";
+
+/// One request on one repository.
+pub(crate) struct Context<'r> {
+    pub(crate) server: &'r Server,
+    pub(crate) ends: &'r Ends,
+    pub(crate) mounts: &'r Mounts,
+    pub(crate) mount: &'r Mount,
+    pub(crate) handle: &'r Handle,
+    pub(crate) share: Arc<Share>,
+    pub(crate) parts: &'r Parts,
+    /// Who was found to have the right to what the method wants.
+    pub(crate) principal: &'r Principal,
+}
+
+/// What a URL names in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// `None`: the top.
+    pub(crate) location: Option<Location>,
+}
+
+impl Target {
+    fn place(&self) -> &str {
+        self.location.as_ref().map_or("", Location::as_str)
+    }
+}
+
+impl Context<'_> {
+    /// A header of the request that is there once, and text.
+    fn header(&self, name: &str) -> Option<&str> {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    }
+
+    /// Refuses names that are the server's own, and names that metadata cannot express.
+    fn may_be_written(&self, location: &Location) -> Result<(), ServeError> {
+        writable(self.mount, location)
+    }
+
+    /// Refuses those who lack a right beyond what the method itself wants of its own URL.
+    async fn also_needs(&self, permission: Permission, target: &Target) -> Result<(), ServeError> {
+        let path = format!("{}{}", encode_path(&self.mount.config.url), encode_path(target.place()));
+        let failed = |error: hyper::http::Error| ServeError::internal("ask who may do what", error);
+        let asked =
+            Request::builder().method(self.parts.method.clone()).uri(path).body(()).map_err(failed)?;
+        let (mut parts, ()) = asked.into_parts();
+        parts.headers = self.parts.headers.clone();
+        authorize(self.server, self.ends, &parts, &self.mount.config, permission).await.map(drop)
+    }
+}
+
+/// Answers the methods of WebDAV that HTTP does not have.
+pub(crate) async fn answer(
+    context: &Context<'_>,
+    location: Option<Location>,
+    body: &mut RequestBody,
+) -> Result<Answer, ServeError> {
+    let method = context.parts.method.as_str();
+    let target = Target { location };
+    if method == "PROPFIND" {
+        let body = whole(body).await?;
+        return propfind::propfind(context, &target, &body).await;
+    }
+    if method != "COPY"
+        && let Some(location) = &target.location
+    {
+        context.may_be_written(location)?;
+    }
+    let body = whole(body).await?;
+    if matches!(method, "COPY" | "MOVE") {
+        if !body.is_empty() {
+            return Err(ServeError::UnsupportedMediaType(format!("{method} takes no body; leave it out")));
+        }
+        let kind = if method == "COPY" { transfer::Kind::Copy } else { transfer::Kind::Move };
+        return transfer::transfer(context, &target, kind).await;
+    }
+    let place = target.place();
+    let reach = Reach { place, deep: false, membership: method == "MKCOL" };
+    // Locks do not stand in the way of those who deal with locks, but by their own rules.
+    let reaches = if matches!(method, "LOCK" | "UNLOCK") { &[][..] } else { &[reach] };
+    let tokens = context.check(&target, reaches).await?;
+    if method == "LOCK" && !body.is_empty() && context.share.locks.is_full() {
+        return Err(ServeError::NoRoom("there are too many locks; wait until some of them end".into()));
+    }
+    handoff::hand_off(context, &target, &tokens, body).await
+}
+
+/// Answers a PROPFIND on `/` where no repository is; `hrefs` are `/` and what is directly below it.
+pub(crate) async fn front(
+    depth: Option<&str>,
+    mut hrefs: Vec<String>,
+    body: &mut RequestBody,
+) -> Result<Answer, ServeError> {
+    let body = whole(body).await?;
+    if depth != Some("1") {
+        hrefs.truncate(1);
+    }
+    propfind::front(hrefs, &body)
+}
+
+/// The whole of a small body.
+async fn whole(body: &mut RequestBody) -> Result<Bytes, ServeError> {
+    let limit = xml::LONGEST as u64;
+    if body.announced().is_some_and(|length| length > limit) {
+        return Err(ServeError::BodyTooLarge { limit });
+    }
+    let mut gathered = Vec::new();
+    loop {
+        let block = body.next_block().await?;
+        block.parts.iter().for_each(|part| gathered.extend_from_slice(part));
+        if gathered.len() > xml::LONGEST {
+            return Err(ServeError::BodyTooLarge { limit });
+        }
+        if block.is_last {
+            return Ok(gathered.into());
+        }
+    }
+}
 
 /// The request's conditions on what is there now.
 fn condition(headers: &HeaderMap) -> Condition {

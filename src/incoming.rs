@@ -5,6 +5,7 @@
 //! `.createrepod/incoming/`, which is emptied when the repository is opened.
 
 pub mod beneath;
+pub mod entries;
 pub mod kept;
 mod temporary;
 
@@ -44,9 +45,12 @@ pub enum IncomingError {
     /// A part of the path is a file, or a link that `symlinks` does not let us follow.
     #[error("a part of {0} is not a directory of this repository")]
     NoDirectory(Location),
-    /// Only from [`CommitMode::New`]: something has this name by now.
+    /// Something has this name by now, and was not to be replaced.
     #[error("{0} exists already")]
     Exists(Location),
+    /// A directory that was to be removed holds names.
+    #[error("{0} is not empty")]
+    NotEmpty(Location),
     #[error("cannot {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
 }

@@ -7,16 +7,19 @@ mod at_rest;
 pub mod browse;
 mod databases;
 pub mod figures;
+pub mod folders;
 mod idle;
 mod inbox;
 mod index;
 mod lock;
 mod pool;
 mod press;
+pub mod properties;
 mod publication;
 pub mod receive;
 mod recover;
 mod refresh;
+mod rename;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -317,7 +320,12 @@ impl Handle {
 
     /// Hands over a package that was read on its way in and is in the tree already.
     pub fn arrived(&self, scanned: Scanned) -> Ticket {
-        let (ticket, ask) = self.shared.inbox.arrived(scanned);
+        self.moved(vec![scanned], Dirty::default())
+    }
+
+    /// The same for packages that come together with changes elsewhere: one publication shows all of it.
+    fn moved(&self, arrived: Vec<Scanned>, dirty: Dirty) -> Ticket {
+        let (ticket, ask) = self.shared.inbox.arrived(arrived, dirty);
         self.ask_for_turn(ask);
         ticket
     }

@@ -10,6 +10,7 @@
 //! starts). `run` needs a multi-threaded tokio runtime with I/O and time; it returns when `stop` has
 //! come true and the last request in flight is answered, and puts no bound on that itself.
 
+mod accept;
 mod access;
 mod access_log;
 mod answer;
@@ -39,13 +40,17 @@ mod socket;
 mod splice;
 mod tls;
 
-pub(crate) use access::removes_now;
+pub(crate) use access::{authorize, removes_now};
 pub use access_log::AccessLogger;
-pub(crate) use answer::{Answer, PLAIN, blocking, empty, one_line, set, text};
+pub(crate) use answer::{Answer, AnswerBody, PLAIN, blocking, empty, made, one_line, set, text};
 pub(crate) use conditional::{Validators, write as write_condition};
 pub(crate) use route::encode_part;
 pub use socket::Listener;
 pub use tls::{Tls, TlsError};
+
+pub(crate) use error::{receive_status, receive_words};
+pub(crate) use files::media_type;
+pub(crate) use route::{encode_path, place, writable};
 
 use std::io;
 use std::net::SocketAddr;
@@ -61,6 +66,7 @@ use tracing::{error, warn};
 
 use crate::auth::{Certificate, Guard};
 use crate::config::ServerConfig;
+use crate::dav::share::Shares;
 use limits::{Crowd, Limits};
 pub use site::{Mount, Mounts, Site};
 use socket::Accepted;
@@ -119,6 +125,8 @@ pub(crate) struct Server {
     pub(crate) crowded: Crowded,
     pub(crate) given: repomd::Given,
     pub(crate) metrics: Arc<metrics::Metrics>,
+    /// What WebDAV keeps in memory.
+    pub(crate) shares: Shares,
 }
 
 impl Server {
@@ -129,8 +137,9 @@ impl Server {
         limits: Arc<Limits>,
         access_log: Arc<AccessLogger>,
     ) -> Self {
-        let (crowded, given) = (Crowded::default(), repomd::Given::default());
-        Self { site, guard, config, limits, access_log, crowded, given, metrics: Arc::default() }
+        let (crowded, given, shares) = (Crowded::default(), repomd::Given::default(), Shares::default());
+        let metrics = Arc::default();
+        Self { site, guard, config, limits, access_log, crowded, given, metrics, shares }
     }
 }
 

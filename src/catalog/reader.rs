@@ -1,12 +1,15 @@
 //! Questions to the catalog, asked over a read-only connection of their own.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::chunks::corrupt;
+use super::chunks::{self, Chunk, Member, corrupt};
+use super::order::{Generation, Key};
 use super::{CatalogError, FILE, PieceFile, Recipe, ledger, meta};
 use crate::package::{ChecksumType, Location, Nevra, PkgId};
+use crate::repodata::{Fragments, KINDS, Pieces, Span};
 use crate::tree::{Dirty, FileStamp, Rejected};
 
 /// A package as the catalog lists it.
@@ -60,6 +63,78 @@ impl Reader {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Packages that lie directly in `directory` (`None`: the top), or with `deep` anywhere below it, by
+    /// location, each with its `name-epoch:version-release.arch`.
+    pub fn packages_in(
+        &self,
+        directory: Option<&Location>,
+        deep: bool,
+    ) -> Result<Vec<(Listed, String)>, CatalogError> {
+        // Everything below `a` sorts from `a/` up to, and without, `a0`, the character after the slash.
+        let (from, to) = match directory {
+            Some(directory) => (format!("{directory}/"), format!("{directory}0")),
+            None => (String::new(), "\u{10ffff}".to_owned()),
+        };
+        let mut statement = self.db.prepare_cached(
+            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid, nevra FROM package
+             WHERE location >= ?1 AND location < ?2 AND (?3 OR instr(substr(location, ?4), '/') = 0)
+             ORDER BY location",
+        )?;
+        // SQLite counts characters, from one.
+        let begin = from.chars().count() + 1;
+        let rows = statement
+            .query_map(params![from, to, deep, begin], |row| Ok((self.package_row(row)?, row.get(6)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The `count` packages whose files are the newest, the newest first.
+    pub fn newest(&self, count: usize) -> Result<Vec<Listed>, CatalogError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid FROM package
+             ORDER BY mtime_ns DESC, location LIMIT ?",
+        )?;
+        let rows = statement.query_map([count], |row| self.package_row(row))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// What the metadata says of these packages, as it was rendered, in their order; `None` for those that
+    /// are not known, and for all once `limit` bytes are gathered.
+    pub fn fragments(
+        &self,
+        packages: &[Listed],
+        limit: usize,
+    ) -> Result<Vec<Option<Fragments>>, CatalogError> {
+        // One transaction: a compaction in between would move the pieces.
+        let tx = self.db.unchecked_transaction()?;
+        let chunks = chunks::load(&tx)?;
+        let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
+        let pieces = PieceFile::open_existing(&self.directory, number).map_err(CatalogError::Pieces)?;
+        let mut last: Option<(usize, Vec<Member>)> = None;
+        let mut gathered = 0;
+        let mut found = Vec::with_capacity(packages.len());
+        for package in packages {
+            let mut fragments = None;
+            for generation in [Generation::Settled, Generation::Young] {
+                let key =
+                    Key { generation, mtime: package.stamp.mtime(), location: package.location.clone() };
+                let at = chunks.partition_point(|chunk| chunk.first <= key);
+                let Some(at) = at.checked_sub(1).filter(|_| gathered < limit) else { continue };
+                let members = match last.take() {
+                    Some((of, members)) if of == at => members,
+                    _ => chunks::members(&tx, &chunks[at])?,
+                };
+                fragments = fragment(&pieces, &chunks[at], &members, &key).map_err(CatalogError::Pieces)?;
+                last = Some((at, members));
+                if fragments.is_some() {
+                    break;
+                }
+            }
+            gathered += fragments.as_ref().map_or(0, Fragments::len);
+            found.push(fragments);
+        }
+        Ok(found)
+    }
+
     /// Every file that is not published, with its reason, by location.
     pub fn rejected(&self) -> Result<Vec<Rejected>, CatalogError> {
         let mut statement = self.db.prepare_cached(
@@ -102,6 +177,24 @@ impl Reader {
         let pkgid = PkgId::new(self.checksum, &bytes).ok_or_else(|| corrupt("pkgid"))?;
         Ok(Listed { location: location(row)?, stamp: stamp(row)?, pkgid })
     }
+}
+
+/// One member's share of a chunk, if it is a member.
+fn fragment(
+    pieces: &PieceFile,
+    chunk: &Chunk,
+    members: &[Member],
+    key: &Key,
+) -> io::Result<Option<Fragments>> {
+    let Some(at) = members.iter().position(|member| member.key == *key) else { return Ok(None) };
+    let mut texts: [Vec<u8>; KINDS] = Default::default();
+    for (kind, text) in texts.iter_mut().enumerate() {
+        let before: u64 = members[..at].iter().map(|member| u64::from(member.lens[kind])).sum();
+        let span = Span { offset: chunk.parts[kind].raw.offset + before, len: members[at].lens[kind].into() };
+        pieces.read(span, text)?;
+    }
+    let [primary, filelists, other, filelists_ext] = texts;
+    Ok(Some(Fragments { primary, filelists, other, filelists_ext }))
 }
 
 pub(super) fn location(row: &Row<'_>) -> rusqlite::Result<Location> {

@@ -3,44 +3,97 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
-use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG};
+use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, USER_AGENT};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
 use tokio::task::JoinHandle;
 
-use super::{State, condition, digest, prefer, published, tell};
-use crate::auth::Principal;
+use super::locks::Reach;
+use super::{Context, State, Target, condition, digest, prefer, published, tell};
 use crate::package::Location;
 use crate::repository::Handle;
 use crate::repository::receive::{Offer, Outcome, ReceiveError, Received, Receiving};
 use crate::serve::error::ServeError;
 use crate::serve::request::{BLOCK, Block, RequestBody};
-use crate::serve::{Answer, PLAIN, Server, Validators, blocking, empty, one_line, set, text};
+use crate::serve::{Answer, PLAIN, Validators, blocking, empty, one_line, set, text};
+use crate::tree::FileStamp;
 
 /// What failed, when our own code did.
 const ATTEMPT: &str = "take the upload";
 
 /// Answers a PUT: with the state of what was stored, and the revision that shows now.
 pub(crate) async fn put(
-    server: &Server,
-    principal: &Principal,
-    handle: &Handle,
+    context: &Context<'_>,
     location: Location,
-    parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Answer, ServeError> {
+    let Context { server, handle, parts, share, .. } = context;
     whole_and_plain(parts)?;
     body.check_announced()?;
     let stated = digest::stated(&parts.headers)?;
-    let offer = Offer {
-        location: location.clone(),
-        condition: condition(&parts.headers),
-        stated,
-        by: principal.clone(),
-    };
+    let tokens = context.check(&Target { location: Some(location.clone()) }, &[]).await?;
+    let unlocked = unlocked(context, &location, &tokens).await?;
+    if body.announced() == Some(0)
+        && sends_nothing_first(&parts.headers, &tokens)
+        && let Some(answer) = hold(context, &location).await?
+    {
+        return Ok(answer);
+    }
+    let condition = condition(&parts.headers);
+    // A lock that was taken while the bytes came counts as well.
+    let condition = Box::new(move |there: Option<&FileStamp>| condition(there) && unlocked(there.is_some()));
+    let offer = Offer { location: location.clone(), condition, stated, by: context.principal.clone() };
     let received = receive(handle, offer, body).await?;
+    share.let_go(location.as_str());
     let wait = prefer::wait(&parts.headers, server.limits.wait);
     Ok(answer(handle, &location, received, wait).await)
+}
+
+/// Refuses what is locked now; what it gives back asks again, knowing whether something has the name.
+async fn unlocked(
+    context: &Context<'_>,
+    location: &Location,
+    tokens: &[String],
+) -> Result<impl Fn(bool) -> bool + Send + use<>, ServeError> {
+    let (locks, place, tokens) = (context.share.locks.clone(), location.to_string(), tokens.to_vec());
+    if !locks.is_empty() {
+        let looking = (context.handle.clone(), location.clone());
+        let here = blocking(ATTEMPT, move || looking.0.stat(Some(&looking.1))).await?;
+        let membership = matches!(here, Ok(None));
+        context.unlocked(Reach { place: &place, deep: false, membership }, &tokens)?;
+    }
+    Ok(move |exists: bool| {
+        locks.forbids(Reach { place: &place, deep: false, membership: !exists }, &tokens).is_none()
+    })
+}
+
+/// Mounted shares make a file before they have anything to put into it. From others, an empty file
+/// is what it is: no package.
+fn sends_nothing_first(headers: &HeaderMap, tokens: &[String]) -> bool {
+    const MOUNTED: [&str; 5] = ["davfs2", "WebDAVFS", "WebDAVLib", "Microsoft-WebDAV-MiniRedir", "gvfs"];
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    !tokens.is_empty() || MOUNTED.iter().any(|name| agent.contains(name))
+}
+
+/// Keeps the name of a package in memory until its bytes come. `None`: it is a file like any other.
+async fn hold(context: &Context<'_>, location: &Location) -> Result<Option<Answer>, ServeError> {
+    let looking = (context.handle.clone(), location.clone());
+    let (here, parent) = blocking(ATTEMPT, move || {
+        let (handle, location) = looking;
+        (handle.stat(Some(&location)), handle.stat(location.parent().as_ref()))
+    })
+    .await?;
+    if !location.names_a_package() || !matches!(here, Ok(None)) {
+        return Ok(None);
+    }
+    if !matches!(parent, Ok(Some(parent)) if parent.is_directory) {
+        return Err(ServeError::Conflict("the folder this would be in does not exist; make it first".into()));
+    }
+    if !context.share.hold_for_content(location.as_str()) {
+        return Err(ServeError::NoRoom("too many files wait for their content".into()));
+    }
+    let words = format!("{location} waits for its content; nothing was stored\n");
+    Ok(Some(text(StatusCode::CREATED, PLAIN, one_line(words.trim_end()).into_owned() + "\n")))
 }
 
 /// Refuses a part of a file, and a file in disguise: what is stored must be what was sent.

@@ -190,6 +190,19 @@ pub fn stamp(metadata: &std::fs::Metadata) -> FileStamp {
     }
 }
 
+/// The stamp of what stat(2) found.
+pub fn stat_stamp(stat: &rustix::fs::Stat) -> FileStamp {
+    // The types of these fields differ between architectures.
+    let ns = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    #[allow(clippy::unnecessary_cast)]
+    FileStamp {
+        inode: stat.st_ino as u64,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

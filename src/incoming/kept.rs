@@ -114,6 +114,48 @@ impl Kept {
         Ok(!keys.is_empty())
     }
 
+    /// Keeps another name of the package at `location`, which is about to be renamed: clients that
+    /// were told of the old name still find it. Says under which key, or `None` where nothing is kept.
+    pub fn link(&mut self, config: &RepositoryConfig, location: &Location) -> io::Result<Option<String>> {
+        if config.grace.is_zero() {
+            return Ok(None);
+        }
+        let root = Root::open(&config.path, config.symlinks)?;
+        let parent = location.parent();
+        let directory = root.read(parent.as_ref().map_or("", Location::as_str))?;
+        let stat = rustix::fs::statat(&directory, location.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Ok(None);
+        }
+        let key = unique();
+        let kept = location.under(&self.directory.join(&key));
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(kept.parent().unwrap_or(&kept))?;
+        match rustix::fs::linkat(&directory, location.file_name(), CWD, &kept, AtFlags::empty()) {
+            Ok(()) => {
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                self.entries.insert(key.clone(), Entry { location: location.clone(), size });
+                Ok(Some(key))
+            }
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(self.directory.join(key));
+                match error {
+                    // Another file system, or one without hard links: the old name is simply gone.
+                    Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NAMETOOLONG => {
+                        Ok(None)
+                    }
+                    _ => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Takes back what [`link`](Self::link) kept: the rename did not happen.
+    pub fn unlink(&mut self, key: &str) {
+        if self.entries.remove(key).is_some() {
+            let _ = std::fs::remove_dir_all(self.directory.join(key));
+        }
+    }
+
     /// The newest file kept for `location` whose grace period has not passed.
     pub fn find(&self, location: &Location, grace: Duration, now: SystemTime) -> Option<PathBuf> {
         let (key, _) = self.entries.iter().rev().find(|(_, entry)| entry.location == *location)?;

@@ -83,6 +83,7 @@ pub struct Facts {
     pub epoch: String,
     pub version: String,
     pub release: String,
+    pub summary: String,
     pub href: String,
     /// `xml:base`
     pub base: Option<String>,
@@ -137,6 +138,7 @@ impl Facts {
                 "name" => text.trim().clone_into(&mut self.name),
                 "arch" => text.trim().clone_into(&mut self.arch),
                 "checksum" => text.trim().clone_into(&mut self.pkgid),
+                "summary" => text.trim().clone_into(&mut self.summary),
                 _ => {}
             },
             Step::Close { name: "sourcerpm", depth: 2, text } => text.clone_into(&mut self.source_rpm),

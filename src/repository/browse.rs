@@ -1,16 +1,18 @@
 //! Reading the tree for those outside: one file, or what a directory holds. Never through a link
 //! that `symlinks` does not allow, never a hidden name.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 
 use super::{Handle, Means};
+use crate::catalog::{self, CatalogError, Reader};
 use crate::config::Symlinks;
-use crate::incoming::beneath::{Root, stamp};
+use crate::incoming::beneath::{Root, stamp, stat_stamp};
 use crate::package::Location;
+use crate::repodata::element::Facts;
 use crate::tree::FileStamp;
 
 /// What a name in the tree is.
@@ -22,11 +24,51 @@ pub enum Opened {
 /// One line of a directory's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
+    /// Empty for the top of the repository.
     pub name: String,
     pub is_directory: bool,
-    /// Bytes; 0 for directories.
+    pub stamp: FileStamp,
+}
+
+/// What is known of a package file in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Neighbour {
+    pub name: String,
+    /// `[epoch:]version-release`
+    pub version: String,
+    pub arch: String,
+    /// Why it is not published; the rest is empty then.
+    pub rejected: Option<String>,
+}
+
+/// One of the packages that came last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    pub location: Location,
+    pub name: String,
+    /// `[epoch:]version-release`
+    pub version: String,
+    pub arch: String,
+    pub summary: String,
+    /// Bytes.
     pub size: u64,
-    pub modified: SystemTime,
+    /// Seconds since the epoch.
+    pub modified: u64,
+}
+
+/// Bytes of metadata read for the newest packages.
+const FOR_NEWEST: usize = 8 << 20;
+
+impl Listed {
+    /// Bytes; 0 for directories.
+    pub fn size(&self) -> u64 {
+        if self.is_directory { 0 } else { self.stamp.size }
+    }
+
+    /// Seconds since the epoch; times before it count as it.
+    pub fn modified(&self) -> u64 {
+        u64::try_from(self.stamp.mtime()).unwrap_or(0)
+    }
 }
 
 impl Handle {
@@ -66,6 +108,28 @@ impl Handle {
         metadata.is_file().then(|| (file, stamp(&metadata)))
     }
 
+    /// What is at `location` (`None`: the top); `None` for what is not there or may not be shown. Blocking.
+    pub fn stat(&self, location: Option<&Location>) -> io::Result<Option<Listed>> {
+        let relative = location.map_or("", Location::as_str);
+        let found = self.root_of(location)?.open_at(relative, OFlags::PATH);
+        let stat = match found.map_err(plain).and_then(|found| Ok(rustix::fs::fstat(found)?)) {
+            Ok(stat) => stat,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let name = location.map_or("", Location::file_name).to_owned();
+        let shown = kind.is_file() || kind.is_dir();
+        Ok(shown.then(|| Listed { name, is_directory: kind.is_dir(), stamp: stat_stamp(&stat) }))
+    }
+
+    /// Bytes in use and bytes free for the daemon on the file system of the tree. Blocking.
+    pub fn space(&self) -> io::Result<(u64, u64)> {
+        let disk = rustix::fs::statvfs(&self.config().path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok((bytes(disk.f_blocks.saturating_sub(disk.f_bfree)), bytes(disk.f_bavail)))
+    }
+
     /// Lists a directory (`None`: the top): directories first, then files, each by name. Hidden
     /// names, names that are not UTF-8 and what cannot be opened are left out. Blocking.
     pub fn list_directory(&self, directory: Option<&Location>) -> io::Result<Vec<Listed>> {
@@ -95,8 +159,65 @@ impl Handle {
 }
 
 impl Handle {
+    /// What is known of the packages in a directory (`None`: the top), by file name; nothing when the
+    /// catalog cannot be asked. Blocking.
+    pub fn neighbours(&self, directory: Option<&Location>) -> HashMap<String, Neighbour> {
+        let packages = self.with_reader(|reader| reader.packages_in(directory, false)).unwrap_or_default();
+        let named = |(listed, nevra): (catalog::reader::Listed, String)| {
+            let (name, version, arch) = parts(&nevra);
+            let neighbour = Neighbour { name, version, arch, rejected: None };
+            (listed.location.file_name().to_owned(), neighbour)
+        };
+        let mut found: HashMap<String, Neighbour> = packages.into_iter().map(named).collect();
+        let rejected = self.with_reader(Reader::rejected).unwrap_or_default();
+        for rejected in rejected.into_iter().filter(|it| it.location.parent().as_ref() == directory) {
+            let neighbour = Neighbour { rejected: Some(rejected.reason), ..Neighbour::default() };
+            found.insert(rejected.location.file_name().to_owned(), neighbour);
+        }
+        found
+    }
+
+    /// The `count` packages that came last, the last first; nothing when the catalog cannot be asked. Blocking.
+    pub fn newest(&self, count: usize) -> Vec<Newest> {
+        let read = |reader: &Reader| -> Result<_, CatalogError> {
+            let listed = reader.newest(count)?;
+            let fragments = reader.fragments(&listed, FOR_NEWEST)?;
+            Ok(listed.into_iter().zip(fragments).collect::<Vec<_>>())
+        };
+        let found = self.with_reader(read).unwrap_or_default();
+        found
+            .into_iter()
+            .filter_map(|(listed, fragments)| {
+                let facts = Facts::of(std::str::from_utf8(&fragments?.primary).ok()?).ok()?;
+                let epoch = match facts.epoch.as_str() {
+                    "" | "0" => String::new(),
+                    epoch => format!("{epoch}:"),
+                };
+                Some(Newest {
+                    version: format!("{epoch}{}-{}", facts.version, facts.release),
+                    name: facts.name,
+                    arch: facts.arch,
+                    summary: facts.summary,
+                    size: listed.stamp.size,
+                    modified: u64::try_from(listed.stamp.mtime()).unwrap_or(0),
+                    location: listed.location,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Name, `[epoch:]version-release` and architecture of what [`Nevra`](crate::package::Nevra) displays as.
+fn parts(nevra: &str) -> (String, String, String) {
+    let (rest, arch) = nevra.rsplit_once('.').unwrap_or((nevra, ""));
+    let (rest, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
+    let (name, version) = rest.rsplit_once('-').unwrap_or((rest, ""));
+    (name.to_owned(), format!("{version}-{release}"), arch.to_owned())
+}
+
+impl Handle {
     /// Where a location is looked for: in the tree, or where its metadata lies apart from it.
-    fn root_of(&self, location: Option<&Location>) -> io::Result<Root> {
+    pub(super) fn root_of(&self, location: Option<&Location>) -> io::Result<Root> {
         let config = self.config();
         match &config.metadata_dir {
             Some(dir) if location.is_some_and(Location::is_repodata) => Root::open(dir, Symlinks::Never),
@@ -106,24 +227,16 @@ impl Handle {
 }
 
 fn look(root: &Root, relative: &str, directory: &File, name: &str) -> Option<Listed> {
-    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let (kind, size, seconds) = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Symlink => {
-            let path = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
-            let stat = rustix::fs::fstat(root.open_at(&path, rustix::fs::OFlags::PATH).ok()?).ok()?;
-            (FileType::from_raw_mode(stat.st_mode), stat.st_size, stat.st_mtime)
-        }
-        kind => (kind, stat.st_size, stat.st_mtime),
-    };
-    if !kind.is_file() && !kind.is_dir() {
-        return None;
+    let mut stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    if FileType::from_raw_mode(stat.st_mode).is_symlink() {
+        let path = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
+        stat = rustix::fs::fstat(root.open_at(&path, OFlags::PATH).ok()?).ok()?;
     }
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    Some(Listed {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    (kind.is_file() || kind.is_dir()).then(|| Listed {
         name: name.to_owned(),
         is_directory: kind.is_dir(),
-        size: if kind.is_dir() { 0 } else { u64::try_from(size).unwrap_or(0) },
-        modified: SystemTime::UNIX_EPOCH + since,
+        stamp: stat_stamp(&stat),
     })
 }
 

@@ -166,6 +166,7 @@ impl Handle {
         let repo = &self.config().name;
         info!(repo.name = %repo, location = %location, kept = removed == Removed::Kept, by = by.name(),
               "removed {:?} from {repo}{}", location.as_str(), by.in_a_sentence());
+        self.drop_properties(location);
         self.expire_kept();
         Ok(self.submit(Dirty::settled(location.clone())))
     }
@@ -189,7 +190,7 @@ impl Handle {
     }
 
     /// `accept = "packages"` takes packages, and the files that hold additional metadata.
-    fn refuse_strange_name(&self, location: &Location) -> Result<(), ReceiveError> {
+    pub(super) fn refuse_strange_name(&self, location: &Location) -> Result<(), ReceiveError> {
         let config = self.config();
         let is_known = location.names_a_package() || config.additional_metadata.kind_of(location).is_some();
         match config.accept {
@@ -199,7 +200,7 @@ impl Handle {
     }
 
     /// What has this name now. A link counts as the file it leads to.
-    fn look(&self, location: &Location) -> Result<Option<Here>, ReceiveError> {
+    pub(super) fn look(&self, location: &Location) -> Result<Option<Here>, ReceiveError> {
         let failed = |source| ReceiveError::Io { attempt: "look at", location: location.clone(), source };
         let root = beneath::Root::open(&self.config().path, self.config().symlinks).map_err(failed)?;
         let file = match root.read(location.as_str()) {
@@ -218,7 +219,7 @@ impl Handle {
     }
 
     /// The package's checksum: remembered when the file is the one remembered, else taken now.
-    fn pkgid(&self, location: &Location, here: &Here) -> Result<PkgId, ReceiveError> {
+    pub(super) fn pkgid(&self, location: &Location, here: &Here) -> Result<PkgId, ReceiveError> {
         let known = self.find_location(location).map_err(|source| catalog(location, source))?;
         match known {
             Some(known) if known.stamp == here.stamp && known.pkgid.kind == self.config().checksum => {
@@ -236,7 +237,7 @@ impl Handle {
     }
 }
 
-struct Here {
+pub(super) struct Here {
     stamp: FileStamp,
     file: std::fs::File,
 }

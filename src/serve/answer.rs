@@ -34,6 +34,21 @@ pub fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>
     answer
 }
 
+/// Answers with a text that is made while it is sent; with its length, when it is a short one. No chunk is empty.
+pub fn made(
+    status: StatusCode,
+    media_type: &'static str,
+    mut chunks: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Answer {
+    let first = chunks.next().unwrap_or_default();
+    let Some(second) = chunks.next() else { return text(status, media_type, first) };
+    let all = [first, second].into_iter().chain(chunks);
+    let mut answer = Response::new(AnswerBody::Chunks(Box::new(all)));
+    *answer.status_mut() = status;
+    set(&mut answer, CONTENT_TYPE, media_type);
+    answer
+}
+
 pub fn empty(status: StatusCode) -> Answer {
     let mut answer = Response::new(AnswerBody::Bytes(Bytes::new()));
     // Room for all that is set as a rule, at once.
@@ -54,7 +69,7 @@ pub fn failed(error: &ServeError) -> Answer {
         ServeError::TooManyRequests { seconds } => set(&mut answer, RETRY_AFTER, &seconds.to_string()),
         ServeError::Unavailable(_) | ServeError::Undecided { .. } => set(&mut answer, RETRY_AFTER, "1"),
         ServeError::Receive(_) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
-            set(&mut answer, ALLOW, super::route::READ);
+            set(&mut answer, ALLOW, super::route::FOLDER);
         }
         _ => {}
     }
@@ -153,6 +168,8 @@ pub enum AnswerBody {
     Bytes(Bytes),
     /// Boxed: small answers are many, and are moved about.
     File(Box<FileBody>),
+    /// Made while it is sent. No chunk is empty.
+    Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
 }
 
 impl Body for AnswerBody {
@@ -167,6 +184,7 @@ impl Body for AnswerBody {
             Self::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
+            Self::Chunks(chunks) => Poll::Ready(chunks.next().map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
 
@@ -174,6 +192,7 @@ impl Body for AnswerBody {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
+            Self::Chunks(_) => false,
         }
     }
 
@@ -181,6 +200,7 @@ impl Body for AnswerBody {
         SizeHint::with_exact(match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.left(),
+            Self::Chunks(_) => return SizeHint::default(),
         })
     }
 }

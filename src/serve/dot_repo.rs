@@ -16,11 +16,12 @@ pub(crate) fn text(repository: &RepositoryConfig, server: &ServerConfig, reached
 
 /// Where clients find the repository; ends in `/`.
 pub(crate) fn base(repository: &RepositoryConfig, server: &ServerConfig, reached: &str) -> String {
-    let base = match &server.base_url {
-        Some(base) => base.trim_end_matches('/').to_owned(),
-        None => reached.to_owned(),
-    };
-    base + &encode_path(&repository.url)
+    server_base(server, reached).to_owned() + &encode_path(&repository.url)
+}
+
+/// Where the server is found, without a slash at its end.
+pub(crate) fn server_base<'s>(server: &'s ServerConfig, reached: &'s str) -> &'s str {
+    server.base_url.as_deref().map_or(reached, |base| base.trim_end_matches('/'))
 }
 
 #[cfg(test)]

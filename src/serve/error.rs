@@ -33,10 +33,24 @@ pub enum ServeError {
     MethodNotAllowed { allow: &'static str, why: String },
     #[error("no data came for {0} seconds; nothing was stored, send it again")]
     BodyTimeout(u64),
-    #[error("the condition this request made (If-Match, If-None-Match, If-Unmodified-Since) is not met")]
+    #[error(
+        "the condition this request made (If, If-Match, If-None-Match, If-Unmodified-Since, Overwrite) is not met"
+    )]
     PreconditionFailed,
     #[error("the upload is larger than this server takes ({limit} bytes); raise max_upload or send less")]
     TooLarge { limit: u64 },
+    #[error("the body is longer than this request takes ({limit} bytes); send less")]
+    BodyTooLarge { limit: u64 },
+    #[error("{0}")]
+    Conflict(String),
+    /// WebDAV: somebody else holds a lock.
+    #[error("{} is locked; wait, or submit the lock's token in an If header", if place.is_empty() { "the repository" } else { place })]
+    Locked { place: String },
+    /// WebDAV: the destination is not ours.
+    #[error("{0}")]
+    BadGateway(String),
+    #[error("{0}")]
+    NoRoom(String),
     #[error("the URL is too long")]
     UriTooLong,
     #[error("{0}")]
@@ -68,6 +82,11 @@ impl ServeError {
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Locked { .. } => StatusCode::LOCKED,
+            Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
+            Self::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -107,7 +126,7 @@ impl ServeError {
     }
 }
 
-fn receive_status(error: &ReceiveError) -> StatusCode {
+pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
     match error {
         ReceiveError::Incoming(error) => match error {
             IncomingError::Bad(bad) => match bad {
@@ -117,7 +136,9 @@ fn receive_status(error: &ReceiveError) -> StatusCode {
             },
             IncomingError::Metadata(_) | IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
-            IncomingError::NoDirectory(_) | IncomingError::Exists(_) => StatusCode::CONFLICT,
+            IncomingError::NoDirectory(_) | IncomingError::Exists(_) | IncomingError::NotEmpty(_) => {
+                StatusCode::CONFLICT
+            }
             IncomingError::Io { source, .. } => io_status(source),
         },
         ReceiveError::Reserved(_) => StatusCode::FORBIDDEN,
@@ -142,7 +163,7 @@ fn io_status(source: &io::Error) -> StatusCode {
 }
 
 /// Adds what to do to what was wrong.
-fn receive_words(error: &ReceiveError) -> String {
+pub(crate) fn receive_words(error: &ReceiveError) -> String {
     let advice = match error {
         ReceiveError::Incoming(error) => match error {
             IncomingError::Bad(bad) => match bad {
@@ -162,6 +183,7 @@ fn receive_words(error: &ReceiveError) -> String {
             IncomingError::IsDirectory(_) => "add a slash and a file name to the URL",
             IncomingError::NoDirectory(_) => "choose another path",
             IncomingError::Exists(_) => "try again",
+            IncomingError::NotEmpty(_) => "what is left in it cannot be removed over HTTP",
             IncomingError::Io { source, .. } => return io_words(error.to_string(), source),
         },
         ReceiveError::Reserved(_) => "choose another name",
@@ -178,7 +200,7 @@ fn receive_words(error: &ReceiveError) -> String {
             "raise the package's release, or delete the old file first (or set overwrite = \"allow\")"
         }
         ReceiveError::NevraTaken { .. } => "raise the package's release, or delete the old file first",
-        ReceiveError::NotFound(_) => "nothing was removed",
+        ReceiveError::NotFound(_) => "nothing was changed",
         ReceiveError::Io { source, .. } => return io_words(error.to_string(), source),
         ReceiveError::Catalog { .. } => "the server's log says why",
     };

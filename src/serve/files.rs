@@ -241,6 +241,16 @@ impl Content {
     }
 }
 
+/// Answers with what is no file yet: the empty thing that a lock, or an empty upload, has made.
+pub fn nothing_yet(made: SystemTime) -> Answer {
+    let mut answer = empty(StatusCode::OK);
+    set(&mut answer, CONTENT_LENGTH, "0");
+    set(&mut answer, CONTENT_TYPE, "application/octet-stream");
+    set(&mut answer, LAST_MODIFIED, &httpdate::fmt_http_date(made));
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    answer
+}
+
 /// Sends the client to the same URL with a slash at its end. `path` is encoded.
 pub fn with_slash(path: &str) -> Answer {
     // Two slashes at the start would name another host.
@@ -283,7 +293,7 @@ fn cache_control(location: &Location) -> &'static str {
 
 /// By the end of the name. Compressed files are what they are: never a `Content-Encoding`, which
 /// would make clients unpack what they compare by checksum.
-fn media_type(name: &str) -> &'static str {
+pub fn media_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, end)| end) {
         Some("rpm") => "application/x-rpm",
         Some("xml") => "text/xml; charset=utf-8",

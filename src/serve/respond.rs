@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, SERVER, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, HeaderName, SERVER, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
+use super::accept;
 use super::access::{authorize, may_see, wanted};
 use super::access_log::User;
 use super::answer::{
@@ -19,7 +20,7 @@ use super::answer::{
 use super::connection::{InFlight, Pulse};
 use super::error::ServeError;
 use super::request::RequestBody;
-use super::route::{Route, mount_of, route};
+use super::route::{Route, encode_path, mount_of, route};
 use super::site::{Mount, Mounts};
 use super::{Ends, Server, Transport, api, browse, dot_repo, files, health, repomd, request_id};
 use crate::auth::Principal;
@@ -49,7 +50,7 @@ pub(super) async fn respond(
     };
     let mut answer = outcome.unwrap_or_else(|error| {
         report(&parts, ends, &id, &error);
-        let mut answer = failed(&error);
+        let mut answer = browse::refusal(failed(&error), one_line(&error.words()).as_ref(), &parts.headers);
         if error.is_about_who_asks() {
             return answer;
         }
@@ -152,7 +153,10 @@ async fn answer(
     match routed? {
         Route::Front => {
             let mounts = visible(server, ends, parts, mounts).await;
-            Ok(front(&mounts))
+            let shown: Vec<_> = mounts.all().iter().map(shown_as).collect();
+            let reached = ends.reached();
+            let base = dot_repo::server_base(&server.config, &reached);
+            Ok(browse::front(&shown, accept::page(headers), base))
         }
         Route::Health => Ok(health::health(mounts)),
         Route::Ready => {
@@ -189,19 +193,40 @@ async fn answer(
             Ok(answer)
         }
         Route::File(mount, location) => {
-            files::file(open(mount)?, location, uri.path(), method, headers).await
+            let place = location.as_str().to_owned();
+            match files::file(open(mount)?, location, uri.path(), method, headers).await {
+                Err(ServeError::NotFound) => {
+                    let made = server.shares.of(&mount.config.name).placeholder(&place);
+                    made.map(files::nothing_yet).ok_or(ServeError::NotFound)
+                }
+                other => other,
+            }
         }
-        Route::Directory(mount, location) => directory(mount, location).await,
+        Route::Directory(mount, location) => directory(server, ends, mount, location, parts).await,
         Route::AddSlash => Ok(files::with_slash(uri.path())),
         Route::Put(mount, location) => {
-            dav::put::put(server, principal, open(mount)?, location, parts, body).await
+            dav::put::put(&context(server, ends, mounts, mount, parts, principal)?, location, body).await
         }
         Route::Delete(mount, location) => {
-            dav::delete::delete(server, principal, open(mount)?, location, parts).await
+            dav::delete::delete(&context(server, ends, mounts, mount, parts, principal)?, location).await
+        }
+        Route::Dav(mount, location) => {
+            dav::answer(&context(server, ends, mounts, mount, parts, principal)?, location, body).await
+        }
+        Route::FrontDav => {
+            let depth = headers.get("depth").and_then(|depth| depth.to_str().ok());
+            let mounts = visible(server, ends, parts, mounts).await;
+            let urls = top_level(&mounts);
+            dav::front(depth, urls, body).await
         }
         Route::Options(allow) => {
             let mut answer = empty(StatusCode::NO_CONTENT);
             set(&mut answer, ALLOW, allow);
+            if allow.contains("PROPFIND") {
+                set(&mut answer, HeaderName::from_static("dav"), "1, 2");
+                // Windows takes it for a share only then.
+                set(&mut answer, HeaderName::from_static("ms-author-via"), "DAV");
+            }
             Ok(answer)
         }
     }
@@ -231,32 +256,63 @@ pub(super) fn open(mount: &Mount) -> Result<&Handle, ServeError> {
     })
 }
 
-fn front(mounts: &Mounts) -> Answer {
-    let shown: Vec<browse::Shown> = mounts
-        .all()
-        .iter()
-        .map(|Mount { config, door }| browse::Shown {
-            name: config.name.clone(),
-            url: config.url.clone(),
-            packages: door.as_ref().ok().and_then(Handle::published).map(|published| published.packages),
-        })
-        .collect();
-    browse::front(&shown)
+fn context<'r>(
+    server: &'r Server,
+    ends: &'r Ends,
+    mounts: &'r Mounts,
+    mount: &'r Mount,
+    parts: &'r Parts,
+    principal: &'r Principal,
+) -> Result<dav::Context<'r>, ServeError> {
+    let share = server.shares.of(&mount.config.name);
+    Ok(dav::Context { server, ends, mounts, mount, handle: open(mount)?, share, parts, principal })
 }
 
-async fn directory(mount: &Mount, location: Option<Location>) -> Result<Answer, ServeError> {
-    let handle = open(mount)?.clone();
-    let url = match &location {
-        Some(location) => format!("{}{location}/", mount.config.url),
-        None => mount.config.url.clone(),
+/// `/`, and the repositories directly below it, as URLs.
+fn top_level(mounts: &Mounts) -> Vec<String> {
+    let urls = mounts.all().iter().map(|mount| mount.config.url.as_str());
+    let direct = urls.filter(|url| url.matches('/').count() == 2).map(encode_path);
+    std::iter::once("/".to_owned()).chain(direct).collect()
+}
+
+fn shown_as(Mount { config, door }: &Mount) -> browse::Shown {
+    let state = match door.as_ref().map(Handle::published) {
+        Ok(Some(published)) => browse::State::Published {
+            packages: published.packages,
+            at: published.at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        },
+        Ok(None) => browse::State::Indexing,
+        Err(_) => browse::State::Broken,
     };
-    let name = location.is_none().then(|| mount.config.name.clone());
+    browse::Shown { name: config.name.clone(), url: config.url.clone(), state }
+}
+
+async fn directory(
+    server: &Server,
+    ends: &Ends,
+    mount: &Mount,
+    location: Option<Location>,
+    parts: &Parts,
+) -> Result<Answer, ServeError> {
+    let handle = open(mount)?.clone();
+    let order = browse::Order::of(parts.uri.query());
+    let form = accept::page(&parts.headers);
+    let reached = ends.reached();
+    let base = dot_repo::server_base(&server.config, &reached).to_owned();
+    let dot_repo = dot_repo::text(&mount.config, &server.config, &reached);
     blocking("list a directory", move || {
         let listed = handle.list_directory(location.as_ref()).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotADirectory => ServeError::NotFound,
             _ => files::open_failed(error),
         })?;
-        Ok(browse::index(&url, &listed, url == "/", name.as_deref()))
+        let neighbours = handle.neighbours(location.as_ref());
+        let about = location.is_none().then(|| browse::about(&handle, &base, dot_repo));
+        let place = browse::Place {
+            repository: &handle.config().name,
+            url: &handle.config().url,
+            path: location.as_ref().map_or("", Location::as_str),
+        };
+        Ok(browse::index(&place, listed, neighbours, order, form, about))
     })
     .await?
 }

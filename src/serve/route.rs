@@ -10,8 +10,17 @@ use crate::package::Location;
 
 /// Methods that reading takes.
 pub const READ: &str = "GET, HEAD, OPTIONS";
+/// Methods that the server's own files in a repository take.
+pub const OURS: &str = "GET, HEAD, OPTIONS, PROPFIND, COPY";
 /// Methods that a file in a repository takes.
-pub const WRITE: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+pub const WRITE: &str =
+    "GET, HEAD, PUT, DELETE, OPTIONS, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK";
+/// Methods that a folder in a repository takes.
+pub const FOLDER: &str = "GET, HEAD, DELETE, OPTIONS, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK";
+/// Methods that the top of a repository takes.
+pub const TOP: &str = "GET, HEAD, OPTIONS, PROPFIND, PROPPATCH, LOCK, UNLOCK";
+/// Methods that `/` takes where no repository is.
+pub const FRONT: &str = "GET, HEAD, OPTIONS, PROPFIND";
 
 /// Longest path accepted, in bytes as sent: a [`Location`] with every byte percent-encoded, and its prefix.
 const MAX_PATH: usize = 16 * 1024;
@@ -42,7 +51,12 @@ pub enum Route<'m> {
     /// The repository's own URL without its slash.
     AddSlash,
     Put(&'m Mount, Location),
+    /// Of a file, or of a folder with all that is in it.
     Delete(&'m Mount, Location),
+    /// PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK.
+    Dav(&'m Mount, Option<Location>),
+    /// PROPFIND of [`Route::Front`].
+    FrontDav,
     /// `OPTIONS`, with the methods this URL takes.
     Options(&'static str),
 }
@@ -57,8 +71,10 @@ impl<'m> Route<'m> {
             | Self::File(mount, _)
             | Self::Directory(mount, _)
             | Self::Put(mount, _)
-            | Self::Delete(mount, _) => Some(mount),
+            | Self::Delete(mount, _)
+            | Self::Dav(mount, _) => Some(mount),
             Self::Front
+            | Self::FrontDav
             | Self::Health
             | Self::Ready
             | Self::Status
@@ -104,18 +120,25 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
         };
         return read_only(method, route);
     }
-    if !path.ends_with('/') && mounts.at(&format!("{path}/")).is_some() {
-        return if is_read(method) { Ok(Route::AddSlash) } else { folder(method) };
+    if !path.ends_with('/')
+        && let Some(mount) = mounts.at(&format!("{path}/"))
+    {
+        return if is_read(method) { Ok(Route::AddSlash) } else { top(method, mount) };
     }
     let Some((mount, below)) = mounts.find(&path) else {
-        return if path == "/" { read_only(method, Route::Front) } else { Err(ServeError::NotFound) };
+        return match (path.as_str(), method.as_str()) {
+            ("/", "PROPFIND") => Ok(Route::FrontDav),
+            ("/", "OPTIONS") => Ok(Route::Options(FRONT)),
+            ("/", _) => read_only(method, Route::Front),
+            _ => Err(ServeError::NotFound),
+        };
     };
     let (below, slash) = match below.strip_suffix('/') {
         Some(below) => (below, true),
         None => (below, false),
     };
     if below.is_empty() {
-        return if is_read(method) { Ok(Route::Directory(mount, None)) } else { folder(method) };
+        return if is_read(method) { Ok(Route::Directory(mount, None)) } else { top(method, mount) };
     }
     let location = Location::parse(below).map_err(|error| ServeError::BadRequest(error.to_string()))?;
     if is_read(method) { read(mount, location, slash) } else { write(method, mount, location, slash) }
@@ -170,24 +193,87 @@ fn write<'m>(
     location: Location,
     slash: bool,
 ) -> Result<Route<'m>, ServeError> {
-    // Metadata deeper in the tree is nobody's upload either.
-    let is_metadata = location.as_str().split('/').any(|part| part == "repodata");
-    let ours = is_hidden(&location) || is_ours(&location) || is_metadata || is_dot_repo(mount, &location);
-    match *method {
-        _ if slash => folder(method),
-        Method::OPTIONS if ours => Ok(Route::Options(READ)),
-        Method::OPTIONS => Ok(Route::Options(WRITE)),
-        Method::PUT | Method::DELETE if ours => Err(ServeError::Forbidden(
+    let ours = is_own(mount, &location);
+    match method.as_str() {
+        "PROPFIND" | "COPY" if is_hidden(&location) || is_ours(&location) => Err(ServeError::NotFound),
+        "PROPFIND" | "COPY" => Ok(Route::Dav(mount, Some(location))),
+        "OPTIONS" if ours => Ok(Route::Options(OURS)),
+        "OPTIONS" => Ok(Route::Options(if slash { FOLDER } else { WRITE })),
+        "PUT" if slash => put_on_folder(FOLDER),
+        "PUT" | "DELETE" => {
+            writable(mount, &location)?;
+            Ok(if *method == Method::PUT {
+                Route::Put(mount, location)
+            } else {
+                Route::Delete(mount, location)
+            })
+        }
+        _ if is_dav(method) => {
+            writable(mount, &location)?;
+            Ok(Route::Dav(mount, Some(location)))
+        }
+        _ if ours => Err(other_method(method, OURS)),
+        _ => Err(other_method(method, if slash { FOLDER } else { WRITE })),
+    }
+}
+
+/// Refuses names that nobody may write: the server's own, and what metadata cannot express.
+pub fn writable(mount: &Mount, location: &Location) -> Result<(), ServeError> {
+    if is_own(mount, location) {
+        return Err(ServeError::Forbidden(
             "hidden names, repodata/, -/, @N/ and the .repo file are this server's own; choose another name"
                 .into(),
-        )),
-        Method::PUT if location.as_str().contains(char::is_control) => Err(ServeError::BadRequest(
-            "the name holds control characters, which metadata cannot express; choose another name".into(),
-        )),
-        Method::PUT => Ok(Route::Put(mount, location)),
-        Method::DELETE => Ok(Route::Delete(mount, location)),
-        _ => Err(other_method(method, if ours { READ } else { WRITE })),
+        ));
     }
+    if location.as_str().contains(char::is_control) {
+        return Err(ServeError::BadRequest(
+            "the name holds control characters, which metadata cannot express; choose another name".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// The repository and the place in it that a path (as sent, without the query) names.
+pub fn place<'m>(path: &str, mounts: &'m Mounts) -> Result<(&'m Mount, Option<Location>), ServeError> {
+    let path = decode(path)?;
+    let nowhere = || ServeError::BadGateway("the destination is in no repository of this server".into());
+    if path == "/-" || path.starts_with("/-/") {
+        return Err(nowhere());
+    }
+    if let Some(mount) = mounts.at(&format!("{}/", path.trim_end_matches('/'))) {
+        return Ok((mount, None));
+    }
+    let (mount, below) = mounts.find(&path).ok_or_else(nowhere)?;
+    let location = Location::parse(below.strip_suffix('/').unwrap_or(below))
+        .map_err(|error| ServeError::BadRequest(error.to_string()))?;
+    Ok((mount, Some(location)))
+}
+
+/// What is not the tree's: hidden names, metadata (deeper in the tree it is nobody's upload either), and
+/// what the server makes up.
+fn is_own(mount: &Mount, location: &Location) -> bool {
+    let is_metadata = location.as_str().split('/').any(|part| part == "repodata");
+    is_hidden(location) || is_ours(location) || is_metadata || is_dot_repo(mount, location)
+}
+
+fn is_dav(method: &Method) -> bool {
+    matches!(method.as_str(), "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK" | "UNLOCK")
+}
+
+/// Methods other than reading, on the top of a repository.
+fn top<'m>(method: &Method, mount: &'m Mount) -> Result<Route<'m>, ServeError> {
+    match method.as_str() {
+        "OPTIONS" => Ok(Route::Options(TOP)),
+        "PUT" => put_on_folder(TOP),
+        "DELETE" => Err(ServeError::Forbidden("the repository itself cannot be deleted over HTTP".into())),
+        _ if is_dav(method) => Ok(Route::Dav(mount, None)),
+        _ => Err(other_method(method, TOP)),
+    }
+}
+
+fn put_on_folder<'m>(allow: &'static str) -> Result<Route<'m>, ServeError> {
+    let why = "this is a folder: add a slash and a file name to the URL (curl -T FILE URL/ does that)".into();
+    Err(ServeError::MethodNotAllowed { allow, why })
 }
 
 fn is_hidden(location: &Location) -> bool {
@@ -222,18 +308,6 @@ fn read_only<'m>(method: &Method, route: Route<'m>) -> Result<Route<'m>, ServeEr
         Method::OPTIONS => Ok(Route::Options(READ)),
         _ => Err(other_method(method, READ)),
     }
-}
-
-fn folder<'m>(method: &Method) -> Result<Route<'m>, ServeError> {
-    let why = match *method {
-        Method::OPTIONS => return Ok(Route::Options(READ)),
-        Method::PUT => {
-            "this is a folder: add a slash and a file name to the URL (curl -T FILE URL/ does that)".into()
-        }
-        Method::DELETE => "this is a folder: only files can be deleted".into(),
-        _ => return Err(other_method(method, READ)),
-    };
-    Err(ServeError::MethodNotAllowed { allow: READ, why })
 }
 
 fn other_method(method: &Method, allow: &'static str) -> ServeError {
@@ -328,6 +402,8 @@ mod tests {
             Ok(Route::Directory(mount, location)) => at("directory", mount, location.as_ref()),
             Ok(Route::Put(mount, location)) => at("put", mount, Some(&location)),
             Ok(Route::Delete(mount, location)) => at("delete", mount, Some(&location)),
+            Ok(Route::Dav(mount, location)) => at("dav", mount, location.as_ref()),
+            Ok(Route::FrontDav) => "FrontDav".into(),
             Ok(Route::Options(allow)) => format!("options {allow}"),
             Ok(Route::Front) => "Front".into(),
             Ok(Route::Health) => "Health".into(),
@@ -506,12 +582,46 @@ mod tests {
     }
 
     #[test]
-    fn methods_of_webdav_are_refused_with_what_is_possible() {
-        for method in ["PROPFIND", "MKCOL", "COPY", "MOVE", "LOCK", "PATCH", "POST"] {
+    fn methods_of_webdav_have_their_routes() {
+        let ask =
+            |method: &str, path: &str| ask(&site(), &Method::from_bytes(method.as_bytes()).unwrap(), path);
+        for method in ["PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK"] {
+            assert_eq!(ask(method, "/rpm/a/x.rpm"), "dav rpm:a/x.rpm", "{method}");
+            assert_eq!(ask(method, "/rpm/a/"), "dav rpm:a", "{method}");
+            assert_eq!(ask(method, "/rpm/"), "dav rpm:", "{method}");
+            assert_eq!(ask(method, "/rpm"), "dav rpm:", "{method}");
+            assert!(ask(method, "/-/health").starts_with("405"), "{method}");
+            let metadata = ask(method, "/rpm/repodata/x");
+            match method {
+                // Reading is allowed.
+                "PROPFIND" | "COPY" => assert_eq!(metadata, "dav rpm:repodata/x"),
+                _ => assert!(metadata.starts_with("403"), "{method}: {metadata}"),
+            }
+            for hidden in ["/rpm/.createrepod/lock", "/rpm/-/x", "/rpm/@1/x"] {
+                let answer = ask(method, hidden);
+                assert!(
+                    answer.starts_with("404") || answer.starts_with("403"),
+                    "{method} {hidden}: {answer}"
+                );
+            }
+        }
+        assert_eq!(ask("PROPFIND", "/"), "FrontDav");
+        assert_eq!(ask("DELETE", "/rpm/a/"), "delete rpm:a");
+        assert!(ask("DELETE", "/rpm/").starts_with("403"));
+        assert!(ask("MKCOL", "/rpm/a%0Ab").starts_with("400"));
+    }
+
+    #[test]
+    fn other_methods_are_refused_with_what_is_possible() {
+        for method in ["PATCH", "POST", "REPORT"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            for (path, allow) in
-                [("/rpm/x.rpm", WRITE), ("/rpm/", READ), ("/", READ), ("/rpm/repodata/x", READ)]
-            {
+            for (path, allow) in [
+                ("/rpm/x.rpm", WRITE),
+                ("/rpm/sub/", FOLDER),
+                ("/rpm/", TOP),
+                ("/", READ),
+                ("/rpm/repodata/x", OURS),
+            ] {
                 match route(&method, path, &site()) {
                     Err(ServeError::MethodNotAllowed { allow: said, .. }) => {
                         assert_eq!(said, allow, "{path}");
@@ -522,7 +632,26 @@ mod tests {
         }
         assert_eq!(ask(&site(), &Method::OPTIONS, "*"), format!("options {WRITE}"));
         assert_eq!(ask(&site(), &Method::OPTIONS, "/rpm/x.rpm"), format!("options {WRITE}"));
-        assert_eq!(ask(&site(), &Method::OPTIONS, "/rpm/"), format!("options {READ}"));
+        assert_eq!(ask(&site(), &Method::OPTIONS, "/rpm/"), format!("options {TOP}"));
+    }
+
+    #[test]
+    fn a_destination_is_found_like_any_place() {
+        let site = site();
+        let find = |path| match place(path, &site) {
+            Ok((mount, location)) => {
+                format!("{}:{}", mount.config.name, location.map_or(String::new(), |l| l.to_string()))
+            }
+            Err(error) => error.status().as_u16().to_string(),
+        };
+        assert_eq!(find("/rpm/a%20b/x.rpm"), "rpm:a b/x.rpm");
+        assert_eq!(find("/rpm/a/"), "rpm:a");
+        assert_eq!((find("/rpm"), find("/rpm/")), ("rpm:".into(), "rpm:".into()));
+        assert_eq!(
+            (find("/elsewhere/x"), find("/-/x"), find("/")),
+            ("502".into(), "502".into(), "502".into())
+        );
+        assert_eq!((find("/rpm/../x"), find("/rpm/%2e%2e/x")), ("400".into(), "400".into()));
     }
 
     proptest::proptest! {

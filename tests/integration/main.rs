@@ -10,6 +10,7 @@ mod world;
 
 mod additional;
 mod adopt;
+mod browser;
 mod catalog;
 mod clients;
 mod compat;
@@ -35,3 +36,4 @@ mod together;
 mod trees;
 mod upload;
 mod watch;
+mod webdav;

@@ -24,16 +24,26 @@ enum Key {
 }
 
 /// One's turn with a name and a NEVRA; over when dropped.
-pub(super) struct Held<'r> {
+pub(in crate::repository) struct Held<'r> {
     reservations: &'r Reservations,
     keys: Vec<Key>,
 }
 
 impl Reservations {
-    /// Waits for its turn. Both at once, so two can never wait for each other.
+    /// Waits for its turn.
     pub(super) fn hold(&self, location: &Location, nevra: Option<&Nevra>) -> Held<'_> {
         let mut keys = vec![Key::Location(location.clone())];
         keys.extend(nevra.cloned().map(Key::Nevra));
+        self.hold_keys(keys)
+    }
+
+    /// Waits for its turn with two names, for a rename.
+    pub(in crate::repository) fn hold_both(&self, from: &Location, to: &Location) -> Held<'_> {
+        self.hold_keys(vec![Key::Location(from.clone()), Key::Location(to.clone())])
+    }
+
+    /// All at once, so two can never wait for each other.
+    fn hold_keys(&self, keys: Vec<Key>) -> Held<'_> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while keys.iter().any(|key| taken.contains(key)) {
             taken = self.released.wait(taken).unwrap_or_else(PoisonError::into_inner);
@@ -43,7 +53,10 @@ impl Reservations {
     }
 
     /// What removals have kept; reads the disk when first asked.
-    pub(super) fn kept(&self, config: &RepositoryConfig) -> io::Result<MutexGuard<'_, Option<Kept>>> {
+    pub(in crate::repository) fn kept(
+        &self,
+        config: &RepositoryConfig,
+    ) -> io::Result<MutexGuard<'_, Option<Kept>>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.is_none() {
             *kept = Some(Kept::open(config)?);

@@ -94,9 +94,12 @@ fn nonsense_gets_a_right_answer() {
     let many = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X-Many: x\r\n".repeat(200));
     assert_eq!(ask(many.as_bytes()), Some(431));
     for (method, path, allow) in [
-        ("POST", "/rpm/a.rpm", "GET, HEAD, PUT, DELETE, OPTIONS"),
-        ("PROPFIND", "/rpm/", "GET, HEAD, OPTIONS"),
-        ("DELETE", "/rpm/", "GET, HEAD, OPTIONS"),
+        (
+            "POST",
+            "/rpm/a.rpm",
+            "GET, HEAD, PUT, DELETE, OPTIONS, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK",
+        ),
+        ("PUT", "/rpm/", "GET, HEAD, OPTIONS, PROPFIND, PROPPATCH, LOCK, UNLOCK"),
         ("PUT", "/-/health", "GET, HEAD, OPTIONS"),
     ] {
         let answer = world.ask(method, path, &[], b"");

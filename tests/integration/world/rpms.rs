@@ -16,6 +16,7 @@ pub struct Rpm {
     payload: usize,
     changelogs: u32,
     salt: u64,
+    summary: String,
 }
 
 impl Rpm {
@@ -32,6 +33,7 @@ impl Rpm {
             payload: 0,
             changelogs: 1,
             salt: 0,
+            summary: "A test package".into(),
         }
     }
 
@@ -78,6 +80,11 @@ impl Rpm {
         self
     }
 
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
     /// `name-version-release.arch`
     pub fn nvra(&self) -> String {
         format!("{}-{}-{}.{}", self.name, self.version, self.release, self.arch)
@@ -93,7 +100,7 @@ impl Rpm {
             .source_date(1_600_000_000_u32)
             .compression(CompressionType::None)
             .reserved_space(None);
-        let mut builder = PackageBuilder::new(&self.name, &self.version, "MIT", &self.arch, "A test package");
+        let mut builder = PackageBuilder::new(&self.name, &self.version, "MIT", &self.arch, &self.summary);
         builder
             .using_config(config)
             .release(&self.release)
