@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::page::{self, FOOT};
-use super::{escape, rfc3339, time};
+use super::{escape, packages, rfc3339, time};
 use crate::serve::accept::Form;
 use crate::serve::answer::{Answer, text};
 use crate::serve::route::{encode_part, encode_path};
