@@ -4,6 +4,7 @@ mod additional;
 mod adopt;
 mod aftermath;
 mod at_rest;
+pub mod batches;
 pub mod browse;
 mod databases;
 pub mod figures;
@@ -65,6 +66,7 @@ struct Shared {
     awake: AtomicBool,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
+    batches: batches::Batches,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
     figures: figures::Figures,
@@ -271,6 +273,7 @@ impl Handle {
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
             receiving: receive::Reservations::default(),
+            batches: batches::Batches::default(),
             compared: OnceLock::new(),
             figures: figures::Figures::new(&config.name),
             inbox: Inbox::default(),
@@ -317,7 +320,7 @@ impl Handle {
 
     /// Hands over a package that was read on its way in and is in the tree already.
     pub fn arrived(&self, scanned: Scanned) -> Ticket {
-        let (ticket, ask) = self.shared.inbox.arrived(scanned);
+        let (ticket, ask) = self.shared.inbox.arrived(vec![scanned], Dirty::default());
         self.ask_for_turn(ask);
         ticket
     }

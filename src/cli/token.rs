@@ -8,9 +8,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::ConfigFile;
-use super::print;
 use super::failure::{Exit, Failure};
 use super::load;
+use super::print;
 use crate::auth::secret::NewSecret;
 use crate::config::Config;
 use crate::config::value::{parse_duration, spell_duration};

@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::header::HeaderName;
 use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
 use tokio::task::JoinHandle;
 
 use super::{State, condition, digest, prefer, published, tell};
 use crate::auth::Principal;
 use crate::package::Location;
 use crate::repository::Handle;
+use crate::repository::batches::BatchId;
 use crate::repository::receive::{Offer, Outcome, ReceiveError, Received, Receiving};
 use crate::serve::error::ServeError;
 use crate::serve::request::{BLOCK, Block, RequestBody};
 use crate::serve::{Answer, PLAIN, Server, Validators, blocking, empty, one_line, set, text};
+
+const BATCH: HeaderName = HeaderName::from_static("createrepod-batch");
 
 /// What failed, when our own code did.
 const ATTEMPT: &str = "take the upload";
@@ -37,10 +41,23 @@ pub(crate) async fn put(
         condition: condition(&parts.headers),
         stated,
         by: principal.clone(),
+        batch: batch(&parts.headers)?,
     };
     let received = receive(handle, offer, body).await?;
     let wait = prefer::wait(&parts.headers, server.limits.wait);
     Ok(answer(handle, &location, received, wait).await)
+}
+
+/// `Createrepod-Batch: ID`
+fn batch(headers: &HeaderMap) -> Result<Option<BatchId>, ServeError> {
+    let Some(value) = headers.get(BATCH) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(BatchId::parse);
+    id.map(Some).ok_or_else(|| {
+        ServeError::BadRequest(
+            "Createrepod-Batch needs a name of letters, digits, \".\", \"_\" and \"-\", the first a letter or digit, at most 100"
+                .into(),
+        )
+    })
 }
 
 /// Refuses a part of a file, and a file in disguise: what is stored must be what was sent.
@@ -99,13 +116,18 @@ async fn joined(writing: &mut JoinHandle<Result<Receiving, ReceiveError>>) -> Re
 }
 
 async fn answer(handle: &Handle, location: &Location, received: Received, wait: Option<Duration>) -> Answer {
-    let Received { outcome, stamp, nevra, ticket } = received;
-    let state = published(handle, ticket, wait).await;
+    let Received { outcome, stamp, nevra, ticket, batch } = received;
+    let state = match batch {
+        None => published(handle, ticket, wait).await,
+        // There is nothing to wait for: another request shows it.
+        Some(_) => State::Pending,
+    };
     let what = match &nevra {
         Some(nevra) => format!("{nevra} as {location}"),
         None => location.to_string(),
     };
     let when = match (state, wait) {
+        _ if batch.is_some() => "clients see it once its batch is committed".to_owned(),
         (State::Indexed, _) => "clients see it now".to_owned(),
         (State::Pending, None) => {
             "clients see it with the next publication (Prefer: wait=30 waits for that)".into()
@@ -117,7 +139,7 @@ async fn answer(handle: &Handle, location: &Location, received: Received, wait: 
         ),
     };
     let (status, words) = match (outcome, state, wait) {
-        (Outcome::New | Outcome::Replaced, State::Pending, Some(_)) => {
+        (Outcome::New | Outcome::Replaced, State::Pending, Some(_)) if batch.is_none() => {
             (StatusCode::ACCEPTED, format!("stored {what}; {when}"))
         }
         (Outcome::New, _, _) => (StatusCode::CREATED, format!("stored {what}; {when}")),

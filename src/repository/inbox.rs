@@ -67,13 +67,21 @@ impl Inbox {
         (ticket, state.schedule())
     }
 
-    pub fn arrived(&self, scanned: Scanned) -> (Ticket, bool) {
+    /// Takes packages that were read already, and what changed together with them: nobody sees one
+    /// without the other.
+    pub fn arrived(&self, arrived: Vec<Scanned>, dirty: Dirty) -> (Ticket, bool) {
         let mut state = lock(&self.state);
         let ticket = state.ticket();
-        let known =
-            Known { location: scanned.location.clone(), stamp: scanned.stamp, pkgid: scanned.pkgid.clone() };
-        state.waiting.insert(scanned.location.clone(), (ticket, scanned.nevra.clone(), known));
-        state.next.arrived.push(scanned);
+        state.next.dirty.merge(dirty);
+        for scanned in arrived {
+            let known = Known {
+                location: scanned.location.clone(),
+                stamp: scanned.stamp,
+                pkgid: scanned.pkgid.clone(),
+            };
+            state.waiting.insert(scanned.location.clone(), (ticket, scanned.nevra.clone(), known));
+            state.next.arrived.push(scanned);
+        }
         (ticket, state.schedule())
     }
 
@@ -96,6 +104,11 @@ impl Inbox {
 
     pub fn waiting_at(&self, location: &Location) -> Option<Known> {
         lock(&self.state).waiting.get(location).map(|(_, _, known)| known.clone())
+    }
+
+    /// The last change that was asked for.
+    pub fn last(&self) -> Ticket {
+        lock(&self.state).last
     }
 
     pub fn pending(&self) -> u64 {

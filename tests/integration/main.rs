@@ -8,8 +8,10 @@
 
 mod world;
 
+mod access;
 mod additional;
 mod adopt;
+mod batches;
 mod catalog;
 mod clients;
 mod compat;

@@ -24,16 +24,27 @@ enum Key {
 }
 
 /// One's turn with a name and a NEVRA; over when dropped.
-pub(super) struct Held<'r> {
+pub(in crate::repository) struct Held<'r> {
     reservations: &'r Reservations,
     keys: Vec<Key>,
 }
 
 impl Reservations {
-    /// Waits for its turn. Both at once, so two can never wait for each other.
+    /// Waits for its turn.
     pub(super) fn hold(&self, location: &Location, nevra: Option<&Nevra>) -> Held<'_> {
         let mut keys = vec![Key::Location(location.clone())];
         keys.extend(nevra.cloned().map(Key::Nevra));
+        self.hold_keys(keys)
+    }
+
+    /// Waits for its turn with all that a batch holds.
+    pub(in crate::repository) fn hold_all(&self, locations: &[Location], nevras: &[Nevra]) -> Held<'_> {
+        let locations = locations.iter().cloned().map(Key::Location);
+        self.hold_keys(locations.chain(nevras.iter().cloned().map(Key::Nevra)).collect())
+    }
+
+    /// All at once, so two can never wait for each other.
+    fn hold_keys(&self, keys: Vec<Key>) -> Held<'_> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while keys.iter().any(|key| taken.contains(key)) {
             taken = self.released.wait(taken).unwrap_or_else(PoisonError::into_inner);
