@@ -199,6 +199,16 @@ fn tell(answer: &mut Answer, handle: &Handle, state: State, wait: Option<Duratio
     }
 }
 
+/// How long a client prefers to wait, at most `longest`.
+pub(crate) fn preferred_wait(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+    prefer::wait(headers, longest)
+}
+
+/// Says whether clients see a change, and which revision shows now.
+pub(crate) fn tell_state(answer: &mut Answer, handle: &Handle, seen: bool, wait: Option<Duration>) {
+    tell(answer, handle, if seen { State::Indexed } else { State::Pending }, wait);
+}
+
 /// Names the revision that shows now.
 pub(crate) fn tell_revision(answer: &mut Answer, handle: &Handle) {
     let revision = handle.published().map_or(0, |published| published.revision);

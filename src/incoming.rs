@@ -4,6 +4,7 @@
 //! killing the daemon, leaves nothing. File systems without `O_TMPFILE` get a file in
 //! `.createrepod/incoming/`, which is emptied when the repository is opened.
 
+pub mod batch;
 pub mod beneath;
 pub mod entries;
 pub mod kept;
@@ -51,6 +52,9 @@ pub enum IncomingError {
     /// A directory that was to be removed holds names.
     #[error("{0} is not empty")]
     NotEmpty(Location),
+    /// A batch could not show it together with its other files.
+    #[error("{0} lies on another file system than the batch")]
+    OtherFileSystem(Location),
     #[error("cannot {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
 }
@@ -113,6 +117,7 @@ impl Staged {
         config: &RepositoryConfig,
         location: &Location,
         stated: Vec<Checksum>,
+        batch: Option<&batch::BatchPlace>,
     ) -> Result<Self, IncomingError> {
         let failed = |attempt| {
             let path = location.under(&config.path);
@@ -125,6 +130,16 @@ impl Staged {
         let root = Root::open(&config.path, config.symlinks).map_err(failed("open the repository of"))?;
         let parents: Vec<&str> = parents(location);
         let (directory, _) = root.deepest(&parents).map_err(failed("find the directory of"))?;
+        let directory = match batch {
+            None => directory,
+            Some(batch) => {
+                let held = batch.make().map_err(failed("make the batch of"))?;
+                if !batch::is_same_file_system(&held, &directory).map_err(failed("look at"))? {
+                    return Err(IncomingError::OtherFileSystem(location.clone()));
+                }
+                held.into()
+            }
+        };
         let (file, temporary) =
             Temporary::create(&config.private_dir(), &directory).map_err(failed("stage an upload for"))?;
         let reader =
@@ -250,18 +265,8 @@ impl Place {
         written: u64,
         now: SystemTime,
     ) -> Result<ReadPackage, IncomingError> {
-        let package = taken.package()?;
-        let entry = Entry {
-            pkgid: &taken.pkgid,
-            location: &self.location,
-            file_time: now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
-            size: written,
-            header_range: taken.header_range,
-        };
-        let fragments = Fragments::render(&package, &entry, &self.render);
-        let nevra = package.nevra();
-        drop(package);
-        Ok(ReadPackage { pkgid: taken.pkgid, nevra, fragments })
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        Ok(rendered(&taken, &self.location, &self.render, written, seconds)?)
     }
 
     fn io(&self, attempt: &'static str, source: io::Error) -> IncomingError {
@@ -285,6 +290,22 @@ impl Place {
             _ => self.io("give its name to", source),
         }
     }
+}
+
+/// What is kept of a package of `size` bytes whose file time is `file_time` (seconds since the epoch).
+fn rendered(
+    taken: &Taken,
+    location: &Location,
+    options: &RenderOptions,
+    size: u64,
+    file_time: i64,
+) -> Result<ReadPackage, BadPackage> {
+    let package = taken.package()?;
+    let entry = Entry { pkgid: &taken.pkgid, location, file_time, size, header_range: taken.header_range };
+    let fragments = Fragments::render(&package, &entry, options);
+    let nevra = package.nevra();
+    drop(package);
+    Ok(ReadPackage { pkgid: taken.pkgid.clone(), nevra, fragments })
 }
 
 /// A link that `symlinks` does not let us follow, or a circle of them.

@@ -4,6 +4,7 @@ mod additional;
 mod adopt;
 mod aftermath;
 mod at_rest;
+pub mod batches;
 pub mod browse;
 mod databases;
 pub mod figures;
@@ -68,6 +69,7 @@ struct Shared {
     awake: AtomicBool,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
+    batches: batches::Batches,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
     figures: figures::Figures,
@@ -274,6 +276,7 @@ impl Handle {
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
             receiving: receive::Reservations::default(),
+            batches: batches::Batches::default(),
             compared: OnceLock::new(),
             figures: figures::Figures::new(&config.name),
             inbox: Inbox::default(),

@@ -15,6 +15,7 @@ mod access;
 mod access_log;
 mod answer;
 mod api;
+mod batches;
 mod body;
 mod browse;
 mod conditional;

@@ -171,6 +171,10 @@ impl Shared {
                 () = self.retry_now.notified() => {}
             }
             self.clone().open_closed().await.iter().for_each(Failed::log);
+            for handle in self.handles() {
+                // Many have none, and then it is a look into memory.
+                let _ = tokio::task::spawn_blocking(move || handle.expire_batches()).await;
+            }
         }
     }
 

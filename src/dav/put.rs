@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::HeaderName;
 use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
@@ -12,11 +13,14 @@ use super::locks::Reach;
 use super::{Context, State, Target, condition, digest, prefer, published, tell};
 use crate::package::Location;
 use crate::repository::Handle;
+use crate::repository::batches::BatchId;
 use crate::repository::receive::{Offer, Outcome, ReceiveError, Received, Receiving};
 use crate::serve::error::ServeError;
 use crate::serve::request::{BLOCK, Block, RequestBody};
 use crate::serve::{Answer, PLAIN, Validators, blocking, empty, one_line, set, text};
 use crate::tree::FileStamp;
+
+const BATCH: HeaderName = HeaderName::from_static("createrepod-batch");
 
 /// What failed, when our own code did.
 const ATTEMPT: &str = "take the upload";
@@ -42,7 +46,9 @@ pub(crate) async fn put(
     let condition = condition(&parts.headers);
     // A lock that was taken while the bytes came counts as well.
     let condition = Box::new(move |there: Option<&FileStamp>| condition(there) && unlocked(there.is_some()));
-    let offer = Offer { location: location.clone(), condition, stated, by: context.principal.clone() };
+    let batch = batch(&parts.headers)?;
+    let offer =
+        Offer { location: location.clone(), condition, stated, by: context.principal.clone(), batch };
     let received = receive(handle, offer, body).await?;
     share.let_go(location.as_str());
     let wait = prefer::wait(&parts.headers, server.limits.wait);
@@ -94,6 +100,18 @@ async fn hold(context: &Context<'_>, location: &Location) -> Result<Option<Answe
     }
     let words = format!("{location} waits for its content; nothing was stored\n");
     Ok(Some(text(StatusCode::CREATED, PLAIN, one_line(words.trim_end()).into_owned() + "\n")))
+}
+
+/// `Createrepod-Batch: ID`
+fn batch(headers: &HeaderMap) -> Result<Option<BatchId>, ServeError> {
+    let Some(value) = headers.get(BATCH) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(BatchId::parse);
+    id.map(Some).ok_or_else(|| {
+        ServeError::BadRequest(
+            "Createrepod-Batch needs a name of letters, digits, \".\", \"_\" and \"-\", the first a letter or digit, at most 100"
+                .into(),
+        )
+    })
 }
 
 /// Refuses a part of a file, and a file in disguise: what is stored must be what was sent.
@@ -152,13 +170,18 @@ async fn joined(writing: &mut JoinHandle<Result<Receiving, ReceiveError>>) -> Re
 }
 
 async fn answer(handle: &Handle, location: &Location, received: Received, wait: Option<Duration>) -> Answer {
-    let Received { outcome, stamp, nevra, ticket } = received;
-    let state = published(handle, ticket, wait).await;
+    let Received { outcome, stamp, nevra, ticket, batch } = received;
+    let state = match batch {
+        None => published(handle, ticket, wait).await,
+        // There is nothing to wait for: another request shows it.
+        Some(_) => State::Pending,
+    };
     let what = match &nevra {
         Some(nevra) => format!("{nevra} as {location}"),
         None => location.to_string(),
     };
     let when = match (state, wait) {
+        _ if batch.is_some() => "clients see it once its batch is committed".to_owned(),
         (State::Indexed, _) => "clients see it now".to_owned(),
         (State::Pending, None) => {
             "clients see it with the next publication (Prefer: wait=30 waits for that)".into()
@@ -170,7 +193,7 @@ async fn answer(handle: &Handle, location: &Location, received: Received, wait: 
         ),
     };
     let (status, words) = match (outcome, state, wait) {
-        (Outcome::New | Outcome::Replaced, State::Pending, Some(_)) => {
+        (Outcome::New | Outcome::Replaced, State::Pending, Some(_)) if batch.is_none() => {
             (StatusCode::ACCEPTED, format!("stored {what}; {when}"))
         }
         (Outcome::New, _, _) => (StatusCode::CREATED, format!("stored {what}; {when}")),

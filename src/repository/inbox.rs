@@ -106,6 +106,11 @@ impl Inbox {
         lock(&self.state).waiting.get(location).map(|(_, _, known)| known.clone())
     }
 
+    /// The last change that was asked for.
+    pub fn last(&self) -> Ticket {
+        lock(&self.state).last
+    }
+
     pub fn pending(&self) -> u64 {
         let state = lock(&self.state);
         state.last.0 - state.passed.0

@@ -10,15 +10,31 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use super::{Handle, Known, Ticket};
+use super::batches::BatchId;
+use super::{Handle, Known, Ticket, lock};
 use crate::auth::Principal;
 use crate::config::{Accept, Overwrite};
 pub use crate::incoming::IncomingError;
+use crate::incoming::batch::BatchPlace;
 use crate::incoming::kept::Removed;
 use crate::incoming::{self, Checked, CommitMode, Staged, beneath};
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::tree::{Dirty, FileStamp};
 pub use reservations::Reservations;
+
+impl ReceiveError {
+    /// Whether it is about what is in the tree, so that another time or name may do.
+    pub(super) fn is_conflict(&self) -> bool {
+        match self {
+            Self::NameTaken { .. } | Self::NevraTaken { .. } | Self::Folder(_) => true,
+            Self::Incoming(error) => matches!(
+                error,
+                IncomingError::Exists(_) | IncomingError::NoDirectory(_) | IncomingError::IsDirectory(_)
+            ),
+            _ => false,
+        }
+    }
+}
 
 /// What somebody wants to put into the repository.
 pub struct Offer {
@@ -29,6 +45,8 @@ pub struct Offer {
     pub stated: Vec<Checksum>,
     /// Who sends it, for the log.
     pub by: Principal,
+    /// The batch it is held back in; `None`: it is shown at once.
+    pub batch: Option<BatchId>,
 }
 
 /// Says whether the request may go on, given what has the name now.
@@ -57,6 +75,8 @@ pub enum ReceiveError {
     NevraTaken { nevra: Nevra, location: Location },
     #[error("{0} does not exist")]
     NotFound(Location),
+    #[error("the batch takes no more")]
+    BatchFull,
     #[error("cannot {attempt} {location}")]
     Io { attempt: &'static str, location: Location, source: io::Error },
     #[error("cannot ask the catalog about {location}")]
@@ -90,6 +110,8 @@ pub struct Received {
     pub nevra: Option<Nevra>,
     /// When the metadata will show it; `None` when it does already, or never will.
     pub ticket: Option<Ticket>,
+    /// The batch that holds it back until its commit.
+    pub batch: Option<BatchId>,
 }
 
 /// An upload on its way. Everything here blocks; dropping it leaves nothing.
@@ -116,7 +138,11 @@ impl Handle {
         if here.is_some() && location.names_a_package() && self.config().overwrite == Overwrite::Deny {
             return Err(ReceiveError::NameTaken { location: location.clone(), identical: false });
         }
-        let staged = Staged::begin(self.config(), location, offer.stated.clone())?;
+        let place = offer.batch.as_ref().map(|id| BatchPlace::of(self.config(), id));
+        if let Some(id) = &offer.batch {
+            self.open_batch(id).map_err(|error| error.of(location))?;
+        }
+        let staged = Staged::begin(self.config(), location, offer.stated.clone(), place.as_ref())?;
         Ok(Receiving { handle: self.clone(), offer, staged })
     }
 
@@ -257,6 +283,9 @@ impl Receiving {
         let Self { handle, offer, staged } = self;
         let mut checked = staged.finish()?;
         let nevra = checked.package().map(|(nevra, _)| nevra.clone());
+        if let Some(id) = &offer.batch {
+            return handle.hold_back(id, &offer, &mut checked);
+        }
         // Held until the worker knows, so that the next one finds this package by its NEVRA.
         let _held = handle.shared.receiving.hold(&offer.location, nevra.as_ref());
         let mut tries = 8;
@@ -264,7 +293,7 @@ impl Receiving {
             let (mode, outcome) = match handle.decide(&offer, &checked)? {
                 Decision::Same(stamp) => {
                     let ticket = handle.ticket_of_known(&offer.location, &stamp)?;
-                    return Ok(Received { outcome: Outcome::Same, stamp, nevra, ticket });
+                    return Ok(Received { outcome: Outcome::Same, stamp, nevra, ticket, batch: None });
                 }
                 Decision::New => (CommitMode::New, Outcome::New),
                 Decision::Replace => (CommitMode::Replace, Outcome::Replaced),
@@ -279,7 +308,7 @@ impl Receiving {
                         Some(scanned) => Some(handle.arrived(scanned)),
                         None => handle.submit_metadata(&offer.location),
                     };
-                    return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket });
+                    return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket, batch: None });
                 }
                 // Somebody without a reservation (cp, rsync) took the name meanwhile: decide again.
                 Err(IncomingError::Exists(_)) if tries > 0 => tries -= 1,
@@ -305,7 +334,16 @@ impl Handle {
         if !(offer.condition)(here.as_ref().map(|here| &here.stamp)) {
             return Err(ReceiveError::Condition(location.clone()));
         }
-        let Some((nevra, pkgid)) = checked.package() else {
+        self.decide_between(location, here, checked.package())
+    }
+
+    fn decide_between(
+        &self,
+        location: &Location,
+        here: Option<Here>,
+        package: Option<(&Nevra, &PkgId)>,
+    ) -> Result<Decision, ReceiveError> {
+        let Some((nevra, pkgid)) = package else {
             return Ok(if here.is_some() { Decision::Replace } else { Decision::New });
         };
         let here = match here {
@@ -323,6 +361,67 @@ impl Handle {
     fn submit_metadata(&self, location: &Location) -> Option<Ticket> {
         self.config().additional_metadata.kind_of(location)?;
         Some(self.submit(Dirty::settled(location.clone())))
+    }
+
+    /// What would become of a file in the tree as it is now.
+    pub(super) fn decide_about(
+        &self,
+        location: &Location,
+        package: Option<(&Nevra, &PkgId)>,
+    ) -> Result<Outcome, ReceiveError> {
+        let here = self.look(location)?;
+        Ok(match self.decide_between(location, here, package)? {
+            Decision::New => Outcome::New,
+            Decision::Replace => Outcome::Replaced,
+            Decision::Same(_) => Outcome::Same,
+        })
+    }
+
+    /// Puts a complete and valid upload into its batch, by the rules that hold in the tree.
+    fn hold_back(
+        &self,
+        id: &BatchId,
+        offer: &Offer,
+        checked: &mut Checked,
+    ) -> Result<Received, ReceiveError> {
+        let location = &offer.location;
+        loop {
+            let batch = self.open_batch(id).map_err(|error| error.of(location))?;
+            let mut batch = lock(&batch);
+            if batch.is_over() {
+                // It was committed while this waited: what follows begins another one.
+                continue;
+            }
+            if !batch.has_room_for(location) {
+                return Err(ReceiveError::BatchFull);
+            }
+            let package = checked.package().map(|(nevra, pkgid)| (nevra.clone(), pkgid.clone()));
+            let nevra = package.as_ref().map(|(nevra, _)| nevra.clone());
+            let _held = self.shared.receiving.hold(location, nevra.as_ref());
+            // What the commit would refuse is refused now, while the sender listens.
+            self.decide(offer, checked)?;
+            let mut outcome = Outcome::New;
+            if let Some((nevra, pkgid)) = &package {
+                let (here, elsewhere) = batch.known(location, nevra);
+                let stamp = FileStamp { inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
+                let here = here.as_ref().map(|pkgid| (pkgid, stamp));
+                match decide(self.config().overwrite, location, (nevra, pkgid), here, &elsewhere)? {
+                    Decision::Same(_) => outcome = Outcome::Same,
+                    Decision::New | Decision::Replace => {}
+                }
+            }
+            let (stamp, size) = checked.stamp().map(|stamp| (stamp, stamp.size))?;
+            if outcome != Outcome::Same {
+                checked.hold(self.config(), batch.place())?;
+                if batch.stored(location.clone(), size, package) {
+                    outcome = Outcome::Replaced;
+                }
+            }
+            let (repo, name, batch) = (&self.config().name, location.as_str(), id.as_str());
+            info!(repo.name = %repo, location = %name, batch, by = offer.by.name(),
+                  "received {name:?} for {repo}, held back in the batch {batch}{}", offer.by.in_a_sentence());
+            return Ok(Received { outcome, stamp, nevra, ticket: None, batch: Some(id.clone()) });
+        }
     }
 
     /// Nothing to wait for when the file is published as it is; otherwise a place in the queue.

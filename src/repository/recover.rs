@@ -11,6 +11,7 @@ use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::
 use super::{databases, press};
 use crate::catalog::Settings;
 use crate::config::RepositoryConfig;
+use crate::incoming::batch;
 use crate::package::{Checksum, ChecksumType};
 use crate::publish::{self, Place};
 use crate::scan::root_id;
@@ -41,6 +42,9 @@ impl Repository {
             umask: config.umask,
         };
         remove_leftovers(&place);
+        // Before anything looks at the tree: what was being shown together is seen together.
+        batch::recover(&config)
+            .map_err(|source| RepositoryError::Directory { path: place.incoming.join("batches"), source })?;
         if !config.metadata.has_databases() {
             databases::forget(&config.state_dir)?;
         }
@@ -124,6 +128,10 @@ impl Repository {
 /// Removes what a killed process had staged.
 fn remove_leftovers(place: &Place) {
     for entry in fs::read_dir(&place.incoming).into_iter().flatten().flatten() {
+        // Batches wait for their commit, also through a restart.
+        if entry.file_name() == "batches" {
+            continue;
+        }
         if let Err(error) = fs::remove_file(entry.path()) {
             warn!("cannot remove the leftover {}: {error}", entry.path().display());
         }

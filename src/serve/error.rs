@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use rustix::io::Errno;
 
 use crate::package::intake::BadPackage;
+use crate::repository::batches::BatchError;
 use crate::repository::receive::{IncomingError, ReceiveError};
 
 /// Displays as the one line the client is told: what was wrong and what to do.
@@ -61,6 +62,11 @@ pub enum ServeError {
     Unavailable(String),
     #[error(transparent)]
     Receive(#[from] ReceiveError),
+    /// A batch that cannot be committed: what stands in its way.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    NoBatch(String),
     #[error("the server failed to {attempt}; its log says why")]
     Internal { attempt: &'static str, source: anyhow::Error },
 }
@@ -92,6 +98,8 @@ impl ServeError {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Receive(error) => receive_status(error),
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::NoBatch(_) => StatusCode::NOT_FOUND,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -126,6 +134,18 @@ impl ServeError {
     }
 }
 
+impl From<BatchError> for ServeError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::NotFound(_) => Self::NoBatch(error.to_string()),
+            BatchError::Conflicts(_) | BatchError::TooMany => Self::Conflict(error.to_string()),
+            BatchError::Receive(error) => error.into(),
+            BatchError::Incoming(error) => Self::Receive(error.into()),
+            BatchError::Io { .. } => Self::internal("use the batch", error),
+        }
+    }
+}
+
 pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
     match error {
         ReceiveError::Incoming(error) => match error {
@@ -136,7 +156,10 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
             },
             IncomingError::Metadata(_) | IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
-            IncomingError::NoDirectory(_) | IncomingError::Exists(_) | IncomingError::NotEmpty(_) => {
+            IncomingError::OtherFileSystem(_)
+            | IncomingError::NoDirectory(_)
+            | IncomingError::Exists(_)
+            | IncomingError::NotEmpty(_) => {
                 StatusCode::CONFLICT
             }
             IncomingError::Io { source, .. } => io_status(source),
@@ -146,6 +169,7 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
         ReceiveError::Folder(_) => StatusCode::METHOD_NOT_ALLOWED,
         ReceiveError::Condition(_) => StatusCode::PRECONDITION_FAILED,
         ReceiveError::NameTaken { .. } | ReceiveError::NevraTaken { .. } => StatusCode::CONFLICT,
+        ReceiveError::BatchFull => StatusCode::CONFLICT,
         ReceiveError::NotFound(_) => StatusCode::NOT_FOUND,
         ReceiveError::Io { source, .. } => io_status(source),
         ReceiveError::Catalog { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -184,6 +208,7 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
             IncomingError::NoDirectory(_) => "choose another path",
             IncomingError::Exists(_) => "try again",
             IncomingError::NotEmpty(_) => "what is left in it cannot be removed over HTTP",
+            IncomingError::OtherFileSystem(_) => "send it without a batch",
             IncomingError::Io { source, .. } => return io_words(error.to_string(), source),
         },
         ReceiveError::Reserved(_) => "choose another name",
@@ -200,6 +225,7 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
             "raise the package's release, or delete the old file first (or set overwrite = \"allow\")"
         }
         ReceiveError::NevraTaken { .. } => "raise the package's release, or delete the old file first",
+        ReceiveError::BatchFull => "commit or drop batches that wait",
         ReceiveError::NotFound(_) => "nothing was changed",
         ReceiveError::Io { source, .. } => return io_words(error.to_string(), source),
         ReceiveError::Catalog { .. } => "the server's log says why",

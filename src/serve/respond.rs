@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, HeaderName, SERVER, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
@@ -22,8 +22,8 @@ use super::error::ServeError;
 use super::request::RequestBody;
 use super::route::{Route, encode_path, mount_of, route};
 use super::site::{Mount, Mounts};
-use super::{Ends, Server, Transport, api, browse, dot_repo, files, health, repomd, request_id};
-use crate::auth::Principal;
+use super::{Ends, Server, Transport, api, batches, browse, dot_repo, files, health, repomd, request_id};
+use crate::auth::{Permission, Principal};
 use crate::config::ReadAccess;
 use crate::dav;
 use crate::package::Location;
@@ -168,10 +168,26 @@ async fn answer(
             blocking("say how things are", move || health::status(&mounts)).await
         }
         Route::Metrics => {
-            let (mounts, metrics) = (Arc::clone(mounts), Arc::clone(&server.metrics));
+            let mounts = visible(server, ends, parts, mounts).await;
+            let metrics = Arc::clone(&server.metrics);
             blocking("put the metrics together", move || metrics.answer(&mounts)).await?
         }
         Route::Refresh(mount) => api::refresh(server, ends, parts, mounts, mount).await,
+        Route::Batches(mount) => {
+            *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
+            batches::list(open(mount)?).await
+        }
+        Route::Batch(mount, id) => {
+            *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
+            match *method {
+                Method::DELETE => batches::drop_one(open(mount)?, id, principal).await,
+                _ => batches::one(open(mount)?, id).await,
+            }
+        }
+        Route::CommitBatch(mount, id) => {
+            *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
+            batches::commit(server, open(mount)?, id, principal, parts).await
+        }
         Route::Repomd(mount, file, number) => {
             repomd::answer(&server.given, ends, mount, file, number, parts).await
         }

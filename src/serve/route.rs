@@ -7,6 +7,7 @@ use super::error::ServeError;
 use super::repomd::RepomdFile;
 use super::site::{Mount, Mounts};
 use crate::package::Location;
+use crate::repository::batches::BatchId;
 
 /// Methods that reading takes.
 pub const READ: &str = "GET, HEAD, OPTIONS";
@@ -39,6 +40,12 @@ pub enum Route<'m> {
     Metrics,
     /// `POST /-/api/v1/refresh`, or of one repository
     Refresh(Option<&'m Mount>),
+    /// `/-/api/v1/repositories/<name>/batches`
+    Batches(&'m Mount),
+    /// One of them: looked at or dropped.
+    Batch(&'m Mount, BatchId),
+    /// `POST …/<id>/commit`
+    CommitBatch(&'m Mount, BatchId),
     /// `/-/mirrorlist/<name>`
     Mirrorlist(&'m Mount),
     /// `<repository>/repodata/repomd.xml{,.asc,.key}`, and with a number the same below `<repository>/@N/`
@@ -62,7 +69,7 @@ pub enum Route<'m> {
 }
 
 impl<'m> Route<'m> {
-    /// The repository whose content this is; `None` where the route does not say.
+    /// The repository whose content this is; `None` where the route does not say, or asks for itself.
     pub fn mount(&self) -> Option<&'m Mount> {
         match *self {
             Self::Repomd(mount, ..)
@@ -73,6 +80,8 @@ impl<'m> Route<'m> {
             | Self::Put(mount, _)
             | Self::Delete(mount, _)
             | Self::Dav(mount, _) => Some(mount),
+            // Whoever may write may see what waits.
+            Self::Batches(_) | Self::Batch(..) | Self::CommitBatch(..) => None,
             Self::Front
             | Self::FrontDav
             | Self::Health
@@ -149,8 +158,20 @@ fn api<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Route<'m>,
     let below = path.strip_prefix("/-/api/v1/repositories/").ok_or(ServeError::NotFound)?;
     let (name, what) = below.split_once('/').ok_or(ServeError::NotFound)?;
     let mount = mounts.named(name).ok_or(ServeError::NotFound)?;
-    match what {
-        "refresh" => post_only(method, Route::Refresh(Some(mount))),
+    let id = |id: &str| BatchId::parse(id).ok_or(ServeError::NotFound);
+    let parts: Vec<&str> = what.split('/').collect();
+    match parts.as_slice() {
+        ["refresh"] => post_only(method, Route::Refresh(Some(mount))),
+        ["batches"] => read_only(method, Route::Batches(mount)),
+        ["batches", batch] => {
+            let route = Route::Batch(mount, id(batch)?);
+            match *method {
+                Method::GET | Method::HEAD | Method::DELETE => Ok(route),
+                Method::OPTIONS => Ok(Route::Options("GET, HEAD, DELETE, OPTIONS")),
+                _ => Err(other_method(method, "GET, HEAD, DELETE, OPTIONS")),
+            }
+        }
+        ["batches", batch, "commit"] => post_only(method, Route::CommitBatch(mount, id(batch)?)),
         _ => Err(ServeError::NotFound),
     }
 }
@@ -405,6 +426,9 @@ mod tests {
             Ok(Route::Dav(mount, location)) => at("dav", mount, location.as_ref()),
             Ok(Route::FrontDav) => "FrontDav".into(),
             Ok(Route::Options(allow)) => format!("options {allow}"),
+            Ok(Route::Batches(mount)) => at("batches", mount, None),
+            Ok(Route::Batch(mount, id)) => at(&format!("batch {}", id.as_str()), mount, None),
+            Ok(Route::CommitBatch(mount, id)) => at(&format!("commit {}", id.as_str()), mount, None),
             Ok(Route::Front) => "Front".into(),
             Ok(Route::Health) => "Health".into(),
             Ok(Route::Ready) => "Ready".into(),
@@ -438,6 +462,26 @@ mod tests {
         }
         assert!(put("/-/health").starts_with("405"));
         assert!(put("/").starts_with("405"));
+    }
+
+    #[test]
+    fn batches_are_the_repositorys_by_its_name() {
+        let batches = "/-/api/v1/repositories/deep/batches";
+        assert_eq!(get(batches), "batches deep:");
+        assert_eq!(get(&format!("{batches}/build-1")), "batch build-1 deep:");
+        assert_eq!(ask(&site(), &Method::DELETE, &format!("{batches}/b")), "batch b deep:");
+        assert_eq!(ask(&site(), &Method::POST, &format!("{batches}/b/commit")), "commit b deep:");
+        for (method, path, status) in [
+            (Method::GET, "/b/commit", "405"),
+            (Method::POST, "/b", "405"),
+            (Method::PUT, "", "405"),
+            (Method::GET, "/.b", "404"),
+            (Method::GET, "/b/other", "404"),
+        ] {
+            let answer = ask(&site(), &method, &format!("{batches}{path}"));
+            assert!(answer.starts_with(status), "{method} {path}: {answer}");
+        }
+        assert!(get("/-/api/v1/repositories/nobody/batches").starts_with("404"));
     }
 
     #[test]

@@ -8,9 +8,11 @@
 
 mod world;
 
+mod access;
 mod additional;
 mod adopt;
 mod browser;
+mod batches;
 mod catalog;
 mod clients;
 mod compat;

@@ -42,6 +42,12 @@ impl Reservations {
         self.hold_keys(vec![Key::Location(from.clone()), Key::Location(to.clone())])
     }
 
+    /// Waits for its turn with all that a batch holds.
+    pub(in crate::repository) fn hold_all(&self, locations: &[Location], nevras: &[Nevra]) -> Held<'_> {
+        let locations = locations.iter().cloned().map(Key::Location);
+        self.hold_keys(locations.chain(nevras.iter().cloned().map(Key::Nevra)).collect())
+    }
+
     /// All at once, so two can never wait for each other.
     fn hold_keys(&self, keys: Vec<Key>) -> Held<'_> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -97,6 +97,15 @@ impl Dnf {
         text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
+    /// The same, as this user with this password.
+    pub fn nevras_as(&self, url: &str, user: &str, password: &str) -> BTreeSet<String> {
+        let format = "%{name}-%{epoch}:%{version}-%{release}.%{arch}\n";
+        let mut command = self.command(url);
+        command.arg(format!("--setopt=t.username={user}")).arg(format!("--setopt=t.password={password}"));
+        let text = output(command.args(["repoquery", "--qf", format]));
+        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
     pub fn repoquery(&self, url: &str, arguments: &[&str]) -> String {
         output(self.command(url).arg("repoquery").args(arguments))
     }
