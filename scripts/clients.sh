@@ -31,6 +31,8 @@ mount.davfs davfs2           davfs2
 chromium   chromium          chromium
 gpg        gnupg             gnupg2
 python3    python3           python3
+python3-gi python3-gi        python3-gobject-base
+modulemd   gir1.2-modulemd-2.0 python3-libmodulemd
 systemd-analyze systemd      systemd
 rsync      rsync             rsync
 rpmlint    rpmlint           rpmlint
@@ -47,6 +49,8 @@ say() { printf 'clients: %s\n' "$*"; }
 have() {
 	case $1 in
 	createrepo_c) "$createrepo_c" --version 2>/dev/null | grep -q ' 1\.2' ;;
+	python3-gi) /usr/bin/python3 -c 'import gi' 2>/dev/null ;;
+	modulemd) /usr/bin/python3 -c 'import gi; gi.require_version("Modulemd", "2.0")' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }

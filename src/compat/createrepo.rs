@@ -23,6 +23,7 @@ use super::sources::{self, Source, Walk};
 use super::spool::Place;
 use super::stock::{Intake, Stock};
 use super::{Ending, Voice};
+use crate::repodata::additional::family;
 use crate::repodata::{Codec, Repomd};
 use reading::{Made, Reading};
 
@@ -40,10 +41,14 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
 
     let mut problems = Vec::new();
     let sources = find(options, &plan, &old, &mut problems)?;
+    let (sources, modules): (Vec<_>, Vec<_>) = sources.into_iter().partition(Source::is_package);
     voice.say(&format!("Directory walk done - {} packages", sources.len()));
     let mut shelf = Shelf::new(workshop.scratch(), options.filelists_ext)?;
     let reading = Reading::new(options, &plan, &old)?;
     let read = read_all(&sources, &reading, &mut shelf, &mut problems, &plan, voice)?;
+    let carries = options.update && !options.discard_additional_metadata;
+    let earlier = old_repomd.as_ref().filter(|_| carries);
+    let modules = additional::merged_modules(&modules, &workshop.repodata, earlier, &mut problems, voice);
     for problem in &problems {
         voice.warn(problem);
     }
@@ -83,12 +88,22 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
         }
         files.push(made);
     }
-    let carried = match &old_repomd {
-        Some(old) if options.update && !options.discard_additional_metadata => {
-            additional::carried_over(&workshop.repodata, old, &plan, &style, voice)?
+    if let Some(modules) = &modules {
+        let base = "modules.yaml";
+        let made =
+            workshop.write("modules", base, plan.groups_codec, &style, |sink| Ok(modules.write(sink)?))?;
+        if options.zchunk.zck {
+            files.push(workshop.write_zchunk(&made, base, &style)?);
         }
+        files.push(made);
+    }
+    let mut carried = match &old_repomd {
+        Some(old) if carries => additional::carried_over(&workshop.repodata, old, &plan, &style, voice)?,
         _ => Vec::new(),
     };
+    if modules.is_some() {
+        carried.retain(|record| family(&record.kind) != "modules");
+    }
     let repomd = Repomd {
         revision: plan.revision.clone().unwrap_or_else(|| now.to_string()),
         tags: plan.tags.clone(),

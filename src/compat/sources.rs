@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::repodata::additional::names_modules;
+
 /// One package to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -17,6 +19,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether it is a package; otherwise it holds module metadata.
+    pub fn is_package(&self) -> bool {
+        !names_modules(file_name(&self.relative))
+    }
+
     /// What createrepo_c orders by.
     fn key(&self) -> (&str, &OsStr) {
         // Bytes, not parts: `./b` stands before `a`.
@@ -69,8 +76,8 @@ pub struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Every `.rpm` below `root`, hidden ones too, symbolic links followed. Directories that cannot be
-    /// listed go to `unreadable`.
+    /// Every `.rpm` below `root`, and every file with module metadata; hidden ones too, symbolic links followed.
+    /// Directories that cannot be listed go to `unreadable`.
     pub fn collect(&self, root: &Path, medium: usize, unreadable: &mut Vec<String>) -> Vec<Source> {
         let mut found = Vec::new();
         self.enter(root, "", medium, &mut HashSet::new(), &mut found, unreadable);
@@ -118,7 +125,7 @@ impl Walk<'_> {
             };
             if is_dir {
                 self.enter(&path, &relative, medium, above, found, unreadable);
-            } else if name.ends_with(".rpm")
+            } else if (name.ends_with(".rpm") || names_modules(name) && !prefix.starts_with("repodata"))
                 && !(is_link && self.skip_symlinks)
                 && !self.excludes.iter().any(|glob| matches(glob, name) || matches(glob, &relative))
             {

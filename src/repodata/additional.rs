@@ -34,11 +34,13 @@ pub fn usual_kind(location: &Location) -> Option<&'static str> {
     if let Some((_, kind)) = USUAL.iter().find(|(name, _)| *name == plain) {
         return Some(kind);
     }
-    let name = plain.rsplit('/').next().unwrap_or(plain);
-    let is_modules = name == "modules.yaml"
-        || name.ends_with(".modulemd.yaml")
-        || name.ends_with(".modulemd-defaults.yaml");
-    (is_modules && !location.is_reserved()).then_some(MODULES)
+    (names_modules(location.file_name()) && !location.is_reserved()).then_some(MODULES)
+}
+
+/// Whether a file of this name holds module metadata, wherever it lies.
+pub fn names_modules(name: &str) -> bool {
+    let plain = name.strip_suffix(Codec::of_name(name).suffix()).unwrap_or(name);
+    plain == "modules.yaml" || plain.ends_with(".modulemd.yaml") || plain.ends_with(".modulemd-defaults.yaml")
 }
 
 /// Whether a type of record is made from packages, and so not additional.

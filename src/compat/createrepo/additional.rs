@@ -9,10 +9,12 @@ use anyhow::Context as _;
 use super::Plan;
 use crate::compat::Voice;
 use crate::compat::output::{Finished, Style, Workshop};
-use crate::compat::sources::file_name;
+use crate::compat::sources::{Source, file_name};
 use crate::fetch;
 use crate::package::{ChecksumType, Hasher};
+use crate::repodata::additional::{MODULES, longest};
 use crate::repodata::codec::Limits;
+use crate::repodata::modules::{Modules, PassedOver};
 use crate::repodata::{Codec, Record, Repomd};
 
 /// Bytes: more than any comps file has.
@@ -49,6 +51,45 @@ fn local(path: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
     let mut file = File::create(&local).with_context(|| format!("cannot write {}", local.display()))?;
     fetch::get(url, LONGEST, &mut file)?;
     Ok(local)
+}
+
+/// The modules of these files, merged by libmodulemd's rules, with what was published before behind them; `None`
+/// where no file has any. A file that cannot be taken is a problem.
+pub(super) fn merged_modules(
+    files: &[Source],
+    repodata: &Path,
+    earlier: Option<&Repomd>,
+    problems: &mut Vec<String>,
+    voice: Voice,
+) -> Option<Modules> {
+    let mut merged: Option<Modules> = None;
+    let mut take = |origin: &str, read: anyhow::Result<Modules>| {
+        let into = merged.get_or_insert_default();
+        let outcome = read.and_then(|modules| Ok(into.merge(modules)?));
+        match outcome {
+            Ok(passed_over) => {
+                for PassedOver(stream) in passed_over {
+                    voice.warn(&format!("{stream} of {origin} differs from an earlier file's, which stays"));
+                }
+            }
+            Err(error) => problems.push(format!("Left out the modules of {origin}: {error:#}")),
+        }
+    };
+    for file in files {
+        take(&file.relative, read_modules(&file.path));
+    }
+    if !files.is_empty()
+        && let Some(record) = earlier.and_then(|repomd| repomd.record(MODULES))
+    {
+        let name = file_name(&record.href);
+        take(name, read_modules(&repodata.join(name)));
+    }
+    merged.filter(|modules| !modules.is_empty())
+}
+
+fn read_modules(path: &Path) -> anyhow::Result<Modules> {
+    let file = File::open(path).context("cannot open it")?;
+    Ok(Modules::read(Codec::open(file, Limits { open_size: Some(longest(MODULES)) })?)?)
 }
 
 /// The kinds that are made from packages, whose old files therefore say nothing any more.

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::files_below;
+use super::{defaults, files_below, stream, text, walrus};
 use crate::world::clients::{modulemd, output};
-use crate::world::{Tree, shared, skipped};
+use crate::world::daemon::run;
+use crate::world::{Metadata, Tree, shared, skipped};
 use createrepod::repodata::Modules;
 
 /// Prints what libmodulemd's merger makes of the files given, each at the same priority; exit 3 when it
@@ -91,6 +92,39 @@ fn real_module_files_say_to_libmodulemd_what_they_said_before() {
     assert!(only_theirs.is_empty(), "libmodulemd refuses what we take: {only_theirs:#?}");
     assert!(equal >= 40, "{equal} equal; refused: {refused:#?}; only by us: {only_ours:#?}");
     assert!(only_ours.len() <= 3, "{only_ours:#?}");
+}
+
+#[test]
+fn createrepo_c_merges_the_modules_it_finds_and_update_keeps_those_it_found_before() {
+    let tree = Tree::new();
+    tree.add(&walrus("1.0"));
+    tree.write("el9/walrus.modulemd.yaml", stream("walrus", 1).as_bytes());
+    tree.write("modules.yaml", (stream("walrus", 1) + &stream("dugong", 2) + &defaults("walrus")).as_bytes());
+    let createrepo_c = |options: &[&str], code: i32| {
+        let done = run(["createrepo_c"].iter().chain(options).chain(&[tree.root().to_str().unwrap()]));
+        assert_eq!(done.status.code(), Some(code), "{}{}", done.stdout, done.stderr);
+        let metadata = Metadata::from_tree(tree.root()).unwrap();
+        let found = metadata.records.contains_key("modules").then(|| text(&tree, &metadata, "modules"));
+        (found.unwrap_or_default(), done.stdout + &done.stderr)
+    };
+    let names = |text: &str| {
+        ["modulemd-defaults", "name: dugong", "name: walrus", "name: seal"]
+            .map(|part| text.matches(part).count())
+    };
+    let (first, _) = createrepo_c(&["--compress-type", "gz"], 0);
+    assert_eq!(names(&first), [1, 1, 1, 0], "{first}");
+    tree.remove("modules.yaml");
+    tree.write("seal.modulemd.yaml", stream("seal", 1).as_bytes());
+    let (updated, _) = createrepo_c(&["--update"], 0);
+    assert_eq!(names(&updated), [1, 1, 1, 1], "{updated}");
+    let (discarded, _) = createrepo_c(&["--update", "--discard-additional-metadata"], 0);
+    assert_eq!(names(&discarded), [0, 0, 1, 1], "{discarded}");
+    tree.write("seal.modulemd.yaml", b"---\ndocument: [modulemd]\n");
+    let (broken, said) = createrepo_c(&[], 2);
+    assert_eq!(names(&broken), [0, 0, 1, 0], "{broken}");
+    assert!(said.contains("seal.modulemd.yaml: malformed modules.yaml: line 2"), "{said}");
+    let (excluded, _) = createrepo_c(&["--excludes", "*.yaml"], 0);
+    assert_eq!(excluded, "");
 }
 
 #[test]
