@@ -42,7 +42,9 @@ class Trees:
             os.makedirs(os.path.join(os.path.dirname(tree), "held"))
             extra = os.path.join(os.path.dirname(tree), "extra")
             shutil.copytree(os.path.join(folder, "extra"), extra)
-        self.extra = sorted(os.listdir(os.path.join(folder, "extra")))
+        names = sorted(os.listdir(os.path.join(folder, "extra")))
+        # Those from the middle of the alphabet first: what is old goes among the others by its name.
+        self.extra = names[len(names) // 2 :] + names[: len(names) // 2]
         packages = [os.path.join(at, name) for at, _, names in os.walk(self.ours) for name in names]
         # In the order in which packages of earlier days are published.
         packages.sort(key=lambda path: (os.path.basename(path), path))
