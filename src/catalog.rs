@@ -276,6 +276,24 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
     }
 
+    /// Digests of the keys that the packages were held against, sorted.
+    pub fn keyring(&self) -> Result<Vec<String>, CatalogError> {
+        let text = meta::get::<String>(&self.db, meta::KEYRING)?.unwrap_or_default();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Makes the next look find a difference in everything that was rejected, and with `packages` in every
+    /// package too, and remembers the keys (their digests) that they are held against from now on.
+    pub fn distrust_all(&self, packages: bool, keyring: &[String]) -> Result<(), CatalogError> {
+        let tx = self.db.unchecked_transaction()?;
+        tx.execute("UPDATE rejected SET size = -1", [])?;
+        if packages {
+            tx.execute("UPDATE package SET size = -1", [])?;
+        }
+        meta::set(&tx, meta::KEYRING, keyring.join("\n"))?;
+        Ok(tx.commit()?)
+    }
+
     /// SHA-256 of our repomd.xml.asc and repomd.xml.key in repodata/; `None` where we have none there.
     pub fn signed(&self) -> Result<Option<String>, CatalogError> {
         Ok(meta::get::<String>(&self.db, meta::SIGNED)?.filter(|text| !text.is_empty()))

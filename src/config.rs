@@ -79,6 +79,8 @@ pub struct RepositoryConfig {
     pub accept: Accept,
     pub overwrite: Overwrite,
     pub verify: Verify,
+    /// The directory of public keys that `verify = "signature"` holds signatures against.
+    pub keyring: Option<PathBuf>,
     pub metadata: MetadataProfile,
     pub checksum: ChecksumType,
     /// Whether filelists-ext.xml is published too.
@@ -116,6 +118,7 @@ impl RepositoryConfig {
             accept: Accept::Packages,
             overwrite: Overwrite::Same,
             verify: Verify::Digest,
+            keyring: None,
             metadata: MetadataProfile::Zstd,
             checksum: ChecksumType::Sha256,
             filelists_ext: false,

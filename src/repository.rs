@@ -6,6 +6,7 @@ mod databases;
 mod idle;
 mod inbox;
 mod index;
+mod keyring;
 mod lock;
 mod pool;
 mod press;
@@ -33,6 +34,7 @@ use crate::publish::{Place, PublishError};
 use crate::repodata::KINDS;
 use crate::repodata::join::Trail;
 use crate::scan::{LookError, RootId};
+use crate::sign::keyring::KeyringError;
 use crate::sign::{SignError, Signer};
 use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
 use crate::watch::Seen;
@@ -60,6 +62,8 @@ struct Shared {
     awake: AtomicBool,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
+    /// The keys whose signatures count; shared with the worker, which reads them.
+    trusted: keyring::Trusted,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
 }
@@ -168,6 +172,8 @@ pub enum RepositoryError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error("cannot put the metadata of {name} together")]
     Join { name: String, source: std::io::Error },
     #[error(
@@ -196,6 +202,7 @@ struct Repository {
     published: Option<Arc<Published>>,
     /// Read when it is first needed, and again when its files may have changed.
     signer: Option<Signer>,
+    trusted: keyring::Trusted,
     /// The publication before this one, and whether anybody was told of it.
     superseded: Option<(u64, Arc<AtomicBool>)>,
     /// Bytes of the current metadata files.
@@ -259,6 +266,7 @@ impl Handle {
         repository.rest();
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
+            trusted: repository.trusted.clone(),
             receiving: receive::Reservations::default(),
             compared: OnceLock::new(),
             inbox: Inbox::default(),

@@ -91,6 +91,7 @@ pub struct RepositorySection {
     pub accept: Option<Set<Accept>>,
     pub overwrite: Option<Set<Overwrite>>,
     pub verify: Option<Set<Verify>>,
+    pub keyring: Option<Set<PathBuf>>,
     pub metadata: Option<Set<MetadataProfile>>,
     pub checksum: Option<Set<ChecksumType>>,
     pub filelists_ext: Option<Set<bool>>,
@@ -311,6 +312,7 @@ impl RepositorySection {
             accept: s.take("accept", text(Accept::parse)),
             overwrite: s.take("overwrite", text(Overwrite::parse)),
             verify: s.take("verify", text(Verify::parse)),
+            keyring: s.take("keyring", text(directory_or_none)),
             metadata: s.take("metadata", text(MetadataProfile::parse)),
             checksum: s.take("checksum", text(ChecksumType::parse)),
             filelists_ext: s.take("filelists_ext", boolean),
@@ -378,6 +380,11 @@ pub fn credential(text: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(PathBuf::from(text))
+}
+
+/// A path, or empty for none.
+fn directory_or_none(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Ok(PathBuf::new()) } else { absolute(text) }
 }
 
 /// A repository's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 bytes, as it becomes a file name.

@@ -130,6 +130,7 @@ fn every_key_reaches_its_field() {
         accept: Accept::Any,
         overwrite: Overwrite::Allow,
         verify: Verify::Header,
+        keyring: None,
         metadata: MetadataProfile::Gzip,
         checksum: ChecksumType::Sha512,
         filelists_ext: true,
@@ -213,7 +214,7 @@ max_upload = "2 gigs"
 [repository.rpm]
 path = "rpm"
 settle = 2
-verify = "signature"
+verify = "sig"
 colour = "red"
 
 [repositry.x]
@@ -225,8 +226,8 @@ path = "/x"
       /etc/c.toml:3: max_upload: expected a size such as "512k", "100m" or "2g" (steps of 1024), found "2 gigs"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
-      /etc/c.toml:8: verify: "signature" is not there yet in this version; expected one of "header", "digest"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, zchunk, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
+      /etc/c.toml:8: verify: expected one of "header", "digest", "signature", found "sig"
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, keyring, metadata, checksum, filelists_ext, zchunk, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }
@@ -260,11 +261,21 @@ fn a_dotted_name_without_quotes_is_explained() {
 
 #[test]
 fn what_the_documentation_names_for_later_is_called_so() {
-    for (text, line) in [("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3)] {
+    for (text, line) in [("[repository.rpm]\npath = '/x'\nkeep_links = true\n", 3)] {
         let complaint = complaint(text);
         assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
         assert!(complaint.contains("not there yet in this version"), "{complaint}");
     }
+}
+
+#[test]
+fn signatures_are_held_against_a_keyring_and_both_are_named() {
+    let of = |lines: &str| format!("[repository.rpm]\npath = '/x'\n{lines}\n");
+    let config = read(&of("verify = 'signature'\nkeyring = '/keys'")).unwrap().config;
+    assert_eq!(config.repositories[0].keyring, Some("/keys".into()));
+    assert_eq!(config.repositories[0].verify, Verify::Signature);
+    assert!(complaint(&of("verify = 'signature'")).contains("needs keyring"));
+    assert!(complaint(&of("keyring = '/keys'")).contains("of no use"));
 }
 
 #[test]

@@ -29,5 +29,6 @@ mod sign;
 mod systemd;
 mod together;
 mod trees;
+mod trust;
 mod upload;
 mod watch;
