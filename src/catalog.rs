@@ -178,20 +178,11 @@ impl Catalog {
         if open_since.is_empty() || open_since == boot_id() {
             return Ok(());
         }
-        let whole = self.chunks()?.iter().flat_map(|c| c.parts).all(|part| self.part_is_whole(&part));
+        let whole = self.chunks()?.iter().flat_map(|c| c.parts).all(|part| part_is_whole(&self.pieces, &part));
         if !whole {
             forget_packages(&self.db, settings)?;
         }
         Ok(())
-    }
-
-    fn part_is_whole(&self, part: &Part) -> bool {
-        [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
-            let mut bytes = Vec::new();
-            span.offset.checked_add(span.len).is_some_and(|end| end <= self.pieces.len())
-                && self.pieces.read(span, &mut bytes).is_ok()
-                && crc32fast::hash(&bytes) == crc
-        })
     }
 
     /// What reads the pieces that a [`Listing`] names.
@@ -407,6 +398,16 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Whether a part's bytes are those that were written.
+fn part_is_whole(pieces: &PieceFile, part: &Part) -> bool {
+    [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
+        let mut bytes = Vec::new();
+        span.offset.checked_add(span.len).is_some_and(|end| end <= pieces.len())
+            && pieces.read(span, &mut bytes).is_ok()
+            && crc32fast::hash(&bytes) == crc
+    })
 }
 
 /// Looks at the version in the database header without opening the database, so that nothing is touched.

@@ -91,6 +91,8 @@ pub struct RepositoryConfig {
     pub changelog_limit: Option<usize>,
     pub symlinks: Symlinks,
     pub rescan: Duration,
+    /// How often every package is read again; `None`: never.
+    pub verify_every: Option<Duration>,
     pub settle: Duration,
     pub settle_max: Duration,
     pub grace: Duration,
@@ -126,6 +128,7 @@ impl RepositoryConfig {
             changelog_limit: Some(10),
             symlinks: Symlinks::Inside,
             rescan: Duration::from_secs(HOUR),
+            verify_every: Some(Duration::from_secs(7 * 24 * HOUR)),
             settle: Duration::from_secs(2),
             settle_max: Duration::from_secs(600),
             grace: Duration::from_secs(48 * HOUR),

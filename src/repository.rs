@@ -15,6 +15,7 @@ pub mod receive;
 mod recover;
 mod refresh;
 mod signing;
+pub mod verify;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -64,6 +65,8 @@ struct Shared {
     receiving: receive::Reservations,
     /// The keys whose signatures count; shared with the worker, which reads them.
     trusted: keyring::Trusted,
+    /// What the last verification found.
+    verified: Mutex<Option<Verified>>,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
 }
@@ -151,6 +154,15 @@ pub struct Status {
     pub watching: Option<Means>,
     /// Changes that wait for the next publication.
     pub pending: u64,
+    /// The last verification of this process, if there was one.
+    pub verified: Option<Verified>,
+}
+
+/// When everything was read again, and what was wrong.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pub at: SystemTime,
+    pub report: Arc<verify::Report>,
 }
 
 /// Why a repository cannot be opened or kept up to date.
@@ -268,6 +280,7 @@ impl Handle {
         let shared = Shared {
             trusted: repository.trusted.clone(),
             receiving: receive::Reservations::default(),
+            verified: Mutex::new(None),
             compared: OnceLock::new(),
             inbox: Inbox::default(),
             repository: Mutex::new(repository),
@@ -423,6 +436,7 @@ impl Handle {
             refused: progress.refused,
             watching: progress.watching,
             pending: self.shared.inbox.pending(),
+            verified: lock(&self.shared.verified).clone(),
         }
     }
 

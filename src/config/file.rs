@@ -99,6 +99,7 @@ pub struct RepositorySection {
     pub changelog_limit: Option<Set<Option<usize>>>,
     pub symlinks: Option<Set<Symlinks>>,
     pub rescan: Option<Set<Duration>>,
+    pub verify_every: Option<Set<Option<Duration>>>,
     pub settle: Option<Set<Duration>>,
     pub settle_max: Option<Set<Duration>>,
     pub grace: Option<Set<Duration>>,
@@ -320,6 +321,7 @@ impl RepositorySection {
             changelog_limit: s.take("changelog_limit", integer(changelog_limit)),
             symlinks: s.take("symlinks", text(Symlinks::parse)),
             rescan: s.take("rescan", text(parse_duration)),
+            verify_every: s.take("verify_every", text(period)),
             settle: s.take("settle", text(parse_duration)),
             settle_max: s.take("settle_max", text(parse_duration)),
             grace: s.take("grace", text(parse_duration)),
@@ -380,6 +382,17 @@ pub fn credential(text: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(PathBuf::from(text))
+}
+
+/// A duration, or "never".
+fn period(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "never" => Ok(None),
+        _ => match parse_duration(text) {
+            Ok(Duration::ZERO) => Err("expected a duration such as \"7d\", or \"never\"".into()),
+            period => period.map(Some),
+        },
+    }
 }
 
 /// A path, or empty for none.

@@ -323,6 +323,13 @@ impl Layers<'_> {
             symlinks: self
                 .settle(table, "symlinks", section.symlinks, default.symlinks, |v| choice(v.spell())),
             rescan: self.settle(table, "rescan", section.rescan, default.rescan, duration),
+            verify_every: self.settle(
+                table,
+                "verify_every",
+                section.verify_every,
+                default.verify_every,
+                |every| every.as_ref().map_or_else(|| quoted("never"), duration),
+            ),
             settle: self.settle(table, "settle", section.settle, default.settle, duration),
             settle_max: self.settle(table, "settle_max", section.settle_max, default.settle_max, duration),
             grace: self.settle(table, "grace", section.grace, default.grace, duration),

@@ -106,6 +106,7 @@ fn every_key_reaches_its_field() {
         filelists_ext = true
         symlinks = "never"
         rescan = "1h10m"
+        verify_every = "never"
         settle = "500ms"
         settle_max = "1m"
         grace = "6h"
@@ -138,6 +139,7 @@ fn every_key_reaches_its_field() {
         changelog_limit: None,
         symlinks: Symlinks::Never,
         rescan: Duration::from_secs(4200),
+        verify_every: None,
         settle: Duration::from_millis(500),
         settle_max: Duration::from_secs(60),
         grace: Duration::from_secs(6 * 3600),
@@ -227,7 +229,7 @@ path = "/x"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
       /etc/c.toml:8: verify: expected one of "header", "digest", "signature", found "sig"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, keyring, metadata, checksum, filelists_ext, zchunk, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, keyring, metadata, checksum, filelists_ext, zchunk, changelog_limit, symlinks, rescan, verify_every, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }
