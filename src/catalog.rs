@@ -178,7 +178,8 @@ impl Catalog {
         if open_since.is_empty() || open_since == boot_id() {
             return Ok(());
         }
-        let whole = self.chunks()?.iter().flat_map(|c| c.parts).all(|part| part_is_whole(&self.pieces, &part));
+        let whole =
+            self.chunks()?.iter().flat_map(|c| c.parts).all(|part| part_is_whole(&self.pieces, &part));
         if !whole {
             forget_packages(&self.db, settings)?;
         }

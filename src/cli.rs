@@ -6,9 +6,9 @@ mod failure;
 mod generate;
 mod index;
 mod key;
-mod verify;
 mod load;
 mod token;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

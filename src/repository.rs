@@ -15,9 +15,9 @@ pub mod receive;
 mod recover;
 mod refresh;
 mod signing;
-pub mod verify;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod worker;
 
 use std::path::PathBuf;

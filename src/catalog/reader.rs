@@ -134,7 +134,9 @@ impl Reader {
         let chunks = super::chunks::load(&tx)?;
         let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
         let pieces = match PieceFile::open_existing(&self.directory, number) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && chunks.is_empty() => return Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && chunks.is_empty() => {
+                return Ok(true);
+            }
             pieces => pieces.map_err(CatalogError::Pieces)?,
         };
         Ok(chunks.iter().flat_map(|chunk| chunk.parts).all(|part| super::part_is_whole(&pieces, &part)))

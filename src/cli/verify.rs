@@ -49,9 +49,8 @@ impl Verify {
 /// How many findings are left in one repository.
 fn one(repository: &RepositoryConfig, repair: bool) -> Result<usize, Failure> {
     let begun = Instant::now();
-    let look = |error: anyhow::Error| {
-        Failure::failed(&error.context(format!("cannot verify {}", repository.name)))
-    };
+    let look =
+        |error: anyhow::Error| Failure::failed(&error.context(format!("cannot verify {}", repository.name)));
     let bar = Bar::new();
     let outcome = verify::verify(repository, &bar, &|| false, false);
     bar.0.finish_and_clear();
@@ -62,10 +61,13 @@ fn one(repository: &RepositoryConfig, repair: bool) -> Result<usize, Failure> {
         let outcome = verify::repair::repair(repository, &report, &bar);
         bar.0.finish_and_clear();
         let before = report.findings.len();
-        report = outcome.map_err(|error| {
-            Failure::failed(&error.context(format!("cannot repair {}", repository.name)))
-        })?;
-        print(&format!("{}: repaired; {before} findings before, {} now\n", repository.name, report.findings.len()))?;
+        report = outcome
+            .map_err(|error| Failure::failed(&error.context(format!("cannot repair {}", repository.name))))?;
+        print(&format!(
+            "{}: repaired; {before} findings before, {} now\n",
+            repository.name,
+            report.findings.len()
+        ))?;
         tell(&report)?;
     }
     print(&format!(
@@ -81,9 +83,10 @@ fn one(repository: &RepositoryConfig, repair: bool) -> Result<usize, Failure> {
 }
 
 fn tell(report: &Report) -> Result<(), Failure> {
-    report.findings.iter().try_for_each(|finding| {
-        print(&format!("{}\n", escaped(&format!("{}: {finding}", finding.kind()))))
-    })
+    report
+        .findings
+        .iter()
+        .try_for_each(|finding| print(&format!("{}\n", escaped(&format!("{}: {finding}", finding.kind())))))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::{Handle, Progress, Verified, lock};
 use crate::catalog::Reader;
+use crate::catalog::reader::Listed;
 use crate::config::RepositoryConfig;
 use crate::incoming::beneath::{Root, stamp};
 use crate::package::{Hasher, Location, PkgId};
@@ -30,6 +31,8 @@ const AT_ONCE: usize = 512;
 const BLOCK: usize = 256 * 1024;
 /// How many findings the log names; the status has all of them.
 const MOST_NAMED: usize = 100;
+/// How long a daemon takes to notice what changes in its tree, and to remember it.
+const NOTICE: Duration = Duration::from_secs(3);
 /// A file that changed within this time may be about to be taken up.
 const TOO_YOUNG: Duration = Duration::from_secs(30);
 
@@ -77,10 +80,11 @@ pub fn verify(
 impl Verifying<'_> {
     fn packages(&mut self) -> anyhow::Result<()> {
         let root = Root::open(&self.config.path, self.config.symlinks)?;
+        let mut suspects = Vec::new();
         let mut after = String::new();
         loop {
             let listed = self.reader.packages_after(&after, AT_ONCE)?;
-            let Some(last) = listed.last() else { return Ok(()) };
+            let Some(last) = listed.last() else { break };
             after = last.location.as_str().to_owned();
             for package in listed {
                 if (self.stop)() {
@@ -89,16 +93,22 @@ impl Verifying<'_> {
                 let found = self.look(&root, &package.location, &package.stamp, &package.pkgid);
                 self.progress.one_read();
                 self.report.packages += 1;
-                // What changed while it was read is the catalog's to notice.
-                if let Some(found) = found
-                    && self.reader.package(&package.location)?.is_some_and(|now| {
-                        now.stamp == package.stamp && now.pkgid == package.pkgid
-                    })
-                {
-                    self.report.findings.push(found);
-                }
+                suspects.extend(found.map(|found| (package, found)));
             }
         }
+        if !suspects.is_empty() {
+            // What changed just now is the daemon's to notice, and it is about to.
+            std::thread::sleep(NOTICE);
+        }
+        for (package, _) in suspects {
+            let same = |now: &Listed| now.stamp == package.stamp && now.pkgid == package.pkgid;
+            if !self.reader.package(&package.location)?.as_ref().is_some_and(same) {
+                continue;
+            }
+            let found = self.look(&root, &package.location, &package.stamp, &package.pkgid);
+            self.report.findings.extend(found);
+        }
+        Ok(())
     }
 
     fn look(
@@ -123,8 +133,16 @@ impl Verifying<'_> {
             // Somebody writes to it right now.
             Ok((before, after, _)) if before != after => None,
             Ok((before, _, _)) if before.same_content_likely(known) => Some(Finding::Rotten { location }),
+            // It is looked at when it has settled.
+            Ok((before, _, _)) if before.ctime_ns > self.young() => None,
             Ok(_) => Some(Finding::Changed { location }),
         }
+    }
+
+    /// Files that changed after this time (nanoseconds since the epoch) may be about to be taken up.
+    fn young(&self) -> i64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.saturating_sub(TOO_YOUNG).as_nanos()).unwrap_or(i64::MAX)
     }
 
     /// The checksum of a file as it lies on the disk, not as it is remembered in memory.
@@ -158,16 +176,11 @@ impl Verifying<'_> {
             return Ok(());
         }
         let known = self.reader.stamps()?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let rules = scan::LookRules {
-            symlinks: self.config.symlinks,
-            settle: None,
-            now_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-            root: None,
-        };
+        let young = self.young();
+        let rules =
+            scan::LookRules { symlinks: self.config.symlinks, settle: None, now_ns: young, root: None };
         let found = scan::look(&self.config.path, &Dirty::everything(), &known, &rules)?;
         let before: BTreeSet<&Location> = known.iter().map(|(location, _)| location).collect();
-        let young = rules.now_ns - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(0);
         for found in found.read {
             let settled = found.stamp.ctime_ns < young && found.stamp.mtime_ns < young;
             if !before.contains(&found.location) && settled && !self.reader.knows(&found.location)? {
@@ -216,11 +229,12 @@ impl Handle {
         let every = self.config().verify_every?;
         let mark = self.config().state_dir.join(MARK);
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse().ok());
-        let last = SystemTime::UNIX_EPOCH + Duration::from_secs(last.unwrap_or_else(|| {
-            let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            let _ = std::fs::write(&mark, format!("{seconds}\n"));
-            seconds
-        }));
+        let last = SystemTime::UNIX_EPOCH
+            + Duration::from_secs(last.unwrap_or_else(|| {
+                let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+                let _ = std::fs::write(&mark, format!("{seconds}\n"));
+                seconds
+            }));
         // A clock that was set back must not put it off for years.
         let age = now.duration_since(last).unwrap_or(every);
         Some(every.saturating_sub(age))

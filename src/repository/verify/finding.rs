@@ -8,17 +8,33 @@ use crate::package::Location;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// Same size and times, other bytes.
-    Rotten { location: Location },
+    Rotten {
+        location: Location,
+    },
     /// Changed since it was indexed, and not taken up.
-    Changed { location: Location },
-    Missing { location: Location },
-    Unreadable { location: Location, why: String },
+    Changed {
+        location: Location,
+    },
+    Missing {
+        location: Location,
+    },
+    Unreadable {
+        location: Location,
+        why: String,
+    },
     /// A package nobody has taken up.
-    NotIndexed { location: Location },
+    NotIndexed {
+        location: Location,
+    },
     /// A file in repodata/ that is not what repomd.xml, or its own name, says.
-    Metadata { name: String, why: String },
+    Metadata {
+        name: String,
+        why: String,
+    },
     /// A file in repodata/ that is not ours.
-    Foreign { name: String },
+    Foreign {
+        name: String,
+    },
     /// What metadata is made of is damaged, so that the next publication would be.
     Pieces,
 }

@@ -14,11 +14,7 @@ use crate::repository::{Progress, Repository, RepositoryError};
 ///
 /// A package whose bytes have rotted cannot be mended: it leaves the metadata, if its own digests say
 /// that it is damaged. Foreign files stay.
-pub fn repair(
-    config: &RepositoryConfig,
-    report: &Report,
-    progress: &dyn Progress,
-) -> anyhow::Result<Report> {
+pub fn repair(config: &RepositoryConfig, report: &Report, progress: &dyn Progress) -> anyhow::Result<Report> {
     let mut repository = Repository::open(config.clone(), Arc::new(SystemTime::now))?;
     repository.mend(&report.findings)?;
     repository.refresh_all(progress)?;
