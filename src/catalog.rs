@@ -180,20 +180,12 @@ impl Catalog {
         if open_since.is_empty() || open_since == boot_id() {
             return Ok(());
         }
-        let whole = self.chunks()?.iter().flat_map(|c| c.parts).all(|part| self.part_is_whole(&part));
+        let whole =
+            self.chunks()?.iter().flat_map(|c| c.parts).all(|part| part_is_whole(&self.pieces, &part));
         if !whole {
             forget_packages(&self.db, settings)?;
         }
         Ok(())
-    }
-
-    fn part_is_whole(&self, part: &Part) -> bool {
-        [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
-            let mut bytes = Vec::new();
-            span.offset.checked_add(span.len).is_some_and(|end| end <= self.pieces.len())
-                && self.pieces.read(span, &mut bytes).is_ok()
-                && crc32fast::hash(&bytes) == crc
-        })
     }
 
     /// What reads the pieces that a [`Listing`] names.
@@ -315,6 +307,24 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
     }
 
+    /// Digests of the keys that the packages were held against, sorted.
+    pub fn keyring(&self) -> Result<Vec<String>, CatalogError> {
+        let text = meta::get::<String>(&self.db, meta::KEYRING)?.unwrap_or_default();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Makes the next look find a difference in everything that was rejected, and with `packages` in every
+    /// package too, and remembers the keys (their digests) that they are held against from now on.
+    pub fn distrust_all(&self, packages: bool, keyring: &[String]) -> Result<(), CatalogError> {
+        let tx = self.db.unchecked_transaction()?;
+        tx.execute("UPDATE rejected SET size = -1", [])?;
+        if packages {
+            tx.execute("UPDATE package SET size = -1", [])?;
+        }
+        meta::set(&tx, meta::KEYRING, keyring.join("\n"))?;
+        Ok(tx.commit()?)
+    }
+
     /// SHA-256 of our repomd.xml.asc and repomd.xml.key in repodata/; `None` where we have none there.
     pub fn signed(&self) -> Result<Option<String>, CatalogError> {
         Ok(meta::get::<String>(&self.db, meta::SIGNED)?.filter(|text| !text.is_empty()))
@@ -428,6 +438,16 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Whether a part's bytes are those that were written.
+fn part_is_whole(pieces: &PieceFile, part: &Part) -> bool {
+    [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
+        let mut bytes = Vec::new();
+        span.offset.checked_add(span.len).is_some_and(|end| end <= pieces.len())
+            && pieces.read(span, &mut bytes).is_ok()
+            && crc32fast::hash(&bytes) == crc
+    })
 }
 
 /// Looks at the version in the database header without opening the database, so that nothing is touched.

@@ -12,6 +12,7 @@ mod load;
 mod refresh;
 mod status;
 mod token;
+mod verify;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ use crate::config::value::{Choice, parse_listen};
 use crate::config::{Listen, MetadataProfile, Symlinks};
 use crate::daemon;
 use crate::logging;
-use crate::package::{ChecksumType, Verify};
+use crate::package::{self, ChecksumType};
 
 /// Turns a directory of RPMs into a live yum/dnf repository.
 #[derive(Debug, Parser)]
@@ -53,6 +54,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not found, 4 refused.";
 enum Command {
     Serve(Serve),
     Index(Index),
+    Verify(Verify),
     #[command(name = "createrepo_c", disable_version_flag = true)]
     CreaterepoC(Box<CreaterepoOptions>),
     #[command(name = "mergerepo_c", disable_version_flag = true)]
@@ -142,8 +144,8 @@ struct Index {
     #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true, value_parser = entries)]
     changelog_limit: ChangelogLimit,
     /// What is checked before a package is taken: header (its digests and the length), digest (the payload too).
-    #[arg(long, value_name = "HOW", default_value = "digest", value_parser = choice::<Verify>)]
-    verify: Verify,
+    #[arg(long, value_name = "HOW", default_value = "digest", value_parser = choice::<package::Verify>)]
+    verify: package::Verify,
     /// Symbolic links to follow: never, inside, anywhere.
     #[arg(long, value_name = "WHICH", default_value = "inside", value_parser = choice::<Symlinks>)]
     symlinks: Symlinks,
@@ -226,6 +228,29 @@ struct Refresh {
     wait: std::time::Duration,
 }
 
+/// Read everything again, and tell what is not as it was published.
+///
+/// Every package is held against what is remembered of it, every metadata file against repomd.xml: bytes that the disk
+/// has lost, files that are missing, files that are not ours. It only reads, also beside a running daemon. Ends
+/// with 1 when something was found.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  createrepod verify                 every repository of the configuration
+  createrepod verify rpm             the one called rpm
+  createrepod verify /srv/rpm        a directory without configuration
+  createrepod verify rpm --repair    read again what changed, make damaged metadata anew (stop the daemon first)")]
+struct Verify {
+    /// Names of repositories, or directories (with a slash in them). None: all that are configured.
+    #[arg(value_name = "REPO")]
+    repositories: Vec<String>,
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Mend what can be mended: what is remembered is read again, damaged metadata is made anew.
+    #[arg(long)]
+    repair: bool,
+}
+
 /// A named type, for clap takes an `Option` for an argument that may be absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ChangelogLimit(Option<usize>);
@@ -236,7 +261,7 @@ impl Cli {
         let level = match &self.command {
             Command::Serve(_) => "info",
             // What is rejected stands in the report already.
-            Command::Index(_) | Command::Refresh(_) => "error",
+            Command::Index(_) | Command::Refresh(_) | Command::Verify(_) => "error",
             Command::Status(_)
             | Command::Config(_)
             | Command::Key(_)
@@ -253,6 +278,7 @@ impl Cli {
             Command::Index(index) => index.run(),
             Command::Status(asked) => status::run(&asked.target.resolve()?, asked.json),
             Command::Refresh(asked) => refresh::run(&asked.target.resolve()?, asked.wait),
+            Command::Verify(verify) => verify.run(),
             // `compat::run` has looked for it before: this is for the help.
             Command::CreaterepoC(_)
             | Command::MergerepoC(_)

@@ -84,6 +84,8 @@ pub struct RepositoryConfig {
     pub accept: Accept,
     pub overwrite: Overwrite,
     pub verify: Verify,
+    /// The directory of public keys that `verify = "signature"` holds signatures against.
+    pub keyring: Option<PathBuf>,
     pub metadata: MetadataProfile,
     pub checksum: ChecksumType,
     /// Whether metadata that others have made are taken over at the first start.
@@ -97,6 +99,8 @@ pub struct RepositoryConfig {
     pub changelog_limit: Option<usize>,
     pub symlinks: Symlinks,
     pub rescan: Duration,
+    /// How often every package is read again; `None`: never.
+    pub verify_every: Option<Duration>,
     pub settle: Duration,
     pub settle_max: Duration,
     pub grace: Duration,
@@ -124,6 +128,7 @@ impl RepositoryConfig {
             accept: Accept::Packages,
             overwrite: Overwrite::Same,
             verify: Verify::Digest,
+            keyring: None,
             metadata: MetadataProfile::Zstd,
             checksum: ChecksumType::Sha256,
             adopt: true,
@@ -133,6 +138,7 @@ impl RepositoryConfig {
             changelog_limit: Some(10),
             symlinks: Symlinks::Inside,
             rescan: Duration::from_secs(HOUR),
+            verify_every: Some(Duration::from_secs(7 * 24 * HOUR)),
             settle: Duration::from_secs(2),
             settle_max: Duration::from_secs(600),
             grace: Duration::from_secs(48 * HOUR),

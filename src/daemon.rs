@@ -6,6 +6,7 @@ mod keeper;
 mod keys;
 mod reload;
 mod report;
+mod scrub;
 mod systemd;
 mod trees;
 mod warnings;
@@ -96,6 +97,7 @@ async fn serve(
     // Both are aborted when they are dropped.
     let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
     beating.spawn(systemd::beat(site.clone()));
+    let scrubbing = scrub::start(site.clone());
     telling.spawn(report::keep_telling(site));
     let mut keys = keys::KeyWatch::start(&config.repositories);
     let certificates: Vec<_> = config.server.tls.iter().flat_map(reload::files).collect();
@@ -141,6 +143,7 @@ async fn serve(
     }
     drop(stop);
     drop(telling);
+    drop(scrubbing);
     systemd::stopping();
     tokio::select! {
         _ = tokio::time::timeout(config.server.limits.stop, &mut doors) => {}

@@ -14,12 +14,14 @@ use std::fs::{File, FileTimes};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::Mode;
 
 use crate::config::RepositoryConfig;
 use crate::package::intake::{BadPackage, Intake, Taken};
+use crate::package::openpgp::Keyring;
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::repodata::additional;
 use crate::repodata::codec::Limits;
@@ -157,6 +159,12 @@ impl Staged {
         let stated =
             stated.into_iter().map(|sum| (Hasher::new(sum.kind), sum)).map(|(h, sum)| (sum, h)).collect();
         Ok(Self { place, reader, stated, written: 0 })
+    }
+
+    /// Whose signatures count, where the repository asks for them.
+    pub fn trusting(mut self, keyring: Option<Arc<Keyring>>) -> Self {
+        self.reader = self.reader.map(|reader| Box::new(reader.trusting(keyring)));
+        self
     }
 
     /// Takes the next block: into the file, the checksum and the header's reader, in one pass.

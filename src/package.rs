@@ -10,6 +10,7 @@ pub mod location;
 pub mod nevra;
 pub mod openpgp;
 mod read;
+mod signatures;
 mod tags;
 #[cfg(test)]
 pub mod testing;
@@ -148,4 +149,6 @@ pub enum Verify {
     /// Also the payload's digest.
     #[default]
     Digest,
+    /// Also that a trusted key signed all of it.
+    Signature,
 }

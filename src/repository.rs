@@ -12,6 +12,7 @@ pub mod folders;
 mod idle;
 mod inbox;
 mod index;
+mod keyring;
 mod lock;
 mod pool;
 mod press;
@@ -24,6 +25,7 @@ mod rename;
 mod signing;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod worker;
 
 use std::path::PathBuf;
@@ -41,6 +43,7 @@ use crate::publish::{Place, PublishError};
 use crate::repodata::KINDS;
 use crate::repodata::join::Trail;
 use crate::scan::{LookError, RootId};
+use crate::sign::keyring::KeyringError;
 use crate::sign::{SignError, Signer};
 use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
 use crate::watch::Seen;
@@ -70,6 +73,10 @@ struct Shared {
     /// Names and NEVRAs that uploads are about to take; see `receive`.
     receiving: receive::Reservations,
     batches: batches::Batches,
+    /// The keys whose signatures count; shared with the worker, which reads them.
+    trusted: keyring::Trusted,
+    /// What the last verification found.
+    verified: Mutex<Option<Verified>>,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
     figures: figures::Figures,
@@ -162,6 +169,15 @@ pub struct Status {
     pub pending: u64,
     /// How long the last publication took; `None` before the first one of this process.
     pub took: Option<Duration>,
+    /// The last verification of this process, if there was one.
+    pub verified: Option<Verified>,
+}
+
+/// When everything was read again, and what was wrong.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pub at: SystemTime,
+    pub report: Arc<verify::Report>,
 }
 
 /// Why a repository cannot be opened or kept up to date.
@@ -183,6 +199,8 @@ pub enum RepositoryError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error("cannot put the metadata of {name} together")]
     Join { name: String, source: std::io::Error },
     #[error(
@@ -211,6 +229,7 @@ struct Repository {
     published: Option<Arc<Published>>,
     /// Read when it is first needed, and again when its files may have changed.
     signer: Option<Signer>,
+    trusted: keyring::Trusted,
     /// The publication before this one, and whether anybody was told of it.
     superseded: Option<(u64, Arc<AtomicBool>)>,
     /// Bytes of the current metadata files.
@@ -275,8 +294,10 @@ impl Handle {
         repository.rest();
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
+            trusted: repository.trusted.clone(),
             receiving: receive::Reservations::default(),
             batches: batches::Batches::default(),
+            verified: Mutex::new(None),
             compared: OnceLock::new(),
             figures: figures::Figures::new(&config.name),
             inbox: Inbox::default(),
@@ -449,6 +470,7 @@ impl Handle {
             watching: progress.watching,
             pending: self.shared.inbox.pending(),
             took: self.shared.figures.last_publication(),
+            verified: lock(&self.shared.verified).clone(),
         }
     }
 

@@ -19,6 +19,8 @@ pub const PUBLISHED: &str = "published";
 pub const LAST_PUBLICATION: &str = "last_publication";
 /// SHA-256 of the repomd.xml.asc and repomd.xml.key that we wrote; absent where they are not ours.
 pub const SIGNED: &str = "signed";
+/// Digests of the keys that packages were held against, one a line.
+pub const KEYRING: &str = "keyring";
 /// Boot during which the catalog was last changed; empty once it was closed in order, all synced.
 pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
 

@@ -167,6 +167,61 @@ impl Reader {
         Ok(Some((recipe, pieces, superseded_at)))
     }
 
+    /// How many packages are listed.
+    pub fn count_packages(&self) -> Result<u64, CatalogError> {
+        Ok(self.db.prepare_cached("SELECT count(*) FROM package")?.query_row([], |row| row.get(0))?)
+    }
+
+    /// At most `limit` packages whose locations come after this one, by location. Those that are to be looked
+    /// at again anyway are left out.
+    pub fn packages_after(&self, location: &str, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid FROM package
+             WHERE location > ? ORDER BY location LIMIT ?",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![location, limit], |row| self.package_row(row))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Stamps of every known location, published or rejected.
+    pub fn stamps(&self) -> Result<Vec<(Location, FileStamp)>, CatalogError> {
+        stamps(&self.db, &Dirty::everything())
+    }
+
+    /// Whether this location is published or rejected.
+    pub fn knows(&self, location: &Location) -> Result<bool, CatalogError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM package WHERE location = ?1)
+                       OR EXISTS (SELECT 1 FROM rejected WHERE location = ?1)";
+        Ok(self.db.prepare_cached(sql)?.query_row([location.as_str()], |row| row.get(0))?)
+    }
+
+    /// Names of the files in repodata/ that are ours.
+    pub fn metadata_files(&self) -> Result<Vec<String>, CatalogError> {
+        let mut statement = self.db.prepare_cached("SELECT name FROM metadata_file")?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// SHA-256 of the repomd.xml that was published last; `None` while a publication is due.
+    pub fn published_sum(&self) -> Result<Option<String>, CatalogError> {
+        Ok(meta::get::<String>(&self.db, meta::PUBLISHED)?.filter(|text| !text.is_empty()))
+    }
+
+    /// Whether every piece that the next publication would be made of is as it was written.
+    pub fn pieces_are_whole(&self) -> Result<bool, CatalogError> {
+        // One transaction: a compaction in between would move the pieces.
+        let tx = self.db.unchecked_transaction()?;
+        let chunks = super::chunks::load(&tx)?;
+        let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
+        let pieces = match PieceFile::open_existing(&self.directory, number) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && chunks.is_empty() => {
+                return Ok(true);
+            }
+            pieces => pieces.map_err(CatalogError::Pieces)?,
+        };
+        Ok(chunks.iter().flat_map(|chunk| chunk.parts).all(|part| super::part_is_whole(&pieces, &part)))
+    }
+
     /// The publication of this number, if somebody may still ask for it.
     pub fn publication(&self, number: u64) -> Result<Option<super::Publication>, CatalogError> {
         Ok(super::publications::publication(&self.db, number)?)

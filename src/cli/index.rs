@@ -98,10 +98,10 @@ fn sentence(summary: &Summary, took: Duration) -> String {
 }
 
 /// A bar when a terminal is watching, nothing otherwise.
-struct Bar(ProgressBar);
+pub(super) struct Bar(pub(super) ProgressBar);
 
 impl Bar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }

@@ -95,6 +95,7 @@ pub struct RepositorySection {
     pub accept: Option<Set<Accept>>,
     pub overwrite: Option<Set<Overwrite>>,
     pub verify: Option<Set<Verify>>,
+    pub keyring: Option<Set<PathBuf>>,
     pub metadata: Option<Set<MetadataProfile>>,
     pub checksum: Option<Set<ChecksumType>>,
     pub filelists_ext: Option<Set<bool>>,
@@ -104,6 +105,7 @@ pub struct RepositorySection {
     pub changelog_limit: Option<Set<Option<usize>>>,
     pub symlinks: Option<Set<Symlinks>>,
     pub rescan: Option<Set<Duration>>,
+    pub verify_every: Option<Set<Option<Duration>>>,
     pub settle: Option<Set<Duration>>,
     pub settle_max: Option<Set<Duration>>,
     pub grace: Option<Set<Duration>>,
@@ -318,6 +320,7 @@ impl RepositorySection {
             accept: s.take("accept", text(Accept::parse)),
             overwrite: s.take("overwrite", text(Overwrite::parse)),
             verify: s.take("verify", text(Verify::parse)),
+            keyring: s.take("keyring", text(directory_or_none)),
             metadata: s.take("metadata", text(MetadataProfile::parse)),
             checksum: s.take("checksum", text(ChecksumType::parse)),
             filelists_ext: s.take("filelists_ext", boolean),
@@ -327,6 +330,7 @@ impl RepositorySection {
             changelog_limit: s.take("changelog_limit", integer(changelog_limit)),
             symlinks: s.take("symlinks", text(Symlinks::parse)),
             rescan: s.take("rescan", text(parse_duration)),
+            verify_every: s.take("verify_every", text(period)),
             settle: s.take("settle", text(parse_duration)),
             settle_max: s.take("settle_max", text(parse_duration)),
             grace: s.take("grace", text(parse_duration)),
@@ -387,6 +391,22 @@ pub fn credential(text: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(PathBuf::from(text))
+}
+
+/// A duration, or "never".
+fn period(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "never" => Ok(None),
+        _ => match parse_duration(text) {
+            Ok(Duration::ZERO) => Err("expected a duration such as \"7d\", or \"never\"".into()),
+            period => period.map(Some),
+        },
+    }
+}
+
+/// A path, or empty for none.
+fn directory_or_none(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Ok(PathBuf::new()) } else { absolute(text) }
 }
 
 /// A repository's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 bytes, as it becomes a file name.

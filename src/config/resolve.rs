@@ -14,6 +14,7 @@ use super::{
     AccessLog, AdditionalMetadata, Config, LimitsConfig, Listen, RepositoryConfig, ServerConfig, SignConfig,
     TlsConfig, WriteAccess,
 };
+use crate::package::Verify;
 
 /// Where state lies unless told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/createrepod";
@@ -307,6 +308,10 @@ impl Layers<'_> {
             overwrite: self
                 .settle(table, "overwrite", section.overwrite, default.overwrite, |v| choice(v.spell())),
             verify: self.settle(table, "verify", section.verify, default.verify, |v| choice(v.spell())),
+            keyring: Some(self.settle(table, "keyring", section.keyring, PathBuf::new(), |path| {
+                quoted(&path.to_string_lossy())
+            }))
+            .filter(|path| !path.as_os_str().is_empty()),
             metadata: self
                 .settle(table, "metadata", section.metadata, default.metadata, |v| choice(v.spell())),
             checksum: self
@@ -339,6 +344,13 @@ impl Layers<'_> {
             symlinks: self
                 .settle(table, "symlinks", section.symlinks, default.symlinks, |v| choice(v.spell())),
             rescan: self.settle(table, "rescan", section.rescan, default.rescan, duration),
+            verify_every: self.settle(
+                table,
+                "verify_every",
+                section.verify_every,
+                default.verify_every,
+                |every| every.as_ref().map_or_else(|| quoted("never"), duration),
+            ),
             settle: self.settle(table, "settle", section.settle, default.settle, duration),
             settle_max: self.settle(table, "settle_max", section.settle_max, default.settle_max, duration),
             grace: self.settle(table, "grace", section.grace, default.grace, duration),
@@ -372,6 +384,13 @@ impl Layers<'_> {
                 "metadata_dir",
                 "metadata_dir is for a tree that is not written to; it needs write = \"off\"",
             );
+        }
+        if (repository.verify == Verify::Signature) != repository.keyring.is_some() {
+            let (key, why) = match repository.keyring {
+                None => ("verify", "verify = \"signature\" needs keyring = \"/directory/of/public/keys\""),
+                Some(_) => ("keyring", "keyring is of no use without verify = \"signature\""),
+            };
+            self.complain(table, key, why);
         }
         if repository.rescan < Duration::from_secs(1) {
             self.complain(table, "rescan", "rescan: expected at least \"1s\"; an hour is usual");

@@ -108,6 +108,7 @@ fn every_key_reaches_its_field() {
         additional_metadata = { group = "el9.xml" }
         symlinks = "never"
         rescan = "1h10m"
+        verify_every = "never"
         settle = "500ms"
         settle_max = "1m"
         grace = "6h"
@@ -132,6 +133,7 @@ fn every_key_reaches_its_field() {
         accept: Accept::Any,
         overwrite: Overwrite::Allow,
         verify: Verify::Header,
+        keyring: None,
         metadata: MetadataProfile::Gzip,
         checksum: ChecksumType::Sha512,
         adopt: false,
@@ -141,6 +143,7 @@ fn every_key_reaches_its_field() {
         changelog_limit: None,
         symlinks: Symlinks::Never,
         rescan: Duration::from_secs(4200),
+        verify_every: None,
         settle: Duration::from_millis(500),
         settle_max: Duration::from_secs(60),
         grace: Duration::from_secs(6 * 3600),
@@ -218,7 +221,7 @@ max_upload = "2 gigs"
 [repository.rpm]
 path = "rpm"
 settle = 2
-verify = "signature"
+verify = "sig"
 colour = "red"
 
 [repositry.x]
@@ -230,8 +233,8 @@ path = "/x"
       /etc/c.toml:3: max_upload: expected a size such as "512k", "100m" or "2g" (steps of 1024), found "2 gigs"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
       /etc/c.toml:7: settle: expected a text in quotes, found 2
-      /etc/c.toml:8: verify: "signature" is not there yet in this version; expected one of "header", "digest"
-      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, metadata, checksum, filelists_ext, zchunk, adopt, additional_metadata, changelog_limit, symlinks, rescan, settle, settle_max, grace, grace_space, umask, sign
+      /etc/c.toml:8: verify: expected one of "header", "digest", "signature", found "sig"
+      /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, keyring, metadata, checksum, filelists_ext, zchunk, adopt, additional_metadata, changelog_limit, symlinks, rescan, verify_every, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
     "#);
 }
@@ -265,11 +268,21 @@ fn a_dotted_name_without_quotes_is_explained() {
 
 #[test]
 fn what_the_documentation_names_for_later_is_called_so() {
-    for (text, line) in [("[repository.rpm]\npath = '/x'\nverify = 'signature'\n", 3)] {
+    for (text, line) in [("[repository.rpm]\npath = '/x'\nkeep_links = true\n", 3)] {
         let complaint = complaint(text);
         assert!(complaint.starts_with(&format!("/etc/c.toml:{line}: ")), "{complaint}");
         assert!(complaint.contains("not there yet in this version"), "{complaint}");
     }
+}
+
+#[test]
+fn signatures_are_held_against_a_keyring_and_both_are_named() {
+    let of = |lines: &str| format!("[repository.rpm]\npath = '/x'\n{lines}\n");
+    let config = read(&of("verify = 'signature'\nkeyring = '/keys'")).unwrap().config;
+    assert_eq!(config.repositories[0].keyring, Some("/keys".into()));
+    assert_eq!(config.repositories[0].verify, Verify::Signature);
+    assert!(complaint(&of("verify = 'signature'")).contains("needs keyring"));
+    assert!(complaint(&of("keyring = '/keys'")).contains("of no use"));
 }
 
 #[test]

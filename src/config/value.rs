@@ -45,8 +45,8 @@ impl Choice for Overwrite {
 }
 
 impl Choice for Verify {
-    const CHOICES: &'static [(&'static str, Self)] = &[("header", Self::Header), ("digest", Self::Digest)];
-    const LATER: &'static [&'static str] = &["signature"];
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("header", Self::Header), ("digest", Self::Digest), ("signature", Self::Signature)];
 }
 
 impl Choice for MetadataProfile {

@@ -24,6 +24,7 @@ pub fn of(config: &RepositoryConfig) -> Vec<&Path> {
         }
         Some(SignConfig::Command { public_key, .. }) => named.push(public_key),
     }
+    named.extend(config.keyring.as_deref());
     named
 }
 

@@ -35,6 +35,12 @@ pub fn expected_len(signature: Header<'_>, main: Header<'_>, start: u64, end: u6
     from_header.or_else(payload)
 }
 
+/// The algorithm of the payload's digest in the main header, if it has one that we can compute.
+pub fn payload_digest(main: Header<'_>) -> Option<ChecksumType> {
+    main.strings(IndexTag::RPMTAG_PAYLOADSHA256 as u32).next()?;
+    digest_algorithm(main.numbers(IndexTag::RPMTAG_PAYLOADSHA256ALGO as u32).get(0).unwrap_or(8))
+}
+
 /// A digest being taken over the payload.
 pub struct PayloadCheck {
     hasher: Hasher,

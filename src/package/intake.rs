@@ -1,9 +1,12 @@
 //! Takes a package's bytes as they stream by: checksum, header and digests in one pass.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::digests::{self, PayloadCheck};
 use super::header::{self, Header, Index, PREAMBLE, Section};
+use super::openpgp::Keyring;
+use super::signatures::Signatures;
 use super::{ChecksumType, Hasher, HeaderRange, Package, PkgId, Verify, read};
 
 const LEAD: usize = 96;
@@ -28,6 +31,8 @@ pub struct Intake {
     signature: Option<Part>,
     main: Option<Part>,
     payload: Option<PayloadCheck>,
+    keyring: Option<Arc<Keyring>>,
+    signatures: Option<Signatures>,
     failed: Option<BadPackage>,
 }
 
@@ -78,8 +83,16 @@ impl Intake {
             signature: None,
             main: None,
             payload: None,
+            keyring: None,
+            signatures: None,
             failed: None,
         }
+    }
+
+    /// Whose signatures count; needed for [`Verify::Signature`], without effect otherwise.
+    pub fn trusting(mut self, keyring: Option<Arc<Keyring>>) -> Self {
+        self.keyring = keyring;
+        self
     }
 
     /// Takes the next block. The error is final: the package is bad whatever follows, and the
@@ -114,6 +127,9 @@ impl Intake {
         }
         if let Some(check) = &mut self.payload {
             check.update(block);
+        }
+        if let Some(signatures) = &mut self.signatures {
+            signatures.update(block);
         }
         Ok(())
     }
@@ -174,6 +190,16 @@ impl Intake {
             let (signature, main) = (signature.header(&self.head), main.header(&self.head));
             self.payload = PayloadCheck::choose(signature, main, bytes)?;
         }
+        if self.verify >= Verify::Signature {
+            let Some(keyring) = &self.keyring else {
+                return Err(BadPackage::Signature(
+                    "there is no keyring to hold its signature against".into(),
+                ));
+            };
+            let (signature, main) = (signature.header(&self.head), main.header(&self.head));
+            let payload = self.payload.as_ref();
+            self.signatures = Some(Signatures::begin(keyring, signature, main, bytes, payload)?);
+        }
         self.main = Some(main);
         Ok(())
     }
@@ -213,6 +239,9 @@ impl Intake {
         }
         if let Some(check) = self.payload {
             check.finish()?;
+        }
+        if let Some(signatures) = self.signatures {
+            signatures.finish()?;
         }
         Ok(Taken {
             pkgid: self.pkgid.finish(),
@@ -298,6 +327,9 @@ pub enum BadPackage {
     /// Bytes that do not match what the package says of them. (HTTP 422)
     #[error("damaged: {0}")]
     Damaged(String),
+    /// Not signed, or not by a key that is trusted, or not all of it. (HTTP 422)
+    #[error("signature: {0}")]
+    Signature(String),
 }
 
 #[cfg(test)]

@@ -23,10 +23,12 @@ impl Repository {
     pub fn recheck(&mut self, waiting: &mut Vec<Found>) -> Result<Dirty, RepositoryError> {
         let mut changed = Dirty::default();
         let mut same = Vec::new();
+        self.read_keyring()?;
         let config = self.config.clone();
+        let keyring = self.trusted.now();
         for found in waiting.split_off(waiting.len().saturating_sub(RECHECK_AT_ONCE)) {
             let known = self.catalog()?.pkgid(&found.location)?;
-            match scan::read(&config, &found) {
+            match scan::read(&config, keyring.as_ref(), &found) {
                 Ok(scanned)
                     if known.as_deref() == Some(scanned.pkgid.as_bytes())
                         && self.is_listed_as(&scanned)? =>

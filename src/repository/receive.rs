@@ -18,7 +18,7 @@ pub use crate::incoming::IncomingError;
 use crate::incoming::batch::BatchPlace;
 use crate::incoming::kept::Removed;
 use crate::incoming::{self, Checked, CommitMode, Staged, beneath};
-use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
+use crate::package::{Checksum, Hasher, Location, Nevra, PkgId, Verify};
 use crate::tree::{Dirty, FileStamp};
 pub use reservations::Reservations;
 
@@ -79,6 +79,9 @@ pub enum ReceiveError {
     BatchFull,
     #[error("cannot {attempt} {location}")]
     Io { attempt: &'static str, location: Location, source: io::Error },
+    /// `verify = "signature"`, and the keys cannot be read.
+    #[error("the keyring of {0} cannot be read, so nothing can be taken")]
+    Keyring(String),
     #[error("cannot ask the catalog about {location}")]
     Catalog { location: Location, source: anyhow::Error },
 }
@@ -138,11 +141,15 @@ impl Handle {
         if here.is_some() && location.names_a_package() && self.config().overwrite == Overwrite::Deny {
             return Err(ReceiveError::NameTaken { location: location.clone(), identical: false });
         }
+        let keyring = self.shared.trusted.now();
+        if keyring.is_none() && self.config().verify == Verify::Signature && location.names_a_package() {
+            return Err(ReceiveError::Keyring(self.config().name.clone()));
+        }
         let place = offer.batch.as_ref().map(|id| BatchPlace::of(self.config(), id));
         if let Some(id) = &offer.batch {
             self.open_batch(id).map_err(|error| error.of(location))?;
         }
-        let staged = Staged::begin(self.config(), location, offer.stated.clone(), place.as_ref())?;
+        let staged = Staged::begin(self.config(), location, offer.stated.clone(), place.as_ref())?.trusting(keyring);
         Ok(Receiving { handle: self.clone(), offer, staged })
     }
 

@@ -59,6 +59,7 @@ impl Repository {
             databases: databases::State::default(),
             published: None,
             signer: None,
+            trusted: super::keyring::Trusted::default(),
             superseded: None,
             current_size: 0,
             restored: Vec::new(),
@@ -68,6 +69,8 @@ impl Repository {
             later: super::worker::Later::default(),
         };
         repository.confirm()?;
+        // Uploads come before the first refresh, which reports what is wrong with it.
+        _ = repository.read_keyring();
         Ok(repository)
     }
 

@@ -1,7 +1,7 @@
 //! From what is dirty to what is published: the one story, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rayon::prelude::*;
@@ -14,6 +14,7 @@ use super::{Progress, Repository, RepositoryError, lock};
 use crate::catalog::{Frontier, Job, Key, Listing};
 use crate::config::RepositoryConfig;
 use crate::package::Location;
+use crate::package::openpgp::Keyring;
 use crate::scan;
 use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
 
@@ -91,7 +92,13 @@ impl Repository {
     /// with its arrivals as dirty places.
     pub fn refresh(&mut self, batch: Batch, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
         self.accept_root()?;
-        let Batch { mut dirty, arrived, .. } = batch;
+        let judge_again = self.read_keyring()?;
+        let Batch { mut dirty, mut arrived, .. } = batch;
+        if judge_again {
+            // What arrived was judged by the keys of before, too.
+            dirty.merge(Dirty::everything());
+            arrived.clear();
+        }
         let arrived = self.still_there(arrived, &mut dirty);
         let mut known = self.catalog()?.stamps(&dirty)?;
         // What arrived was read on its way in and need not be found here.
@@ -134,6 +141,7 @@ impl Repository {
 
     /// Takes every package of the tree there is, whatever its age; for a one-shot run.
     pub fn refresh_all(&mut self, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
+        self.read_keyring()?;
         let known = self.catalog()?.stamps(&Dirty::everything())?;
         let rules = scan::LookRules {
             symlinks: self.config.symlinks,
@@ -220,6 +228,7 @@ impl Repository {
     ) -> Result<Listing, RepositoryError> {
         let Changes { read, arrived, gone, unfinished, adopted } = changes;
         let config = self.config.clone();
+        let keyring = self.trusted.now();
         let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
         progress.to_read(read.len() as u64);
         remains.read = read.len() as u64;
@@ -257,8 +266,10 @@ impl Repository {
                 if batch.is_empty() {
                     break;
                 }
-                let outcomes: Vec<_> =
-                    batch.into_par_iter().map(|work| work.read(&config, adopted, progress)).collect();
+                let outcomes: Vec<_> = batch
+                    .into_par_iter()
+                    .map(|work| work.read(&config, keyring.as_ref(), adopted, progress))
+                    .collect();
                 let mut packages = Vec::with_capacity(outcomes.len());
                 for outcome in outcomes {
                     match outcome {
@@ -347,8 +358,16 @@ impl Work {
         frontier.key(self.mtime(), self.location().clone())
     }
 
-    fn read(self, config: &RepositoryConfig, adopted: Option<&Adopted>, progress: &dyn Progress) -> Outcome {
+    fn read(
+        self,
+        config: &RepositoryConfig,
+        keyring: Option<&Arc<Keyring>>,
+        adopted: Option<&Adopted>,
+        progress: &dyn Progress,
+    ) -> Outcome {
         if let (Self::Read(found), Some(adopted)) = (&self, adopted)
+            // Whoever made that metadata checked no signature.
+            && config.verify != Verify::Signature
             // What cannot be read back from the spool is read from the package.
             && let Ok(Some(scanned)) = adopted.take(found)
         {
@@ -358,7 +377,7 @@ impl Work {
         match self {
             Self::Ready(scanned) => Outcome::Package(scanned),
             Self::Read(found) => {
-                let outcome = match scan::read(config, &found) {
+                let outcome = match scan::read(config, keyring, &found) {
                     Ok(scanned) if scanned.stamp.mtime() == found.stamp.mtime() => Outcome::Package(scanned),
                     Ok(scanned) => Outcome::Moved(scanned.location),
                     Err(rejected) => Outcome::Bad(rejected),

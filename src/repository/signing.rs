@@ -143,6 +143,7 @@ impl Repository {
     /// Takes up keys that may have changed: the signature is made again where they have.
     pub(super) fn check_keys(&mut self) -> Result<(), RepositoryError> {
         self.signer = None;
+        self.forget_keyring();
         self.keep_signed()
     }
 }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{Advice, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +18,7 @@ use super::thing::{self, stamp};
 use crate::config::{Leads, RepositoryConfig, Symlinks};
 use crate::package::Location;
 use crate::package::intake::{BadPackage, Intake, Taken};
+use crate::package::openpgp::Keyring;
 use crate::repodata::{Entry, Fragments};
 use crate::tree::{FileStamp, Found, Rejected, Scanned};
 
@@ -32,8 +34,13 @@ thread_local! {
 
 /// Reads one package: digest, header, fragments. Its stamp is the one before the first byte was
 /// read; a file that changed while it was read is rejected as unfinished. Blocking, one thread.
-pub fn read(config: &RepositoryConfig, found: &Found) -> Result<Scanned, Rejected> {
-    guarded(found, |stamp| read_file(config, &found.location, stamp))
+/// `keyring`: whose signatures count, where the repository asks for them.
+pub fn read(
+    config: &RepositoryConfig,
+    keyring: Option<&Arc<Keyring>>,
+    found: &Found,
+) -> Result<Scanned, Rejected> {
+    guarded(found, |stamp| read_file(config, keyring, &found.location, stamp))
 }
 
 /// Opens a file that holds additional metadata, with the stamp it has now; refuses what a package would be
@@ -116,6 +123,7 @@ impl From<Errno> for Bad {
 
 fn read_file(
     config: &RepositoryConfig,
+    keyring: Option<&Arc<Keyring>>,
     location: &Location,
     stamp_out: &mut FileStamp,
 ) -> Result<Scanned, Bad> {
@@ -130,7 +138,7 @@ fn read_file(
         // Only advice: file systems without read-ahead refuse it.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
     }
-    let taken = feed(config, &file, before.size);
+    let taken = feed(config, keyring, &file, before.size);
     // What a half-written file looks like says nothing about the package.
     if !stamp(&rustix::fs::fstat(&file)?).same_content_likely(&before) {
         return Err(Bad::Unfinished);
@@ -183,8 +191,13 @@ fn moved(file: &File, otherwise: Bad) -> Bad {
     }
 }
 
-fn feed(config: &RepositoryConfig, file: &File, size: u64) -> Result<Taken, Bad> {
-    let mut intake = Intake::new(config.checksum, config.verify);
+fn feed(
+    config: &RepositoryConfig,
+    keyring: Option<&Arc<Keyring>>,
+    file: &File,
+    size: u64,
+) -> Result<Taken, Bad> {
+    let mut intake = Intake::new(config.checksum, config.verify).trusting(keyring.cloned());
     let mut buffer = BUFFER.take();
     buffer.resize(BLOCK, 0);
     let fed = feed_from(&mut intake, file, size, &mut buffer);

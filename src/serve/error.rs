@@ -152,7 +152,9 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
             IncomingError::Bad(bad) => match bad {
                 BadPackage::NotRpm(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 BadPackage::Malformed(_) => StatusCode::BAD_REQUEST,
-                BadPackage::Truncated(_) | BadPackage::Damaged(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                BadPackage::Truncated(_) | BadPackage::Damaged(_) | BadPackage::Signature(_) => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
             },
             IncomingError::Metadata(_) | IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -173,6 +175,7 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
         ReceiveError::NotFound(_) => StatusCode::NOT_FOUND,
         ReceiveError::Io { source, .. } => io_status(source),
         ReceiveError::Catalog { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        ReceiveError::Keyring(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -195,6 +198,9 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
                 BadPackage::Malformed(_) => "nothing was stored; build the package anew",
                 BadPackage::Truncated(_) => {
                     "nothing was stored; it is incomplete where it comes from, or was cut on the way: send it again"
+                }
+                BadPackage::Signature(_) => {
+                    "nothing was stored; this repository takes only what a key of its keyring signed"
                 }
                 BadPackage::Damaged(_) => {
                     "nothing was stored; compare it with where it came from, and send it again"
@@ -228,7 +234,7 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
         ReceiveError::BatchFull => "commit or drop batches that wait",
         ReceiveError::NotFound(_) => "nothing was changed",
         ReceiveError::Io { source, .. } => return io_words(error.to_string(), source),
-        ReceiveError::Catalog { .. } => "the server's log says why",
+        ReceiveError::Catalog { .. } | ReceiveError::Keyring(_) => "the server's log says why",
     };
     format!("{error}: {advice}")
 }

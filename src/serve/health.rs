@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use super::answer::{Answer, PLAIN, one_line, set, text};
 use super::site::{Mount, Mounts};
 use crate::config::{ReadAccess, RepositoryConfig};
-use crate::repository::{Means, Status};
+use crate::repository::{Means, Status, Verified};
+
+/// The most findings of a verification that the status names.
+const MOST_FINDINGS: usize = 1000;
 
 /// 200 once every repository that could be opened has its first publication, 503 before.
 pub fn health(mounts: &Mounts) -> Answer {
@@ -102,6 +105,23 @@ fn repository(name: &str, url: &str, status: &Status) -> Value {
         "rejected": rejected,
         "refused": refused,
         "watching": status.watching.as_ref().map(watching),
+        "verified": status.verified.as_ref().map(verified),
+    })
+}
+
+fn verified(verified: &Verified) -> Value {
+    let findings: Vec<Value> = verified
+        .report
+        .findings
+        .iter()
+        .take(MOST_FINDINGS)
+        .map(|finding| json!({ "kind": finding.kind(), "what": finding.to_string() }))
+        .collect();
+    json!({
+        "at": humantime::format_rfc3339_seconds(verified.at).to_string(),
+        "packages": verified.report.packages,
+        "bytes": verified.report.bytes,
+        "findings": findings,
     })
 }
 

@@ -40,7 +40,7 @@ impl Tree {
     }
 
     fn read(&self, path: &str) -> Result<Scanned, Rejected> {
-        read(&self.config, &found(path))
+        read(&self.config, None, &found(path))
     }
 
     fn reason(&self, path: &str) -> String {

@@ -296,6 +296,10 @@ impl Gpg {
         self.home.path()
     }
 
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env("LC_ALL", "C.UTF-8").arg("--homedir").arg(self.home.path());

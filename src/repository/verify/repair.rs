@@ -1,0 +1,57 @@
+//! Mends what can be mended: what is remembered is read again, and metadata is made anew.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::info;
+
+use super::{Finding, Report, verify};
+use crate::config::RepositoryConfig;
+use crate::publish::retire;
+use crate::repository::{Progress, Repository, RepositoryError};
+
+/// Mends what `report` found in a repository that nobody else holds, and verifies again. Blocking.
+///
+/// A package whose bytes have rotted cannot be mended: it leaves the metadata, if its own digests say
+/// that it is damaged. Foreign files stay.
+pub fn repair(config: &RepositoryConfig, report: &Report, progress: &dyn Progress) -> anyhow::Result<Report> {
+    let mut repository = Repository::open(config.clone(), Arc::new(SystemTime::now))?;
+    repository.mend(&report.findings)?;
+    repository.refresh_all(progress)?;
+    repository.rest();
+    drop(repository);
+    verify(config, &(), &|| false, false)
+}
+
+impl Repository {
+    /// Makes the next refresh read and write again what is wrong.
+    pub fn mend(&mut self, findings: &[Finding]) -> Result<(), RepositoryError> {
+        for location in findings.iter().filter_map(Finding::location) {
+            self.catalog()?.distrust(location)?;
+        }
+        let damaged = findings.iter().filter_map(|finding| match finding {
+            Finding::Metadata { name, .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let mut any = false;
+        for name in damaged {
+            any = true;
+            // The file's bytes are worth nothing, and in its place a publication puts a good one.
+            if name != "repomd.xml" {
+                retire::remove(&self.place.repodata, name).map_err(|source| {
+                    crate::publish::PublishError::Write { path: self.place.repodata.join(name), source }
+                })?;
+            }
+        }
+        if any || findings.contains(&Finding::Pieces) {
+            let name = &self.config.name;
+            info!(repo.name = %name, "making the metadata of {name} anew");
+            self.catalog()?.set_published(None)?;
+        }
+        if findings.contains(&Finding::Pieces) {
+            let keys = self.catalog()?.keyring()?;
+            self.catalog()?.distrust_all(true, &keys)?;
+        }
+        Ok(())
+    }
+}
