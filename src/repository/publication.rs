@@ -63,7 +63,7 @@ impl Repository {
         let recipes: Vec<Recipe> = made.iter().map(recipe).collect();
         let catalog = self.catalog()?;
         catalog.note_metadata_files(&recipes)?;
-        databases::note(self, &made)?;
+        databases::note(self, &mut made)?;
         self.catalog()?.set_published(None)?;
         let mut files = Vec::new();
         let mut trails = Vec::new();
