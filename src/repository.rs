@@ -258,7 +258,10 @@ impl Repository {
         let catalog = match self.catalog.take() {
             Some(catalog) => catalog,
             None => {
-                Catalog::open(&self.config.state_dir, &self.config.path, &recover::settings(&self.config))?
+                let settings = recover::settings(&self.config);
+                let catalog = Catalog::open(&self.config.state_dir, &self.config.path, &settings)?;
+                OPEN_CATALOGS.fetch_add(1, Ordering::Relaxed);
+                catalog
             }
         };
         Ok(self.catalog.insert(catalog))

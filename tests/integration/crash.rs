@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::world::{Daemon, Metadata, PATIENCE, Random, Rpm, Tree, eventually, http};
 
 /// Uploads until the daemon is gone; returns the names that were acknowledged.
-fn storm(daemon: Daemon, round: usize, random: &mut Random) -> BTreeSet<String> {
+pub fn storm(daemon: Daemon, round: usize, random: &mut Random) -> BTreeSet<String> {
     let acknowledged = Mutex::new(BTreeSet::new());
     let (count, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let enough = 5 + random.below(40);

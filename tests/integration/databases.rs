@@ -284,3 +284,27 @@ fn old_readers_read_the_databases_and_the_xml() {
         assert_eq!(output(Command::new(python).args(["-c", script]).arg(path)).trim(), "41 2");
     }
 }
+
+#[test]
+fn a_kill_at_any_moment_leaves_databases_that_say_what_the_xml_says() {
+    let tree = Tree::new();
+    (0..60).for_each(|number| tree.add(&rich(number)));
+    let mut random = Random::new(7);
+    let configured = || Daemon::configured(&tree, "", "metadata = \"el7\"");
+    for round in 0..6 {
+        let daemon = configured();
+        daemon.until("something", |metadata| metadata.packages.len() >= 60);
+        crate::crash::storm(daemon, round, &mut random);
+        // Whole as it lies there, too: each database belongs to the XML beside it.
+        let there = Metadata::from_tree(tree.root()).unwrap();
+        rows(&tree, &there);
+        let daemon = configured();
+        daemon.put_and_wait("last.rpm", &Rpm::new("last").version(round.to_string()).build());
+        tree.remove("last.rpm");
+        let metadata = daemon.until("all but the last", |metadata| {
+            !metadata.has("last.rpm") && metadata.matches_tree(tree.root()).is_ok()
+        });
+        daemon.stop();
+        compare(&tree, &metadata, &format!("round {round}"));
+    }
+}
