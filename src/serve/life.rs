@@ -3,7 +3,6 @@
 //! A connection that nobody uses gives back hyper's state and buffers and keeps its socket alone, so
 //! that ten thousand idle ones cost little; the next byte wakes it.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -19,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use super::at_once::{Answering, at_once};
 use super::connection::{Connection, Pulse};
 use super::repomd::OnConnection;
 use super::respond::respond;
@@ -216,13 +216,17 @@ impl Guest {
         .await
     }
 
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<hyper::Response<super::answer::Sent>, Infallible>> + Send + 'static {
+    fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = self.pulse.begin();
-        let (server, pulse, ends) = (self.server.clone(), self.pulse.clone(), self.ends.clone());
-        async move { Ok(respond(&server, &ends, &pulse, in_flight, request).await) }
+        match at_once(&self.server, &self.ends, &self.pulse, in_flight, request) {
+            Ok(answer) => Answering::Ready(Some(answer)),
+            Err((request, in_flight)) => {
+                let (server, pulse, ends) = (self.server.clone(), self.pulse.clone(), self.ends.clone());
+                Answering::Waiting(Box::pin(async move {
+                    respond(&server, &ends, &pulse, in_flight, request).await
+                }))
+            }
+        }
     }
 }
 

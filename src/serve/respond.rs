@@ -11,7 +11,7 @@ use hyper::{Request, Response, StatusCode, Version};
 use tracing::{debug, error, info};
 
 use super::access::{authorize, may_see, wanted};
-use super::access_log::User;
+use super::access_log::Note;
 use super::answer::{
     Answer, AnswerBody, PLAIN, Sent, blocking, empty, failed, one_line, set, set_static, text,
 };
@@ -35,7 +35,7 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> Response<Sent> {
     let (mut parts, body) = request.into_parts();
-    let mut note = server.access_log.note(ends, &parts);
+    let note = server.access_log.note(ends, &parts);
     let id = request_id::of(&parts.headers);
     let mut body = RequestBody::new(body, &parts.headers, &server.limits, server.config.max_upload);
     let mounts = server.site.now();
@@ -45,7 +45,7 @@ pub(super) async fn respond(
         Err(error) => Err(error),
     };
     let mut answer = outcome.unwrap_or_else(|error| {
-        report(&parts, ends, &id, &error);
+        report(&parts, ends, id.to_str().unwrap_or_default(), &error);
         let mut answer = failed(&error);
         if error.is_about_who_asks() {
             return answer;
@@ -63,15 +63,25 @@ pub(super) async fn respond(
         set(&mut answer, CONNECTION, "close");
         pulse.linger();
     }
+    hand_over(answer, ends, pulse, &parts, &principal, (note, id, in_flight))
+}
+
+/// Adds what every answer has, and lets go of it.
+pub(super) fn hand_over(
+    mut answer: Answer,
+    ends: &Ends,
+    pulse: &Pulse,
+    parts: &Parts,
+    principal: &Principal,
+    (mut note, id, in_flight): (Option<Box<Note>>, HeaderValue, InFlight),
+) -> Response<Sent> {
     set_static(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
     set_static(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(&mut answer, request_id::HEADER, &id);
-    if let Some(name) = principal.name() {
-        answer.extensions_mut().insert(User(name.to_owned()));
-    }
     if let Some(note) = &mut note {
-        note.answered(answer.status().as_u16(), answer.extensions().get::<User>(), &id);
+        let status = answer.status().as_u16();
+        note.answered(status, principal.name(), id.to_str().unwrap_or_default());
     }
+    answer.headers_mut().insert(request_id::HEADER, id);
     answer.map(|mut body| {
         // Neither TLS nor HTTP/2's frames let the kernel move a file by itself.
         if let AnswerBody::File(file) = &mut body
