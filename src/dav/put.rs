@@ -89,7 +89,7 @@ async fn receive(handle: &Handle, offer: Offer, body: &mut RequestBody) -> Resul
 }
 
 fn write(mut receiving: Receiving, parts: Vec<Bytes>) -> Result<Receiving, ReceiveError> {
-    parts.iter().try_for_each(|part| receiving.write(part))?;
+    receiving.write_all(&parts)?;
     Ok(receiving)
 }
 

@@ -245,6 +245,11 @@ impl Receiving {
         Ok(self.staged.write(block)?)
     }
 
+    /// The same for blocks that follow one another; faster where they are large together.
+    pub fn write_all<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), ReceiveError> {
+        Ok(self.staged.write_all(blocks)?)
+    }
+
     /// Ends the upload: checks it, decides, and puts it into the tree.
     pub fn finish(self) -> Result<Received, ReceiveError> {
         let Self { handle, offer, staged } = self;
