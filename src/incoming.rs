@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use rustix::fs::Mode;
 
 use crate::config::RepositoryConfig;
-use crate::package::intake::{BadPackage, Intake, Taken};
+use crate::package::intake::{APART, BadPackage, Intake, Taken};
 use crate::package::openpgp::Keyring;
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::repodata::additional;
@@ -176,6 +176,37 @@ impl Staged {
         self.stated.iter_mut().for_each(|(_, hasher)| hasher.update(block));
         (&self.place.file).write_all(block).map_err(|source| self.place.io("write", source))?;
         self.written += block.len() as u64;
+        Ok(())
+    }
+
+    /// Takes blocks that follow one another: they are written while their sums are taken.
+    pub fn write_all<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), IncomingError> {
+        let size: usize = blocks.iter().map(|block| block.as_ref().len()).sum();
+        // What is no package is refused before it costs disk.
+        let is_known = self.reader.as_ref().is_none_or(|reader| reader.head().is_some());
+        if size < APART || !is_known {
+            return blocks.iter().try_for_each(|block| self.write(block.as_ref()));
+        }
+        let Self { place, reader, stated, .. } = self;
+        let file = &place.file;
+        let write = || blocks.iter().try_for_each(|block| (&*file).write_all(block.as_ref()));
+        let written = std::thread::scope(|scope| {
+            let lane = std::thread::Builder::new().name("upload".into());
+            let writing = lane.spawn_scoped(scope, write);
+            let read = reader.as_mut().map_or(Ok(()), |reader| reader.feed_all(blocks));
+            for (_, hasher) in stated {
+                blocks.iter().for_each(|block| hasher.update(block.as_ref()));
+            }
+            let written = match writing {
+                Ok(writing) => {
+                    writing.join().unwrap_or_else(|_| Err(io::Error::other("a thread broke down")))
+                }
+                Err(_) => write(),
+            };
+            read.map(|()| written)
+        })?;
+        written.map_err(|source| self.place.io("write", source))?;
+        self.written += size as u64;
         Ok(())
     }
 

@@ -443,6 +443,10 @@ impl Handle {
 
     /// Waits until a publication has passed `ticket`; `None` when `limit` ran out first.
     pub async fn wait(&self, ticket: Ticket, limit: Duration) -> Option<Arc<Published>> {
+        let _waiting = (!limit.is_zero()).then(|| {
+            self.ask_for_turn(self.shared.inbox.begin_wait());
+            Waiting(&self.shared.inbox)
+        });
         let mut progress = self.shared.progress.subscribe();
         let passed = tokio::time::timeout(limit, progress.wait_for(|p| p.passed >= ticket)).await;
         let progress = passed.ok()?.ok()?;
@@ -479,11 +483,21 @@ impl Handle {
 
     /// Lets the worker finish what it was given, and closes the catalog. Blocking.
     pub fn close(&self) {
+        self.ask_for_turn(self.shared.inbox.begin_close());
         self.shared.inbox.close(STOP);
         let mut repository = lock(&self.shared.repository);
         self.shared.close_catalog(&mut repository);
         // Another may open the tree from now on, although requests in flight still hold this.
         repository.lock = None;
+    }
+}
+
+/// One that waits for a publication.
+struct Waiting<'i>(&'i Inbox);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.end_wait();
     }
 }
 

@@ -15,6 +15,7 @@ mod access;
 mod access_log;
 mod answer;
 mod api;
+mod at_once;
 mod batches;
 mod body;
 mod browse;
@@ -216,6 +217,12 @@ impl Crowded {
         if self.idle.load(Ordering::Relaxed) > 0 {
             self.hint.notify_one();
         }
+    }
+
+    /// How many connections are idle.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
     }
 
     /// Ends when this connection, which is idle, is to make room.

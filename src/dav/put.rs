@@ -47,8 +47,7 @@ pub(crate) async fn put(
     // A lock that was taken while the bytes came counts as well.
     let condition = Box::new(move |there: Option<&FileStamp>| condition(there) && unlocked(there.is_some()));
     let batch = batch(&parts.headers)?;
-    let offer =
-        Offer { location: location.clone(), condition, stated, by: context.principal.clone(), batch };
+    let offer = Offer { location: location.clone(), condition, stated, by: context.principal.clone(), batch };
     let received = receive(handle, offer, body).await?;
     share.let_go(location.as_str());
     let wait = prefer::wait(&parts.headers, server.limits.wait);
@@ -160,7 +159,7 @@ async fn receive(handle: &Handle, offer: Offer, body: &mut RequestBody) -> Resul
 }
 
 fn write(mut receiving: Receiving, parts: Vec<Bytes>) -> Result<Receiving, ReceiveError> {
-    parts.iter().try_for_each(|part| receiving.write(part))?;
+    receiving.write_all(&parts)?;
     Ok(receiving)
 }
 

@@ -36,7 +36,21 @@ struct State {
     passed: Ticket,
     /// Whether the repository has its turn or waits for it.
     scheduled: bool,
+    /// Whether the turn that is scheduled waits for a reminder.
+    put_off: bool,
+    /// How many wait for a publication.
+    waiters: usize,
     closed: bool,
+}
+
+/// What follows a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Nothing,
+    /// Something came in meanwhile.
+    Turn,
+    /// The same, and there is time: more may come, and be published together with it.
+    Later,
 }
 
 impl State {
@@ -140,18 +154,44 @@ impl Inbox {
         state.waiting.retain(|_, (ticket, _, _)| *ticket > upto);
     }
 
-    /// For the worker: ends its turn. `true` when something came in meanwhile, and the next turn is due.
-    pub fn end_turn(&self) -> bool {
+    /// For the worker: ends its turn. `may_wait`: what came in meanwhile may, if nobody waits for it; it is
+    /// for the caller to see that it does not wait forever.
+    pub fn end_turn(&self, may_wait: bool) -> Next {
         let mut state = lock(&self.state);
         state.scheduled = !state.next.is_empty();
+        state.put_off = state.scheduled && may_wait && state.waiters == 0 && !state.closed;
         self.ended.notify_all();
-        state.scheduled
+        match (state.scheduled, state.put_off) {
+            (false, _) => Next::Nothing,
+            (true, false) => Next::Turn,
+            (true, true) => Next::Later,
+        }
     }
 
-    /// Lets nothing start any more, and waits until what was asked for is done, at most `limit`.
+    /// Whether a turn was put off; the caller has to ask for it now.
+    pub fn hurry(&self) -> bool {
+        std::mem::take(&mut lock(&self.state).put_off)
+    }
+
+    /// Somebody waits for a publication. Whether a turn that was put off has to be asked for.
+    pub fn begin_wait(&self) -> bool {
+        lock(&self.state).waiters += 1;
+        self.hurry()
+    }
+
+    pub fn end_wait(&self) {
+        lock(&self.state).waiters -= 1;
+    }
+
+    /// Lets nothing start any more. Whether a turn that was put off has to be asked for.
+    pub fn begin_close(&self) -> bool {
+        lock(&self.state).closed = true;
+        self.hurry()
+    }
+
+    /// After [`Inbox::begin_close`]: waits until what was asked for is done, at most `limit`.
     pub fn close(&self, limit: Duration) {
         let mut state = lock(&self.state);
-        state.closed = true;
         let until = Instant::now() + limit;
         while state.scheduled {
             let left = until.saturating_duration_since(Instant::now());
@@ -160,5 +200,49 @@ impl Inbox {
             }
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(inbox: &Inbox) -> bool {
+        inbox.submit(Dirty::everything()).1
+    }
+
+    #[test]
+    fn what_nobody_waits_for_may_gather() {
+        let inbox = Inbox::default();
+        assert!(asked(&inbox));
+        let _ = inbox.take();
+        assert!(!asked(&inbox), "its turn is not over");
+        assert_eq!(inbox.end_turn(true), Next::Later);
+        assert!(!asked(&inbox), "the turn is scheduled, if for later");
+        assert!(inbox.hurry() && !inbox.hurry(), "it is asked for once");
+        let _ = inbox.take();
+        assert_eq!(inbox.end_turn(true), Next::Nothing);
+        assert!(asked(&inbox), "alone it waits for nothing");
+    }
+
+    #[test]
+    fn whoever_waits_and_whoever_closes_are_in_a_hurry() {
+        let inbox = Inbox::default();
+        let busy = || {
+            asked(&inbox);
+            let _ = inbox.take();
+            asked(&inbox);
+        };
+        busy();
+        assert_eq!(inbox.end_turn(false), Next::Turn);
+        busy();
+        assert_eq!(inbox.end_turn(true), Next::Later);
+        assert!(inbox.begin_wait());
+        busy();
+        assert_eq!(inbox.end_turn(true), Next::Turn);
+        inbox.end_wait();
+        busy();
+        assert_eq!(inbox.end_turn(true), Next::Later);
+        assert!(inbox.begin_close(), "what came before the end is published");
     }
 }

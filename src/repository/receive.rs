@@ -149,7 +149,8 @@ impl Handle {
         if let Some(id) = &offer.batch {
             self.open_batch(id).map_err(|error| error.of(location))?;
         }
-        let staged = Staged::begin(self.config(), location, offer.stated.clone(), place.as_ref())?.trusting(keyring);
+        let staged =
+            Staged::begin(self.config(), location, offer.stated.clone(), place.as_ref())?.trusting(keyring);
         Ok(Receiving { handle: self.clone(), offer, staged })
     }
 
@@ -283,6 +284,11 @@ impl Receiving {
     /// Takes the next block. An error is final.
     pub fn write(&mut self, block: &[u8]) -> Result<(), ReceiveError> {
         Ok(self.staged.write(block)?)
+    }
+
+    /// The same for blocks that follow one another; faster where they are large together.
+    pub fn write_all<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), ReceiveError> {
+        Ok(self.staged.write_all(blocks)?)
     }
 
     /// Ends the upload: checks it, decides, and puts it into the tree.

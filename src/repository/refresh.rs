@@ -13,8 +13,8 @@ use super::lock::TreeLock;
 use super::{Progress, Repository, RepositoryError, lock};
 use crate::catalog::{Frontier, Job, Key, Listing};
 use crate::config::RepositoryConfig;
-use crate::package::{Location, Verify};
 use crate::package::openpgp::Keyring;
+use crate::package::{Location, Verify};
 use crate::scan;
 use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
 

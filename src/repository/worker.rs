@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
-use super::inbox::Batch;
+use super::inbox::{Batch, Next};
 use super::refresh::{Remains, as_dirty};
 use super::{Handle, OPEN_CATALOGS, Published, Repository, RepositoryError, Shared, lock, pool};
 use crate::tree::{Dirty, Found};
@@ -25,6 +25,10 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 const MEND_AFTER: Duration = Duration::from_secs(30);
 /// How often files outside of the tree are looked at: nobody tells of them.
 const LOOK_OUTSIDE: Duration = Duration::from_secs(30);
+/// After a publication of uploads the next one, of uploads that came meanwhile and that nobody waits for, is put
+/// off for so many times the time it took.
+const PAUSE: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// When files that were too young to be sure of are looked at once more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -131,7 +135,7 @@ impl Later {
 
 /// Gives the repository a turn, unless it waits for one already.
 pub fn wake(shared: &Arc<Shared>) {
-    if shared.inbox.schedule() {
+    if shared.inbox.schedule() || shared.inbox.hurry() {
         pool::push(Arc::clone(shared));
     }
 }
@@ -140,6 +144,7 @@ pub fn wake(shared: &Arc<Shared>) {
 pub fn turn(shared: &Arc<Shared>) {
     let mut repository = lock(&shared.repository);
     let batch = shared.inbox.take();
+    let (begun, uploads) = (Instant::now(), batch.arrived.len());
     // Whatever happens, the repository must get its next turn.
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| one_thing(shared, &mut repository, batch)));
     if outcome.is_err() {
@@ -149,10 +154,17 @@ pub fn turn(shared: &Arc<Shared>) {
     }
     let next = repository.later.next_turn();
     drop(repository);
-    if shared.inbox.end_turn() {
-        pool::push(Arc::clone(shared));
-    } else if let Some(at) = next {
-        pool::remind(at, shared);
+    // Uploads that come one upon the other are published together, or publishing each few would take the
+    // disk and the processor from those that follow.
+    let pause = (begun.elapsed() * PAUSE).min(LONGEST_PAUSE);
+    match shared.inbox.end_turn(uploads > 0) {
+        Next::Turn => pool::push(Arc::clone(shared)),
+        Next::Later => pool::remind(Instant::now() + pause, shared),
+        Next::Nothing => {
+            if let Some(at) = next {
+                pool::remind(at, shared);
+            }
+        }
     }
 }
 

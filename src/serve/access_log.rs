@@ -24,10 +24,6 @@ const WAITING: usize = 16 * 1024;
 /// Lines are written together up to so many bytes.
 const BATCH: usize = 64 * 1024;
 
-/// Whom the request was made by, if that is known; among an answer's extensions.
-#[derive(Debug, Clone)]
-pub(crate) struct User(pub(crate) String);
-
 /// Notes every request once its answer has ended.
 pub struct AccessLogger {
     sink: Sink,
@@ -210,9 +206,9 @@ pub(super) struct Note {
 }
 
 impl Note {
-    pub(super) fn answered(&mut self, status: u16, user: Option<&User>, id: &str) {
+    pub(super) fn answered(&mut self, status: u16, user: Option<&str>, id: &str) {
         self.status = status;
-        self.user = user.map(|user| user.0.clone());
+        self.user = user.map(str::to_owned);
         self.id = id.to_owned();
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::limits::Limits;
 use super::socket::Socket;
@@ -38,8 +38,10 @@ pub(crate) struct Pulse {
     /// An answer was given before the request's body was read: closing with unread data makes the
     /// kernel send a reset, and the client may then lose the answer.
     lingers: AtomicBool,
-    /// Nothing has been asked for a while.
-    idle: AtomicBool,
+    /// Bytes came while no request was in flight.
+    heard: AtomicBool,
+    /// The client does not take what is sent.
+    stalled: AtomicBool,
     /// Files' bytes that hyper has stand-ins for.
     spans: Arc<Spans>,
 }
@@ -51,14 +53,6 @@ impl Pulse {
 
     pub(super) fn spans(&self) -> &Arc<Spans> {
         &self.spans
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.idle.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn wake(&self) {
-        self.idle.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
@@ -83,11 +77,6 @@ pub(super) struct Connection {
     unread: Bytes,
     pulse: Arc<Pulse>,
     limits: Arc<Limits>,
-    is_http2: bool,
-    phase: Phase,
-    /// Requests when the phase was last looked at.
-    seen: u64,
-    reading: Alarm,
     /// Since when the client takes nothing.
     stalled: Option<Instant>,
     stalled_before: Duration,
@@ -95,16 +84,6 @@ pub(super) struct Connection {
     writing: Alarm,
     /// Set once our side is shut down.
     closing: Option<Closing>,
-}
-
-/// What we wait for when the client sends nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// For its own part: a request is being answered, and whoever reads its body keeps the time.
-    Busy,
-    Idle(Instant),
-    /// A header has begun.
-    Header(Instant),
 }
 
 struct Closing {
@@ -119,10 +98,6 @@ impl Connection {
             unread: Bytes::new(),
             pulse,
             limits,
-            is_http2: false,
-            phase: Phase::Busy,
-            seen: 0,
-            reading: Alarm::default(),
             stalled: None,
             stalled_before: Duration::ZERO,
             written: 0,
@@ -149,67 +124,20 @@ impl Connection {
         self.unread = [bytes, &self.unread].concat().into();
     }
 
-    /// A connection that naps holds no timers; when it wakes, a header has begun, or is about to.
-    pub(super) fn rest(&mut self) {
-        (self.reading, self.writing) = Default::default();
-        self.phase = Phase::Busy;
-    }
-
-    pub(super) fn speak_http2(&mut self) {
-        self.is_http2 = true;
+    /// Tells a client that its request did not come to its end, if it takes that at once.
+    pub(super) async fn refuse_slow(&mut self) {
+        use tokio::io::AsyncWriteExt as _;
+        let told = async {
+            self.write_all(TOO_SLOW).await?;
+            self.shutdown().await
+        };
+        let _ = timeout(Duration::from_secs(1), told).await;
     }
 
     /// Notes that bytes came.
-    fn heard(&mut self) {
+    fn heard(&self) {
         if self.pulse.in_flight.load(Ordering::Relaxed) == 0 {
-            self.look();
-            if !matches!(self.phase, Phase::Header(_)) && !self.is_http2 {
-                self.phase = Phase::Header(Instant::now());
-            }
-        }
-    }
-
-    /// A request that came and went since the last look begins a new wait.
-    fn look(&mut self) {
-        let requests = self.pulse.requests.load(Ordering::Relaxed);
-        if requests != self.seen {
-            self.seen = requests;
-            self.phase = Phase::Busy;
-        }
-    }
-
-    /// Keeps the time while nothing comes.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pulse.in_flight.load(Ordering::Relaxed) > 0 || self.stalled.is_some() {
-            return Poll::Pending;
-        }
-        self.look();
-        if self.phase == Phase::Busy {
-            self.phase = Phase::Idle(Instant::now());
-        }
-        let (since, time) = match self.phase {
-            Phase::Header(since) => (since, self.limits.header_time),
-            Phase::Idle(since) if self.is_http2 => (since, self.limits.idle),
-            Phase::Idle(since) => (since, NAP.min(self.limits.idle)),
-            Phase::Busy => return Poll::Pending,
-        };
-        ready!(self.reading.poll(cx, since + time));
-        match self.phase {
-            Phase::Header(_) => {
-                // One try: somebody this slow may not take it either.
-                let _ = Pin::new(&mut self.socket).poll_write(cx, TOO_SLOW);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            // Told to go, and did not.
-            _ if self.pulse.is_idle() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            _ => {
-                self.pulse.idle.store(true, Ordering::Relaxed);
-                if self.is_http2 {
-                    self.phase = Phase::Idle(Instant::now());
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
+            self.pulse.heard.store(true, Ordering::Relaxed);
         }
     }
 
@@ -222,11 +150,13 @@ impl Connection {
         if let Poll::Ready(outcome) = outcome {
             if let Some(since) = self.stalled.take() {
                 self.stalled_before += since.elapsed();
+                self.pulse.stalled.store(false, Ordering::Relaxed);
             }
             self.written += *outcome.as_ref().unwrap_or(&0) as u64;
             return Poll::Ready(outcome);
         }
         let since = *self.stalled.get_or_insert_with(Instant::now);
+        self.pulse.stalled.store(true, Ordering::Relaxed);
         let left = self.limits.patience(self.limits.write_idle, self.written, self.stalled_before);
         ready!(self.writing.poll(cx, since + left));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -255,7 +185,7 @@ impl AsyncRead for Connection {
                 }
                 Poll::Ready(outcome)
             }
-            Poll::Pending => this.wait(cx),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -322,6 +252,73 @@ impl AsyncWrite for Connection {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// Keeps the time while a client lets us wait. It is asked whenever the connection has nothing to do: hyper
+/// reads again only once something has come.
+pub(super) struct Watch {
+    is_http2: bool,
+    phase: Phase,
+    /// Requests when the phase was last looked at.
+    seen: u64,
+    alarm: Alarm,
+}
+
+/// What we wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// For our own part: a request is being answered, and whoever reads its body keeps the time.
+    Busy,
+    Idle(Instant),
+    /// A header has begun.
+    Header(Instant),
+}
+
+/// What has lasted too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    Idle,
+    Header,
+}
+
+impl Watch {
+    pub(super) fn new(pulse: &Pulse, is_http2: bool) -> Self {
+        let seen = pulse.requests.load(Ordering::Relaxed);
+        Self { is_http2, phase: Phase::Busy, seen, alarm: Alarm::default() }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, pulse: &Pulse, limits: &Limits) -> Poll<Over> {
+        loop {
+            let now = Instant::now();
+            let is_busy =
+                pulse.in_flight.load(Ordering::Relaxed) > 0 || pulse.stalled.load(Ordering::Relaxed);
+            let requests = pulse.requests.load(Ordering::Relaxed);
+            let heard = pulse.heard.swap(false, Ordering::Relaxed);
+            if is_busy || requests != self.seen {
+                self.seen = requests;
+                self.phase = Phase::Busy;
+            } else if heard && !self.is_http2 && !matches!(self.phase, Phase::Header(_)) {
+                self.phase = Phase::Header(now);
+            }
+            if !is_busy && self.phase == Phase::Busy {
+                self.phase = Phase::Idle(now);
+            }
+            let deadline = match self.phase {
+                Phase::Header(since) => since + limits.header_time,
+                Phase::Idle(since) if self.is_http2 => since + limits.idle,
+                Phase::Idle(since) => since + NAP.min(limits.idle),
+                // The streams of HTTP/2 end without waking their connection.
+                Phase::Busy if self.is_http2 => now + limits.idle,
+                Phase::Busy => return Poll::Pending,
+            };
+            ready!(self.alarm.poll(cx, deadline));
+            match self.phase {
+                Phase::Header(_) => return Poll::Ready(Over::Header),
+                Phase::Idle(_) => return Poll::Ready(Over::Idle),
+                Phase::Busy => {}
+            }
+        }
     }
 }
 

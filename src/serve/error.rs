@@ -161,9 +161,7 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
             IncomingError::OtherFileSystem(_)
             | IncomingError::NoDirectory(_)
             | IncomingError::Exists(_)
-            | IncomingError::NotEmpty(_) => {
-                StatusCode::CONFLICT
-            }
+            | IncomingError::NotEmpty(_) => StatusCode::CONFLICT,
             IncomingError::Io { source, .. } => io_status(source),
         },
         ReceiveError::Reserved(_) => StatusCode::FORBIDDEN,

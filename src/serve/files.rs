@@ -65,41 +65,55 @@ pub async fn file(
     headers: &HeaderMap,
 ) -> Result<Answer, ServeError> {
     let read = *method == Method::GET;
-    let kind = handle.config().checksum;
-    let digest = location.names_a_package() && repr_digest::is_wanted(headers, kind);
-    // What is in the kernel's memory is found at once; what the disk or the catalog must be asked for,
-    // on a thread that may wait.
-    let at_once = if digest { None } else { open_at_once(handle, &location, read) };
-    let found = match at_once {
-        Some(found) => Ok(found),
-        None => {
-            let (handle, location) = (handle.clone(), location.clone());
-            blocking("open a file", move || open(&handle, &location, read, digest)).await?
+    let digest = wants_digest(handle, &location, headers);
+    let opening = (handle.clone(), location.clone());
+    match blocking("open a file", move || open(&opening.0, &opening.1, read, digest)).await? {
+        Ok(Found::File { file, stamp, bytes, checksum }) => {
+            let content = bytes.map_or(Content::File(file), Content::Bytes);
+            respond(resource(&location, &stamp, content, checksum), method, headers)
         }
-    };
-    let (file, stamp, bytes, checksum) = match found {
-        Ok(Found::File { file, stamp, bytes, checksum }) => (file, stamp, bytes, checksum),
-        Ok(Found::Directory) => return Ok(with_slash(path)),
-        Err(error) => return Err(open_failed(error)),
-    };
-    let resource = Resource {
-        len: stamp.size,
-        validators: validators(&location, &stamp),
-        media_type: media_type(location.file_name()),
-        cache: cache_control(&location),
-        content: bytes.map_or(Content::File(file), Content::Bytes),
-        checksum: checksum.or_else(|| repr_digest::of_digits(checksum_in_name(&location)?)),
-    };
-    respond(resource, method, headers)
+        Ok(Found::Directory) => Ok(with_slash(path)),
+        Err(error) => Err(open_failed(error)),
+    }
 }
 
-fn open_at_once(handle: &Handle, location: &Location, read: bool) -> Option<Found> {
+/// The same for a file that is found in the kernel's memory. `None`: it must be looked for by [`file`].
+pub fn at_once(
+    handle: &Handle,
+    location: &Location,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Option<Result<Answer, ServeError>> {
+    if wants_digest(handle, location, headers) {
+        return None;
+    }
     let (file, stamp) = handle.open_cached(location)?;
-    let bytes = match read && stamp.size <= SMALL {
-        true => Some(read_small(&file, stamp.size as usize)?),
-        false => None,
+    let content = match *method == Method::GET && stamp.size <= SMALL {
+        true => Content::Bytes(read_small(&file, stamp.size as usize)?),
+        false => Content::File(file),
     };
-    Some(Found::File { file, stamp, bytes, checksum: None })
+    Some(respond(resource(location, &stamp, content, None), method, headers))
+}
+
+/// Whether the catalog is to be asked for a package's digest.
+fn wants_digest(handle: &Handle, location: &Location, headers: &HeaderMap) -> bool {
+    location.names_a_package() && repr_digest::is_wanted(headers, handle.config().checksum)
+}
+
+fn resource(
+    location: &Location,
+    stamp: &FileStamp,
+    content: Content,
+    checksum: Option<Checksum>,
+) -> Resource {
+    Resource {
+        len: stamp.size,
+        validators: validators(location, stamp),
+        media_type: media_type(location.file_name()),
+        cache: cache_control(location),
+        content,
+        checksum: checksum.or_else(|| repr_digest::of_digits(checksum_in_name(location)?)),
+    }
 }
 
 fn open(handle: &Handle, location: &Location, read: bool, digest: bool) -> io::Result<Found> {

@@ -3,7 +3,6 @@
 //! A connection that nobody uses gives back hyper's state and buffers and keeps its socket alone, so
 //! that ten thousand idle ones cost little; the next byte wakes it.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -19,7 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use super::connection::{Connection, Pulse};
+use super::at_once::{Answering, at_once};
+use super::connection::{Connection, Over, Pulse, Watch};
 use super::repomd::OnConnection;
 use super::respond::respond;
 use super::socket::{Accepted, Socket};
@@ -106,7 +106,6 @@ impl Guest {
         let mut patience = limits.header_time.min(limits.idle);
         let mut is_new = true;
         loop {
-            connection.rest();
             if connection.unread().is_empty()
                 && matches!(self.next(&mut connection, Instant::now() + patience).await, Next::Nothing)
             {
@@ -162,32 +161,37 @@ impl Guest {
             let _ = closed.changed().await;
         });
         let mut is_closing = false;
-        let ended = poll_fn(|cx| {
+        let mut watch = Watch::new(&self.pulse, false);
+        let over = poll_fn(|cx| {
             if !is_closing && closing.as_mut().poll(cx).is_ready() {
                 is_closing = true;
                 Pin::new(&mut *serving).graceful_shutdown();
             }
             match Pin::new(&mut *serving).poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending if self.pulse.is_idle() && !is_closing => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+                Poll::Ready(ended) => Poll::Ready(Err(ended)),
+                Poll::Pending => watch.poll(cx, &self.pulse, limits).map(Ok),
             }
         })
         .await;
-        match ended {
-            Some(ended) => ended.map(|()| None),
-            None => {
-                self.pulse.wake();
-                let parts = serving.into_parts();
-                let mut connection = parts.io.into_inner();
+        let over = match over {
+            Ok(over) => over,
+            Err(ended) => return ended.map(|()| None),
+        };
+        let parts = serving.into_parts();
+        let mut connection = parts.io.into_inner();
+        match over {
+            Over::Idle => {
                 connection.push_back(&parts.read_buf);
                 Ok(Some(connection))
+            }
+            Over::Header => {
+                connection.refuse_slow().await;
+                Ok(None)
             }
         }
     }
 
-    async fn http2(self, mut connection: Connection) -> hyper::Result<()> {
-        connection.speak_http2();
+    async fn http2(self, connection: Connection) -> hyper::Result<()> {
         let limits = &self.server.limits;
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
@@ -206,24 +210,43 @@ impl Guest {
         let mut closing = Box::pin(async move {
             let _ = closed.changed().await;
         });
-        let mut is_closing = false;
+        let (mut is_closing, mut is_idle) = (false, false);
+        let mut watch = Watch::new(&self.pulse, true);
         poll_fn(|cx| {
-            if !is_closing && (self.pulse.is_idle() || closing.as_mut().poll(cx).is_ready()) {
+            if !is_closing && closing.as_mut().poll(cx).is_ready() {
                 is_closing = true;
                 serving.as_mut().graceful_shutdown();
             }
-            serving.as_mut().poll(cx)
+            loop {
+                if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                match watch.poll(cx, &self.pulse, limits) {
+                    Poll::Pending => return Poll::Pending,
+                    // Told to go a whole while ago.
+                    Poll::Ready(_) if is_idle => return Poll::Ready(Ok(())),
+                    Poll::Ready(_) => {
+                        is_idle = true;
+                        serving.as_mut().graceful_shutdown();
+                        watch = Watch::new(&self.pulse, true);
+                    }
+                }
+            }
         })
         .await
     }
 
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<hyper::Response<super::answer::Sent>, Infallible>> + Send + 'static {
+    fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = self.pulse.begin();
-        let (server, pulse, ends) = (self.server.clone(), self.pulse.clone(), self.ends.clone());
-        async move { Ok(respond(&server, &ends, &pulse, in_flight, request).await) }
+        match at_once(&self.server, &self.ends, &self.pulse, in_flight, request) {
+            Ok(answer) => Answering::Ready(Some(answer)),
+            Err((request, in_flight)) => {
+                let (server, pulse, ends) = (self.server.clone(), self.pulse.clone(), self.ends.clone());
+                Answering::Waiting(Box::pin(async move {
+                    respond(&server, &ends, &pulse, in_flight, request).await
+                }))
+            }
+        }
     }
 }
 
@@ -245,18 +268,45 @@ impl Ends {
 mod tests {
     use super::*;
 
+    fn server() -> Arc<Server> {
+        let guard = crate::auth::Guard::new(&crate::config::AccessConfig::default(), None).unwrap();
+        let config = crate::config::ServerConfig::default();
+        let log = Arc::new(crate::serve::AccessLogger::off());
+        Arc::new(Server::new(Arc::default(), Arc::new(guard), config, Arc::default(), log))
+    }
+
     /// What an idle connection costs, its socket aside: ten thousand of them are to be cheap.
     #[tokio::test]
     async fn a_connection_is_small_while_it_waits() {
         let (socket, _other) = tokio::net::UnixStream::pair().unwrap();
         let (_close, closed) = watch::channel(());
-        let guard = crate::auth::Guard::new(&crate::config::AccessConfig::default(), None).unwrap();
-        let config = crate::config::ServerConfig::default();
-        let log = Arc::new(crate::serve::AccessLogger::off());
-        let server = Arc::new(Server::new(Arc::default(), Arc::new(guard), config, Arc::default(), log));
+        let server = server();
         let accepted = Accepted { socket: Socket::Unix(socket), ends: None, is_control: false };
         let life = live(accepted, None, server, closed);
         let size = size_of_val(&life);
         assert!(size <= 2048, "{size} bytes");
+    }
+
+    /// Waits until nothing is left of the connection but its socket.
+    #[tokio::test]
+    async fn a_connection_naps_soon_after_its_request_and_wakes_for_the_next() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (socket, mut client) = tokio::net::UnixStream::pair().unwrap();
+        let (_close, closed) = watch::channel(());
+        let server = server();
+        let accepted = Accepted { socket: Socket::Unix(socket), ends: None };
+        let life = tokio::spawn(live(accepted, None, server.clone(), closed));
+        for _ in 0..3 {
+            client.write_all(b"GET /-/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 4096];
+            let count = client.read(&mut answer).await.unwrap();
+            assert!(answer[..count].starts_with(b"HTTP/1.1 200"));
+            while server.crowded.idle() == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        drop(client);
+        life.await.unwrap();
+        assert_eq!(server.crowded.idle(), 0);
     }
 }

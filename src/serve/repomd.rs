@@ -133,23 +133,39 @@ pub(super) async fn answer(
     if let Some(number) = number {
         return numbered(handle, file, number, parts).await;
     }
-    let Some(newest) = handle.published().filter(|published| !published.repomd.is_empty()) else {
-        return before_the_first(handle, mount, file, parts).await;
-    };
-    if newest.signed.is_none() && file != RepomdFile::Repomd && mount.config.sign.is_none() {
+    if let Some(answer) = at_once(given, ends, mount, file, parts) {
+        return answer;
+    }
+    match handle.published() {
         // Whatever somebody else put there.
-        return on_disk(handle, file, parts).await;
+        Some(published) if !published.repomd.is_empty() => on_disk(handle, file, parts).await,
+        _ => before_the_first(handle, mount, file, parts).await,
+    }
+}
+
+/// Answers with what is in memory; `None`: it is on disk, or nowhere.
+pub(super) fn at_once(
+    given: &Given,
+    ends: &Ends,
+    mount: &Mount,
+    file: RepomdFile,
+    parts: &Parts,
+) -> Option<Result<Answer, ServeError>> {
+    let published = mount.door.as_ref().ok()?.published();
+    let newest = published.filter(|published| !published.repomd.is_empty())?;
+    if newest.signed.is_none() && file != RepomdFile::Repomd && mount.config.sign.is_none() {
+        return None;
     }
     let shown =
         if newest.signed.is_some() { choose(given, ends, mount, file, &newest, parts) } else { newest };
     shown.given.store(true, Ordering::Release);
     let Some(bytes) = file.of(&shown) else {
-        return Err(ServeError::Unavailable(format!(
+        return Some(Err(ServeError::Unavailable(format!(
             "what is published of {} could not be signed; the server's log says why",
             mount.config.name
-        )));
+        ))));
     };
-    whole(bytes, shown.revision, shown.at, file, parts)
+    Some(whole(bytes, shown.revision, shown.at, file, parts))
 }
 
 /// The publication that this client is in the middle of, or the newest.

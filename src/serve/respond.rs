@@ -13,12 +13,13 @@ use tracing::{debug, error, info};
 
 use super::accept;
 use super::access::{authorize, may_see, wanted};
-use super::access_log::User;
+use super::access_log::Note;
 use super::answer::{
     Answer, AnswerBody, PLAIN, Sent, blocking, empty, failed, one_line, set, set_static, text,
 };
 use super::connection::{InFlight, Pulse};
 use super::error::ServeError;
+use super::metrics::Metrics;
 use super::request::RequestBody;
 use super::route::{Route, encode_path, mount_of, route};
 use super::site::{Mount, Mounts};
@@ -39,7 +40,7 @@ pub(super) async fn respond(
     let (mut parts, body) = request.into_parts();
     let begun = Instant::now();
     server.metrics.began();
-    let mut note = server.access_log.note(ends, &parts);
+    let note = server.access_log.note(ends, &parts);
     let id = request_id::of(&parts.headers);
     let mut body = RequestBody::new(body, &parts.headers, &server.limits, server.config.max_upload);
     let mounts = server.site.now();
@@ -49,7 +50,7 @@ pub(super) async fn respond(
         Err(error) => Err(error),
     };
     let mut answer = outcome.unwrap_or_else(|error| {
-        report(&parts, ends, &id, &error);
+        report(&parts, ends, id.to_str().unwrap_or_default(), &error);
         let mut answer = browse::refusal(failed(&error), one_line(&error.words()).as_ref(), &parts.headers);
         if error.is_about_who_asks() {
             return answer;
@@ -67,16 +68,27 @@ pub(super) async fn respond(
         set(&mut answer, CONNECTION, "close");
         pulse.linger();
     }
+    hand_over(answer, ends, pulse, &parts, &principal, (&server.metrics, begun), (note, id, in_flight))
+}
+
+/// Adds what every answer has, and lets go of it.
+pub(super) fn hand_over(
+    mut answer: Answer,
+    ends: &Ends,
+    pulse: &Pulse,
+    parts: &Parts,
+    principal: &Principal,
+    (metrics, begun): (&Arc<Metrics>, Instant),
+    (mut note, id, in_flight): (Option<Box<Note>>, HeaderValue, InFlight),
+) -> Response<Sent> {
     set_static(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
     set_static(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(&mut answer, request_id::HEADER, &id);
-    if let Some(name) = principal.name() {
-        answer.extensions_mut().insert(User(name.to_owned()));
-    }
     if let Some(note) = &mut note {
-        note.answered(answer.status().as_u16(), answer.extensions().get::<User>(), &id);
+        let status = answer.status().as_u16();
+        note.answered(status, principal.name(), id.to_str().unwrap_or_default());
     }
-    server.metrics.answered(&parts.method, answer.status(), begun.elapsed());
+    metrics.answered(&parts.method, answer.status(), begun.elapsed());
+    answer.headers_mut().insert(request_id::HEADER, id);
     answer.map(|mut body| {
         // Neither TLS nor HTTP/2's frames let the kernel move a file by itself.
         if let AnswerBody::File(file) = &mut body
@@ -85,7 +97,7 @@ pub(super) async fn respond(
         {
             file.splice_onto(pulse.spans());
         }
-        Sent::new(body, note, server.metrics.clone(), in_flight)
+        Sent::new(body, note, metrics.clone(), in_flight)
     })
 }
 

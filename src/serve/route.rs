@@ -1,5 +1,7 @@
 //! Every URL the daemon answers, in one enum. Pure: a method and a path in, a [`Route`] out.
 
+use std::borrow::Cow;
+
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -101,7 +103,7 @@ pub fn mount_of<'m>(path: &str, mounts: &'m Mounts) -> Option<&'m Mount> {
     if path == "/-" || path.starts_with("/-/") {
         return None;
     }
-    mounts.at(&format!("{path}/")).or_else(|| mounts.find(&path).map(|(mount, _)| mount))
+    mounts.without_slash(&path).or_else(|| mounts.find(&path).map(|(mount, _)| mount))
 }
 
 /// `path` (as sent) as everybody else spells it: every byte that may be is unencoded, and no part is empty.
@@ -116,7 +118,7 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
     }
     let path = decode(path)?;
     if path == "/-" || path.starts_with("/-/") {
-        let route = match path.as_str() {
+        let route = match &*path {
             "/-/health" => Route::Health,
             "/-/ready" => Route::Ready,
             "/-/status" | "/-/api/v1/status" => Route::Status,
@@ -130,7 +132,7 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
         return read_only(method, route);
     }
     if !path.ends_with('/')
-        && let Some(mount) = mounts.at(&format!("{path}/"))
+        && let Some(mount) = mounts.without_slash(&path)
     {
         return if is_read(method) { Ok(Route::AddSlash) } else { top(method, mount) };
     }
@@ -337,12 +339,18 @@ fn other_method(method: &Method, allow: &'static str) -> ServeError {
 
 /// A request path, decoded. Empty parts (`//`) are dropped, as nginx and Apache do; since no part
 /// holds a slash, the parts can still be told apart.
-fn decode(path: &str) -> Result<String, ServeError> {
+fn decode(path: &str) -> Result<Cow<'_, str>, ServeError> {
     if path.len() > MAX_PATH {
         return Err(ServeError::UriTooLong);
     }
     if !path.starts_with('/') {
         return Err(ServeError::BadRequest("the request's path must begin with a slash".into()));
+    }
+    // As nearly all paths are: nothing is encoded, no part is empty, none is `.` or `..`.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
+    let pairs = path.as_bytes().windows(2);
+    if path.bytes().all(plain) && !pairs.into_iter().any(|pair| matches!(pair, b"//" | b"/.")) {
+        return Ok(path.into());
     }
     let mut decoded = String::with_capacity(path.len());
     for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -352,7 +360,7 @@ fn decode(path: &str) -> Result<String, ServeError> {
     if path.ends_with('/') {
         decoded.push('/');
     }
-    Ok(decoded)
+    Ok(decoded.into())
 }
 
 fn decode_part(part: &str) -> Result<String, ServeError> {

@@ -17,6 +17,7 @@ pub struct Site {
 pub struct Mounts {
     /// Sorted by name.
     all: Vec<Mount>,
+    /// By their URLs without the slash at the end.
     by_url: HashMap<String, usize>,
 }
 
@@ -43,7 +44,8 @@ impl Site {
 impl Mounts {
     pub fn new(mut all: Vec<Mount>) -> Self {
         all.sort_by(|a, b| a.config.name.cmp(&b.config.name));
-        let by_url = all.iter().enumerate().map(|(i, mount)| (mount.config.url.clone(), i)).collect();
+        let by_url =
+            all.iter().enumerate().map(|(i, mount)| (bare(&mount.config.url).to_owned(), i)).collect();
         Self { all, by_url }
     }
 
@@ -61,16 +63,19 @@ impl Mounts {
     /// The repository whose URL is the longest prefix of `path` (decoded, absolute), and what is left
     /// of the path. `/rpm` without its slash is no path in `/rpm/`.
     pub fn find<'p>(&self, path: &'p str) -> Option<(&Mount, &'p str)> {
-        path.rmatch_indices('/').find_map(|(slash, _)| {
-            let (prefix, rest) = path.split_at(slash + 1);
-            Some((&self.all[*self.by_url.get(prefix)?], rest))
-        })
+        path.rmatch_indices('/')
+            .find_map(|(slash, _)| Some((&self.all[*self.by_url.get(&path[..slash])?], &path[slash + 1..])))
     }
 
-    /// The repository whose URL is exactly `url`.
-    pub fn at(&self, url: &str) -> Option<&Mount> {
-        self.by_url.get(url).map(|&i| &self.all[i])
+    /// The repository whose URL is `path` and a slash.
+    pub fn without_slash(&self, path: &str) -> Option<&Mount> {
+        self.by_url.get(path).map(|&i| &self.all[i])
     }
+}
+
+/// A URL without the slash at its end.
+fn bare(url: &str) -> &str {
+    url.strip_suffix('/').unwrap_or(url)
 }
 
 #[cfg(test)]
