@@ -211,10 +211,10 @@ impl Reader {
     pub fn pieces_are_whole(&self) -> Result<bool, CatalogError> {
         // One transaction: a compaction in between would move the pieces.
         let tx = self.db.unchecked_transaction()?;
-        let chunks = super::chunks::load(&tx)?;
+        let chunks = chunks::load(&tx)?;
         let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
         let pieces = match PieceFile::open_existing(&self.directory, number) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && chunks.is_empty() => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && chunks.is_empty() => {
                 return Ok(true);
             }
             pieces => pieces.map_err(CatalogError::Pieces)?,

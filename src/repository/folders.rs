@@ -112,7 +112,7 @@ impl Handle {
             return Err(ReceiveError::NotFound(from.clone()));
         }
         let (location, stated, by) = (to.clone(), Vec::new(), by.clone());
-        let mut receiving = self.begin_receive(Offer { location, condition, stated, by })?;
+        let mut receiving = self.begin_receive(Offer { location, condition, stated, by, batch: None })?;
         let mut block = vec![0; BLOCK];
         loop {
             match io::Read::read(&mut file, &mut block) {

@@ -177,8 +177,13 @@ impl Verifying<'_> {
         }
         let known = self.reader.stamps()?;
         let young = self.young();
-        let rules =
-            scan::LookRules { symlinks: self.config.symlinks, settle: None, now_ns: young, root: None };
+        let rules = scan::LookRules {
+            symlinks: self.config.symlinks,
+            additional: self.config.additional_metadata.clone(),
+            settle: None,
+            now_ns: young,
+            root: None,
+        };
         let found = scan::look(&self.config.path, &Dirty::everything(), &known, &rules)?;
         let before: BTreeSet<&Location> = known.iter().map(|(location, _)| location).collect();
         for found in found.read {

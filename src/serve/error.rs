@@ -62,9 +62,6 @@ pub enum ServeError {
     Unavailable(String),
     #[error(transparent)]
     Receive(#[from] ReceiveError),
-    /// A batch that cannot be committed: what stands in its way.
-    #[error("{0}")]
-    Conflict(String),
     #[error("{0}")]
     NoBatch(String),
     #[error("the server failed to {attempt}; its log says why")]
@@ -98,7 +95,6 @@ impl ServeError {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Receive(error) => receive_status(error),
-            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::NoBatch(_) => StatusCode::NOT_FOUND,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }

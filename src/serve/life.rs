@@ -294,7 +294,7 @@ mod tests {
         let (socket, mut client) = tokio::net::UnixStream::pair().unwrap();
         let (_close, closed) = watch::channel(());
         let server = server();
-        let accepted = Accepted { socket: Socket::Unix(socket), ends: None };
+        let accepted = Accepted { socket: Socket::Unix(socket), ends: None, is_control: false };
         let life = tokio::spawn(live(accepted, None, server.clone(), closed));
         for _ in 0..3 {
             client.write_all(b"GET /-/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

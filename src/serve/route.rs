@@ -137,7 +137,7 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
         return if is_read(method) { Ok(Route::AddSlash) } else { top(method, mount) };
     }
     let Some((mount, below)) = mounts.find(&path) else {
-        return match (path.as_str(), method.as_str()) {
+        return match (path.as_ref(), method.as_str()) {
             ("/", "PROPFIND") => Ok(Route::FrontDav),
             ("/", "OPTIONS") => Ok(Route::Options(FRONT)),
             ("/", _) => read_only(method, Route::Front),
@@ -263,7 +263,7 @@ pub fn place<'m>(path: &str, mounts: &'m Mounts) -> Result<(&'m Mount, Option<Lo
     if path == "/-" || path.starts_with("/-/") {
         return Err(nowhere());
     }
-    if let Some(mount) = mounts.at(&format!("{}/", path.trim_end_matches('/'))) {
+    if let Some(mount) = mounts.without_slash(path.trim_end_matches('/')) {
         return Ok((mount, None));
     }
     let (mount, below) = mounts.find(&path).ok_or_else(nowhere)?;
