@@ -18,7 +18,10 @@ impl TokenStore for Tokens {
     }
 
     fn used(&self, id: &str, now: u64) -> anyhow::Result<()> {
-        self.0.lock().unwrap().get_mut(id).unwrap().last_used = Some(now);
+        // It may have been revoked meanwhile.
+        if let Some(token) = self.0.lock().unwrap().get_mut(id) {
+            token.last_used = Some(now);
+        }
         Ok(())
     }
 }

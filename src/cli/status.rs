@@ -61,7 +61,7 @@ fn resting(config: &RepositoryConfig) -> Value {
             "packages": found.packages,
             "published_at": found.published_at.map(at),
             "rejected": found.rejected.iter().map(|r| json!({ "location": r.location.as_str(), "reason": r.reason })).collect::<Vec<_>>(),
-            "duplicates": found.duplicates.iter().map(|l| l.as_str()).collect::<Vec<_>>(),
+            "duplicates": found.duplicates.iter().map(crate::package::Location::as_str).collect::<Vec<_>>(),
         }),
         Err(error) => {
             json!({ "name": config.name, "url": config.url, "path": config.path, "trouble": format!("{error:#}") })

@@ -385,7 +385,7 @@ pub fn recover(config: &RepositoryConfig) -> io::Result<Vec<(BatchId, BatchPlace
                 let repo = &config.name;
                 match &finished {
                     Ok(()) => {
-                        info!(repo.name = %repo, batch = %name, "finished the commit of batch {name} in {repo}")
+                        info!(repo.name = %repo, batch = %name, "finished the commit of batch {name} in {repo}");
                     }
                     Err(error) => warn!(repo.name = %repo, batch = %name,
                         "the commit of batch {name} in {repo} was interrupted and is undone: {error}"),

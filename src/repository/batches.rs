@@ -29,10 +29,13 @@ const ANSWERED: usize = 1000;
 #[derive(Default)]
 pub struct Batches {
     /// `None` until first asked for.
-    waiting: Mutex<Option<BTreeMap<BatchId, Arc<Mutex<Batch>>>>>,
+    waiting: Mutex<Option<All>>,
     /// What was committed lately, with when.
-    done: Mutex<Vec<(SystemTime, BatchId, Arc<Vec<Shown>>)>>,
+    done: Mutex<Vec<Done>>,
 }
+
+type All = BTreeMap<BatchId, Arc<Mutex<Batch>>>;
+type Done = (SystemTime, BatchId, Arc<Vec<Shown>>);
 
 /// One batch. Whoever adds to it, commits it or drops it holds it.
 pub struct Batch {
@@ -125,9 +128,7 @@ impl Handle {
     }
 
     /// All that wait; reads the disk when first asked.
-    fn waiting_batches(
-        &self,
-    ) -> Result<MutexGuard<'_, Option<BTreeMap<BatchId, Arc<Mutex<Batch>>>>>, BatchError> {
+    fn waiting_batches(&self) -> Result<MutexGuard<'_, Option<All>>, BatchError> {
         let mut waiting = lock(&self.shared.batches.waiting);
         if waiting.is_none() {
             let failed = |source| BatchError::Io { attempt: "look at", source };

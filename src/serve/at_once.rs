@@ -43,7 +43,7 @@ pub(super) fn at_once(
     pulse: &Pulse,
     in_flight: InFlight,
     request: Request<Incoming>,
-) -> Result<Response<Sent>, (Request<Incoming>, InFlight)> {
+) -> Result<Response<Sent>, Box<(Request<Incoming>, InFlight)>> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let answer = if body.is_end_stream() { find(server, ends, &parts) } else { None };
@@ -62,7 +62,7 @@ pub(super) fn at_once(
                 (note, id, in_flight),
             ))
         }
-        None => Err((Request::from_parts(parts, body), in_flight)),
+        None => Err(Box::new((Request::from_parts(parts, body), in_flight))),
     }
 }
 

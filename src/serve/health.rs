@@ -100,7 +100,7 @@ fn repository(name: &str, url: &str, status: &Status) -> Value {
         "published_at": published.map(|published| at(published.at)),
         "pending": status.pending,
         "took_ms": status.took.map(|took| took.as_millis() as u64),
-        "duplicates": status.duplicates.iter().map(|location| location.as_str()).collect::<Vec<_>>(),
+        "duplicates": status.duplicates.iter().map(crate::package::Location::as_str).collect::<Vec<_>>(),
         "trouble": status.trouble,
         "rejected": rejected,
         "refused": refused,

@@ -240,7 +240,8 @@ impl Guest {
         let in_flight = self.pulse.begin();
         match at_once(&self.server, &self.ends, &self.pulse, in_flight, request) {
             Ok(answer) => Answering::Ready(Some(answer)),
-            Err((request, in_flight)) => {
+            Err(back) => {
+                let (request, in_flight) = *back;
                 let (server, pulse, ends) = (self.server.clone(), self.pulse.clone(), self.ends.clone());
                 Answering::Waiting(Box::pin(async move {
                     respond(&server, &ends, &pulse, in_flight, request).await
