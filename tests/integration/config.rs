@@ -42,7 +42,10 @@ fn several_repositories_are_served_and_the_longest_prefix_wins() {
         assert!(tree.beside("trees").join(lands).is_file(), "{lands}");
     }
     let front = http::send(daemon.address(), "GET", "/", &[], None).text();
-    assert!(urls.iter().all(|(_, url)| front.contains(url.trim_start_matches('/'))), "the front page names them: {front}");
+    assert!(
+        urls.iter().all(|(_, url)| front.contains(url.trim_start_matches('/'))),
+        "the front page names them: {front}"
+    );
     daemon.stop();
 }
 

@@ -21,7 +21,7 @@ pub use rpms::Rpm;
 pub use tree::Tree;
 
 /// How long a test waits for something that must come. Only a failure takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `look` finds something; panics after `limit`, saying what was waited for.
 pub fn eventually<T>(limit: Duration, what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
