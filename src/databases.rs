@@ -5,7 +5,8 @@
 pub mod kept;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
@@ -97,12 +98,16 @@ impl Database {
     /// Ends the database. `xml` is the checksum of the compressed XML file that says the same.
     pub fn finish(self, xml: &Checksum) -> Result<(), DatabaseError> {
         let finish = || -> rusqlite::Result<()> {
+            self.connection.execute_batch("COMMIT")?;
+            self.connection.execute_batch(&indexes(self.kind))?;
+            // It changes with every publication. At the end of the file it leaves what stands in front of it, and
+            // its hash, as they were.
+            self.connection.execute_batch("CREATE TABLE db_info (dbversion INTEGER, checksum TEXT)")?;
             self.connection.execute(
                 "INSERT INTO db_info (dbversion, checksum) VALUES (?, ?)",
                 params![VERSION, xml.to_hex()],
             )?;
-            self.connection.execute_batch("COMMIT")?;
-            self.connection.execute_batch(&indexes(self.kind))
+            Ok(())
         };
         finish().map_err(|source| self.failed(source))
     }
@@ -178,8 +183,25 @@ impl Database {
     }
 }
 
+/// Opens a database as it is to be published.
+///
+/// What SQLite counts in the first page with every change is left out, so that the first block of a file stays as it was:
+/// the change counter, and the length, which is the file's own where the counter beside it ("version-valid-for") tells
+/// that it was not kept up to date. <https://www.sqlite.org/fileformat2.html#in_header_database_size>
+pub fn published(path: &Path) -> io::Result<impl Read + use<>> {
+    let mut file = File::open(path)?;
+    let mut header = [0; 100];
+    file.read_exact(&mut header)?;
+    let mut set = |at: usize, value: u32| header[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    // The change counter, the length in pages, the counter that this length belongs to.
+    set(24, 1);
+    set(28, 0);
+    set(92, 0);
+    Ok(io::Cursor::new(header).chain(file))
+}
+
 fn tables(kind: MetadataType) -> String {
-    let mut sql = "CREATE TABLE db_info (dbversion INTEGER, checksum TEXT);".to_owned();
+    let mut sql = String::new();
     match kind {
         MetadataType::Primary => {
             sql += "CREATE TABLE packages (  pkgKey INTEGER PRIMARY KEY,  pkgId TEXT,  name TEXT,  arch TEXT,  \

@@ -2,7 +2,7 @@
 //! publications and changed by the difference, so that they cost what changed.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{Repository, RepositoryError};
 use crate::catalog::{Chunk, Listing, PieceFile};
 use crate::config::{MetadataProfile, RepositoryConfig};
 use crate::databases::kept::{self, Kept, Packages, RunId, Shown};
-use crate::databases::{DatabaseError, VERSION};
+use crate::databases::{DatabaseError, VERSION, published};
 use crate::package::{Checksum, ChecksumType};
 use crate::publish::Place;
 use crate::repodata::blocks::{self, Known};
@@ -30,12 +30,15 @@ pub struct State {
     kept: Option<Kept>,
     /// Whether every byte of them was read since this process started.
     verified: bool,
+    /// The checksums along each file as last published.
+    states: [Vec<blocks::State>; 3],
 }
 
 impl State {
     /// Closes the databases.
     pub fn rest(&mut self) {
         self.kept = None;
+        self.states = Default::default();
     }
 
     /// For idle times.
@@ -95,10 +98,11 @@ pub fn make(
     // Should anything fail from here on, they hold what is listed all the same.
     repository.databases.kept = Some(kept);
     let mut known = [Known::default(), Known::default(), Known::default()];
-    for (last, known) in last.into_iter().zip(&mut known) {
+    let states = std::mem::take(&mut repository.databases.states);
+    for ((last, known), states) in last.into_iter().zip(&mut known).zip(states) {
         let Some((name, marks)) = last else { continue };
         if let Some(spans) = repository.catalog()?.spans_of(&name)? {
-            *known = Known { marks, spans };
+            *known = Known { marks, spans, states };
         }
     }
     let pieces = repository.catalog()?.pieces();
@@ -123,14 +127,15 @@ pub fn make(
 }
 
 /// Remembers how the databases are published, once the catalog knows their pieces.
-pub fn note(repository: &Repository, made: &[Made]) -> Result<(), RepositoryError> {
-    let Some(kept) = &repository.databases.kept else { return Ok(()) };
-    for kind in MetadataType::ALL {
-        if let Some(made) = made.iter().find(|made| made.kind == kind_of(kind))
-            && let How::Blocks(marks) = &made.how
+pub fn note(repository: &mut Repository, made: &mut [Made]) -> Result<(), RepositoryError> {
+    let State { kept: Some(kept), states, .. } = &mut repository.databases else { return Ok(()) };
+    for (kind, kept_states) in MetadataType::ALL.into_iter().zip(states) {
+        if let Some(made) = made.iter_mut().find(|made| made.kind == kind_of(kind))
+            && let How::Blocks(blocks) = &mut made.how
         {
             let (name, open_checksum) = (made.file_name.clone(), made.joined.open_checksum.clone());
-            kept.note_shown(kind, &Shown { name, open_checksum, marks: marks.clone() })?;
+            kept.note_shown(kind, &Shown { name, open_checksum, marks: std::mem::take(&mut blocks.marks) })?;
+            *kept_states = std::mem::take(&mut blocks.states);
         }
     }
     Ok(())
@@ -267,7 +272,7 @@ impl Press<'_> {
         let mut staged = self.place.stage(&kind_of(kind))?;
         let press = |sink| {
             let store = |bytes: &[u8]| self.pieces.append(bytes);
-            blocks::press(File::open(path)?, known, self.config.checksum, self.pieces, &store, sink)
+            blocks::press(published(path)?, known, self.config.checksum, self.pieces, &store, sink)
         };
         let pressed = press(&mut staged).map_err(|source| failed(self.config, source))?;
         staged.sync()?;
@@ -275,9 +280,9 @@ impl Press<'_> {
             kind: kind_of(kind),
             file_name: format!("{}-{}.sqlite.gz", pressed.joined.checksum, kind.as_str()),
             joined: pressed.joined,
-            spans: pressed.blocks.spans,
+            spans: pressed.blocks.spans.clone(),
             staged,
-            how: How::Blocks(pressed.blocks.marks),
+            how: How::Blocks(pressed.blocks),
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::catalog::{Listing, PieceFile};
 use crate::config::RepositoryConfig;
 use crate::package::Checksum;
 use crate::publish::{Place, Staged};
-use crate::repodata::blocks::Mark;
+use crate::repodata::blocks;
 use crate::repodata::join::{Joined, Recipe, Trail, join};
 use crate::repodata::{MetadataType, Part, Repomd, Span, zchunk};
 
@@ -29,7 +29,7 @@ pub enum How {
     /// XML, from chunks.
     Chunks(Trail),
     /// A SQLite database, from blocks.
-    Blocks(Vec<Mark>),
+    Blocks(blocks::Known),
     /// A zchunk file, from the frames of a zstd file; its header's checksum and length in bytes.
     Frames((Checksum, u64)),
 }

@@ -78,7 +78,7 @@ impl Repository {
         }
         let catalog = self.catalog()?;
         catalog.note_metadata_files(&recipes)?;
-        databases::note(self, &made)?;
+        databases::note(self, &mut made)?;
         self.catalog()?.set_published(None)?;
         let mut trails = Vec::new();
         for Made { staged, file_name, how, .. } in made {
