@@ -4,6 +4,7 @@ mod doors;
 mod hello;
 mod keeper;
 mod keys;
+mod news;
 mod reload;
 mod report;
 mod scrub;

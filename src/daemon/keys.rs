@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::news::News;
 use crate::config::{RepositoryConfig, SignConfig};
 
 /// Several files make one change.
@@ -32,13 +32,13 @@ pub fn of(config: &RepositoryConfig) -> Vec<&Path> {
 pub struct KeyWatch {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
-    changes: mpsc::UnboundedReceiver<()>,
+    news: News,
 }
 
 impl KeyWatch {
     /// Where they cannot be watched, SIGHUP still has them read again.
     pub fn start(repositories: &[RepositoryConfig]) -> Self {
-        let (tell, changes) = mpsc::unbounded_channel();
+        let (tell, news) = News::new();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let read_only = |kind: &EventKind| {
                 matches!(kind, EventKind::Access(access)
@@ -52,7 +52,7 @@ impl KeyWatch {
         let watcher = watcher.inspect_err(|error| {
             warn!("cannot watch the keys ({error}); send SIGHUP after a change");
         });
-        let mut this = Self { watcher: watcher.ok(), watched: BTreeSet::new(), changes };
+        let mut this = Self { watcher: watcher.ok(), watched: BTreeSet::new(), news };
         this.follow(repositories);
         this
     }
@@ -81,12 +81,8 @@ impl KeyWatch {
         self.watched = wanted;
     }
 
-    /// Ends when something changed and all has been quiet for a moment.
+    /// Ends when something changed and all has been quiet for a moment. May be dropped and called again.
     pub async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            // Without a watcher nothing is ever heard.
-            return std::future::pending().await;
-        }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+        self.news.quiet_for(QUIET).await;
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::news::News;
 use crate::config::{Config, TlsConfig};
 
 /// Editors and package managers write several files, and each of them several times.
@@ -38,7 +38,7 @@ pub struct ConfigWatch {
     directory: PathBuf,
     /// Where certificates and keys lie.
     elsewhere: Vec<PathBuf>,
-    changes: mpsc::UnboundedReceiver<()>,
+    news: News,
 }
 
 impl ConfigWatch {
@@ -48,7 +48,7 @@ impl ConfigWatch {
             files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
         elsewhere.sort();
         elsewhere.dedup();
-        let (tell, changes) = mpsc::unbounded_channel();
+        let (tell, news) = News::new();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| concerns(&event, &files)) {
                 // Nobody listens any more while the daemon stops.
@@ -58,18 +58,14 @@ impl ConfigWatch {
         let watcher = watcher.inspect_err(|error| {
             warn!("cannot watch the configuration ({error}); send SIGHUP after a change");
         });
-        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), elsewhere, changes };
+        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), elsewhere, news };
         this.watch_directories();
         this
     }
 
-    /// Ends when something changed and all has been quiet for a moment.
+    /// Ends when something changed and all has been quiet for a moment. May be dropped and called again.
     pub async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            // Without a watcher nothing is ever heard.
-            return std::future::pending().await;
-        }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+        self.news.quiet_for(QUIET).await;
         // `repos.d` may have been made, or made anew.
         self.watch_directories();
     }

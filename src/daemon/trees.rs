@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
+use super::news::News;
 use crate::config::tree::{TreeConfig, Words, together};
 use crate::config::{Config, RepositoryConfig};
 
@@ -21,7 +22,9 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The trees of the configuration, as they were seen last.
 pub struct Trees {
     watcher: Option<RecommendedWatcher>,
-    changes: mpsc::UnboundedReceiver<()>,
+    news: News,
+    /// When is looked whatever was heard.
+    next: Instant,
     watched: BTreeSet<PathBuf>,
     /// What could not be said to be gone: the repositories of a tree whose directories cannot be listed.
     last: Vec<(String, Vec<RepositoryConfig>)>,
@@ -31,7 +34,7 @@ pub struct Trees {
 
 impl Trees {
     pub fn new() -> Self {
-        let (tell, changes) = mpsc::unbounded_channel();
+        let (tell, news) = News::new();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let news = event.is_ok_and(|event| event.need_rescan() || concerns(event.kind));
             if news {
@@ -47,7 +50,8 @@ impl Trees {
         });
         Self {
             watcher: watcher.ok(),
-            changes,
+            news,
+            next: Instant::now() + LOOK,
             watched: BTreeSet::new(),
             last: Vec::new(),
             told: BTreeSet::new(),
@@ -56,6 +60,7 @@ impl Trees {
 
     /// Every repository of the configuration: the named ones, and what the trees hold now. Reads directories.
     pub fn look(&mut self, config: &Config) -> Vec<RepositoryConfig> {
+        self.next = Instant::now() + LOOK;
         let mut above = BTreeSet::new();
         let mut last = std::mem::take(&mut self.last);
         let mut troubles = Vec::new();
@@ -90,16 +95,10 @@ impl Trees {
         repositories
     }
 
-    /// Ends when it is time to look again.
+    /// Ends when it is time to look again. May be dropped and called again.
     pub async fn changed(&mut self) {
-        match tokio::time::timeout(LOOK, self.changes.recv()).await {
-            Ok(Some(())) => {
-                while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
-            }
-            // No watcher: only the time tells.
-            Ok(None) => tokio::time::sleep(LOOK).await,
-            Err(_) => {}
-        }
+        // Nothing heard in all that time is a reason to look as well.
+        let _ = timeout_at(self.next, self.news.quiet_for(QUIET)).await;
     }
 
     /// Directories above the repositories, and no others.
