@@ -23,8 +23,9 @@ all: build
 build:
 	$(CARGO) build --release --locked
 
+# Most tests wait for something most of the time.
 test: clients
-	$(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --locked --workspace
 
 check:
 	$(CARGO) fmt --all --check

@@ -18,11 +18,13 @@ dnf        dnf               dnf
 zypper     zypper            zypper
 rpm        rpm               rpm
 rpmbuild   rpm               rpm-build
+rpmsign    rpm               rpm-sign
 curl       curl              curl
 openssl    openssl           openssl
 xmllint    libxml2-utils     libxml2
 zstd       zstd              zstd
 zck        zchunk            zchunk
+createrepo_c-with-zchunk createrepo-c createrepo_c
 litmus     litmus            litmus
 wget       wget              wget
 rclone     rclone            rclone
@@ -38,6 +40,7 @@ rsync      rsync             rsync
 rpmlint    rpmlint           rpmlint
 nginx      nginx-light       nginx
 apache2    apache2-bin       httpd
+htpasswd   apache2-utils     httpd-tools
 haproxy    haproxy           haproxy
 promtool   prometheus        golang-github-prometheus
 strace     strace            strace
@@ -49,6 +52,8 @@ say() { printf 'clients: %s\n' "$*"; }
 have() {
 	case $1 in
 	createrepo_c) "$createrepo_c" --version 2>/dev/null | grep -q ' 1\.2' ;;
+	# The distribution's: the one from PyPI is built without zchunk.
+	createrepo_c-with-zchunk) command -v createrepo_c >/dev/null ;;
 	python3-gi) /usr/bin/python3 -c 'import gi' 2>/dev/null ;;
 	modulemd) /usr/bin/python3 -c 'import gi; gi.require_version("Modulemd", "2.0")' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
