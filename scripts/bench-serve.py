@@ -26,6 +26,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -45,6 +46,8 @@ def main():
     load = os.getloadavg()[0]
     work = os.path.join(options.work, f"serve-{os.getpid()}")
     os.makedirs(os.path.join(work, "run"))
+    # Apart from the log, whose every line would be news of the configuration's directory.
+    os.makedirs(os.path.join(work, "etc"))
     table = Table()
     try:
         make_content(work)
@@ -120,7 +123,7 @@ def make_content(work):
         file.write(rpm("large", os.urandom(20 * MB)))
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-keyout", os.path.join(work, "key.pem"), "-out", os.path.join(work, "cert.pem")],
+         "-subj", "/CN=localhost", "-keyout", os.path.join(work, "etc/key.pem"), "-out", os.path.join(work, "etc/cert.pem")],
         check=True, capture_output=True,
     )
 
@@ -170,11 +173,11 @@ class Server:
         )
 
     def createrepod(self, options):
-        config = os.path.join(self.work, "createrepod.toml")
+        config = os.path.join(self.work, "etc/createrepod.toml")
         with open(config, "w") as file:
             file.write(
                 f'[server]\nlisten = ["127.0.0.1:{self.port}", "https://127.0.0.1:{self.tls_port}"]\n'
-                f'tls = {{ certificate = "{self.work}/cert.pem", key = "{self.work}/key.pem" }}\n'
+                f'tls = {{ certificate = "{self.work}/etc/cert.pem", key = "{self.work}/etc/key.pem" }}\n'
                 f'[limits]\nconnections = 15000\nidle = "10m"\n[state]\ndir = "{self.work}/state"\n'
                 f'[repository.r]\npath = "{self.work}/tree"\nurl = "/"\nwrite = "anyone"\n'
             )
@@ -194,7 +197,7 @@ http {{
   proxy_temp_path {self.work}/run/p; fastcgi_temp_path {self.work}/run/f; uwsgi_temp_path {self.work}/run/u; scgi_temp_path {self.work}/run/s;
   server {{
     listen 127.0.0.1:{self.port} backlog=4096; listen 127.0.0.1:{self.tls_port} ssl http2;
-    ssl_certificate {self.work}/cert.pem; ssl_certificate_key {self.work}/key.pem;
+    ssl_certificate {self.work}/etc/cert.pem; ssl_certificate_key {self.work}/etc/key.pem;
     root {self.work}/tree; dav_methods PUT DELETE; create_full_put_path on;
   }}
 }}
@@ -362,8 +365,12 @@ def put(options, work, table):
 
 
 def empty(work, server):
+    """Many small files are moved away, not deleted: for minutes after, ext4 looks at every inode of the folder that
+    was freed before it takes one, which would cost whoever has the next turn as much as the uploads themselves."""
     folder = os.path.join(work, "tree/put")
-    shutil.rmtree(folder)
+    if os.path.exists(f"{folder}/big.rpm"):
+        os.unlink(f"{folder}/big.rpm")
+    os.rename(folder, tempfile.mkdtemp(dir=work, prefix="put-before-"))
     os.mkdir(folder)
     if server.name == "createrepod":
         time.sleep(0.1)

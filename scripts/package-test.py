@@ -176,15 +176,20 @@ def createrepod_id(root):
 
 
 def try_daemon(root, package):
-    """Upload a package, read it with dnf."""
+    """Upload a package with a token, read it with dnf."""
     if shutil.which("strace"):
         trace = tempfile.NamedTemporaryFile(suffix=".strace")
     else:
         trace = None
         skipped("strace is missing: the system call filter was not tried")
     daemon = Daemon(root, trace and trace.name)
-    answer = run("curl", "-sS", "-w", "%{http_code}", "-H", "Prefer: wait=30", "-T", package, daemon.url)
-    check(answer.endswith("201"), f"PUT {os.path.basename(package)}: 201")
+    upload = ["curl", "-sS", "-w", "%{http_code}", "-H", "Prefer: wait=30", "-T", package, daemon.url]
+    check(run(*upload).endswith("401"), "nobody uploads without a token: 401")
+    # As root, while the daemon runs as another user: both must be able to use what this makes.
+    command = ["chroot", root, "/usr/bin/createrepod", "token", "add", "ci", "--repository", "rpm", "--scope", "write"]
+    token = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    answer = run(*upload, "-u", f"ci:{token}")
+    check(answer.endswith("201"), f"PUT {os.path.basename(package)} with a token: 201")
     nevra = os.path.basename(package).removesuffix(".rpm")
     check(dnf_lists(daemon.url) == [nevra], f"dnf reads {nevra}")
     os.kill(daemon.process.pid, 0)
@@ -250,7 +255,7 @@ def try_rpm(rpm, spec, rpmlint):
         # What a sysadmin does first.
         add_libraries(f"{root}/usr/bin/createrepod", root)
         config = f"{root}/etc/createrepod/repos.d/rpm.toml"
-        text = re.sub(r'^write = .*$', 'write = "anyone"', open(config).read(), flags=re.M)
+        text = open(config).read() + 'overwrite = "deny"\n'
         open(config, "w").write(text)
         run("chroot", root, "/usr/bin/createrepod", "config", "check")
         run("mount", "-t", "proc", "proc", f"{root}/proc")

@@ -16,7 +16,9 @@ mod rule;
 pub mod secret;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +26,7 @@ use anyhow::Context as _;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use tokio::sync::Semaphore;
+use tokio_rustls::rustls::RootCertStore;
 use tracing::warn;
 
 use crate::config::{AccessConfig, RepositoryConfig};
@@ -118,10 +121,14 @@ pub struct Asking<'r> {
     pub not_local: &'r (dyn Fn() -> Option<&'static str> + Sync),
 }
 
+/// Finds the certificate authorities to believe: those in the file, or this machine's. Blocking.
+pub type Trusted = fn(Option<&Path>) -> io::Result<RootCertStore>;
+
 /// Decides about requests. One for the whole server.
 pub struct Guard {
     known: RwLock<Arc<Known>>,
     tokens: Option<Arc<dyn TokenStore>>,
+    trusted: Trusted,
     limiter: Limiter,
     keyed: Keyed,
     /// Passwords that were right, with the hash they were held against.
@@ -140,12 +147,17 @@ struct Known {
 }
 
 impl Guard {
-    /// `tokens`: `None` where none can be made.
-    pub fn new(config: &AccessConfig, tokens: Option<Arc<dyn TokenStore>>) -> anyhow::Result<Self> {
+    /// `tokens`: `None` where none can be made. `trusted`: for authorizers behind `https://`.
+    pub fn new(
+        config: &AccessConfig,
+        tokens: Option<Arc<dyn TokenStore>>,
+        trusted: Trusted,
+    ) -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            known: RwLock::new(Arc::new(Known::new(config, None))),
+            known: RwLock::new(Arc::new(Known::new(config, None, trusted))),
             tokens,
+            trusted,
             limiter: Limiter::default(),
             keyed: Keyed::new().context("cannot get randomness from the operating system")?,
             passwords: Remembered::new(PASSWORDS, PASSWORD),
@@ -158,7 +170,7 @@ impl Guard {
     pub fn reconfigure(&self, config: &AccessConfig) {
         let old = self.known();
         if old.config != *config {
-            let new = Arc::new(Known::new(config, Some(&old)));
+            let new = Arc::new(Known::new(config, Some(&old), self.trusted));
             *self.known.write().unwrap_or_else(PoisonError::into_inner) = new;
         }
     }
@@ -350,8 +362,8 @@ impl Guard {
 }
 
 impl Known {
-    fn new(config: &AccessConfig, old: Option<&Self>) -> Self {
-        let kept = |wanted: &std::path::Path| {
+    fn new(config: &AccessConfig, old: Option<&Self>, trusted: Trusted) -> Self {
+        let kept = |wanted: &Path| {
             let old = old.and_then(|old| old.htpasswd.clone());
             old.filter(|old| old.path() == wanted)
         };
@@ -359,7 +371,7 @@ impl Known {
         let htpasswd = htpasswd.map(|path| kept(path).unwrap_or_else(|| Arc::new(Htpasswd::new(path))));
         let authorizers = config.authorizers.iter().map(|wanted| {
             let old = old.into_iter().flat_map(|old| &old.authorizers).find(|old| old.config() == wanted);
-            old.cloned().unwrap_or_else(|| Arc::new(Authorizer::new(wanted)))
+            old.cloned().unwrap_or_else(|| Arc::new(Authorizer::new(wanted, trusted)))
         });
         Self { config: config.clone(), htpasswd, authorizers: authorizers.collect() }
     }

@@ -237,7 +237,8 @@ async fn take_up(
 /// Who decides about requests, with the tokens that can be made for this configuration.
 fn guard(access: &AccessConfig) -> anyhow::Result<Guard> {
     let history = access.state_dir.as_deref().map(History::at);
-    Guard::new(access, history.map(|history| Arc::new(history) as Arc<dyn TokenStore>))
+    let tokens = history.map(|history| Arc::new(history) as Arc<dyn TokenStore>);
+    Guard::new(access, tokens, crate::fetch::roots::trusted)
 }
 
 /// A thousand clients and a thousand repositories need more than the usual 1024 open files.

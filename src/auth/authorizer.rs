@@ -16,8 +16,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tracing::warn;
 
+use super::Trusted;
 use super::remembered::{Digest, Keyed, Remembered};
 use crate::config::access::{AskAbout, AuthorizerConfig, WhenDown};
 
@@ -38,13 +43,16 @@ pub struct Authorizer {
     /// Questions under way: who has the same waits for the answer.
     asking: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     turns: Semaphore,
+    trusted: Trusted,
+    /// Made when it is first needed, and again after a handshake that failed: the authorities may have changed.
+    tls: Mutex<Option<Arc<ClientConfig>>>,
     /// Whether it did not answer last time, so that it is said once.
     down: Mutex<bool>,
 }
 
 /// Where it is, taken apart.
 enum Target {
-    Tcp { host: String, port: u16, path: String },
+    Tcp { tls: bool, host: String, port: u16, path: String },
     Unix { socket: String, path: String },
 }
 
@@ -72,12 +80,14 @@ pub struct Question<'q> {
 }
 
 impl Authorizer {
-    pub fn new(config: &AuthorizerConfig) -> Self {
+    pub fn new(config: &AuthorizerConfig, trusted: Trusted) -> Self {
         Self {
             target: target(&config.url),
             answers: Remembered::new(MOST, STAND_IN.max(config.remember)),
             asking: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
+            trusted,
+            tls: Mutex::default(),
             down: Mutex::new(false),
             config: config.clone(),
         }
@@ -171,15 +181,37 @@ impl Authorizer {
     async fn put(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
         let _turn = self.turns.acquire().await?;
         match &self.target {
-            Target::Tcp { host, port, path } => {
-                let stream = TcpStream::connect((host.trim_matches(['[', ']']), *port)).await?;
-                let authority = if *port == 80 { host.clone() } else { format!("{host}:{port}") };
-                self.exchange(stream, &authority, path, question).await
+            Target::Tcp { tls, host, port, path } => {
+                let bare = host.trim_matches(['[', ']']);
+                let stream = TcpStream::connect((bare, *port)).await?;
+                let is_usual = *port == usual_port(*tls);
+                let authority = if is_usual { host.clone() } else { format!("{host}:{port}") };
+                match tls {
+                    true => self.exchange(self.secure(stream, bare).await?, &authority, path, question).await,
+                    false => self.exchange(stream, &authority, path, question).await,
+                }
             }
             Target::Unix { socket, path } => {
                 self.exchange(UnixStream::connect(socket).await?, "localhost", path, question).await
             }
         }
+    }
+
+    /// Speaks TLS with `host`, if its certificate is by an authority that is believed.
+    async fn secure(&self, stream: TcpStream, host: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+        let known = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = match known {
+            Some(config) => config,
+            None => {
+                let (trusted, file) = (self.trusted, self.config.ca.clone());
+                let roots = tokio::task::spawn_blocking(move || trusted(file.as_deref())).await??;
+                Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+            }
+        };
+        let name = ServerName::try_from(host.to_owned())?;
+        let secured = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = secured.is_ok().then_some(config);
+        Ok(secured?)
     }
 
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -243,15 +275,23 @@ fn target(url: &str) -> Target {
         let (socket, path) = rest.split_once(":/").unwrap_or((rest, ""));
         return Target::Unix { socket: socket.to_owned(), path: format!("/{path}") };
     }
-    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (tls, rest) = match url.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, url.strip_prefix("http://").unwrap_or(url)),
+    };
+    let usual = usual_port(tls);
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
     let (host, port) = match port {
-        Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(80)),
-        None => (authority, 80),
+        Some(at) => (&authority[..at], authority[at + 1..].parse().unwrap_or(usual)),
+        None => (authority, usual),
     };
-    Target::Tcp { host: host.to_owned(), port, path }
+    Target::Tcp { tls, host: host.to_owned(), port, path }
+}
+
+fn usual_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use super::*;
 use crate::auth::secret::NewSecret;
 use crate::config::{GrantConfig, ReadAccess, WriteAccess};
+use crate::fetch::roots::trusted;
 use crate::rights::Pattern;
 
 #[derive(Default)]
@@ -61,7 +62,7 @@ impl World {
             ..AccessConfig::default()
         };
         let tokens = Arc::new(Tokens::default());
-        let guard = Guard::new(&config, Some(tokens.clone())).unwrap();
+        let guard = Guard::new(&config, Some(tokens.clone()), trusted).unwrap();
         Self { guard, tokens, config, place }
     }
 

@@ -41,6 +41,8 @@ pub struct AuthorizerConfig {
     pub name: String,
     /// `http://…`, `https://…`, or `unix:/path.sock` with `:/path` behind it.
     pub url: String,
+    /// Certificate authorities that are believed for `https://`, and no others; `None`: this machine's.
+    pub ca: Option<PathBuf>,
     /// How long an answer counts.
     pub remember: Duration,
     pub when_down: WhenDown,
@@ -54,6 +56,7 @@ impl AuthorizerConfig {
         Self {
             name: name.to_owned(),
             url: url.to_owned(),
+            ca: None,
             remember: Duration::from_secs(300),
             when_down: WhenDown::Deny,
             timeout: Duration::from_secs(5),

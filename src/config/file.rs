@@ -442,7 +442,7 @@ pub fn socket_or_none(text: &str) -> Result<PathBuf, String> {
 }
 
 /// Empty: none.
-fn absolute_or_none(text: &str) -> Result<PathBuf, String> {
+pub fn absolute_or_none(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Ok(PathBuf::new()) } else { absolute(text) }
 }
 

@@ -192,11 +192,16 @@ fn a_rule_must_be_a_word_or_an_authorizer() {
     assert!(complaint(&repository("read = 'off'")).contains("leave out"));
     let authorizer = "[authorizer.ldap]\nurl = 'unix:/run/auth.sock:/may'\n";
     read(&format!("{authorizer}{}", repository("read = 'ldap'"))).unwrap();
+    let secured = "[authorizer.a]\nurl = 'https://x/may'\nca = '/etc/ca.pem'\n";
+    assert_eq!(read(secured).unwrap().config.access.authorizers[0].ca, Some("/etc/ca.pem".into()));
     for (text, why) in [
         ("[authorizer.token]\nurl = 'http://x/'", "rule already"),
         ("[authorizer.a]", "no url"),
         ("[authorizer.a]\nurl = 'ftp://x/'", "http://host"),
         ("[authorizer.a]\nurl = 'http://user:secret@x/'", "http://host"),
+        ("[authorizer.a]\nurl = 'https:///x'", "http://host"),
+        ("[authorizer.a]\nurl = 'http://x/'\nca = '/ca.pem'", "https://"),
+        ("[authorizer.a]\nurl = 'https://x/'\nca = 'ca.pem'", "begins with /"),
         ("[authorizer.a]\nurl = 'http://x/'\ntimeout = '0s'", "timeout"),
         ("[authorizer.a]\nurl = 'http://x/'\nremember = '48h'", "at most"),
         ("[grant.a]\nusers = ['*']", "scope"),

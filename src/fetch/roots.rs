@@ -1,7 +1,7 @@
-//! The certificate authorities that this machine believes, where its distribution keeps them.
+//! The certificate authorities to believe: those of a file, or of this machine where its distribution keeps them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -15,9 +15,9 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Those in `$SSL_CERT_FILE`, or else the distribution's.
-pub fn system() -> io::Result<RootCertStore> {
-    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+/// Those in `file`, or else in `$SSL_CERT_FILE`, or else the distribution's.
+pub fn trusted(file: Option<&Path>) -> io::Result<RootCertStore> {
+    let named = file.map(Path::to_owned).or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
     let path = match named {
         Some(path) => path,
         None => BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()).ok_or_else(|| {

@@ -270,7 +270,12 @@ mod tests {
     use super::*;
 
     fn server() -> Arc<Server> {
-        let guard = crate::auth::Guard::new(&crate::config::AccessConfig::default(), None).unwrap();
+        let guard = crate::auth::Guard::new(
+            &crate::config::AccessConfig::default(),
+            None,
+            crate::fetch::roots::trusted,
+        )
+        .unwrap();
         let config = crate::config::ServerConfig::default();
         let log = Arc::new(crate::serve::AccessLogger::off());
         Arc::new(Server::new(Arc::default(), Arc::new(guard), config, Arc::default(), log))

@@ -1,12 +1,17 @@
 //! Who may do what, asked by the clients people use: curl, wget, dnf.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::world::authority::Authority;
 use crate::world::clients::{self, Dnf};
 use crate::world::daemon::{run, write_config};
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
@@ -294,8 +299,8 @@ fn removing_at_once_needs_another_right() {
     assert_eq!(world.ask("GET", &path, &[], None).status, 404, "nothing is kept");
 }
 
-/// Answers by the user's name, and remembers what it was asked.
-fn authorizer() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+/// Answers by the user's name, and remembers what it was asked; speaks TLS if it is told how.
+fn authorizer(tls: Option<Arc<ServerConfig>>) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -303,26 +308,40 @@ fn authorizer() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     // Ends with the process.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let head: Vec<_> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-            let head = head.join("\n").to_lowercase();
-            // alice:a, bob:b
-            let status = match head.lines().find_map(|line| line.strip_prefix("authorization: basic ")) {
-                Some("ywxpy2u6yq==") => 200,
-                Some("ym9iomi=") => 403,
-                _ => 401,
-            };
-            heads.lock().unwrap().push(head);
-            let _ = write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let stream = stream.unwrap();
+            match &tls {
+                None => judge(stream, &heads),
+                Some(tls) => {
+                    judge(StreamOwned::new(ServerConnection::new(Arc::clone(tls)).unwrap(), stream), &heads);
+                }
+            }
         }
     });
     (address, asked)
 }
 
+/// Answers one question; none where the handshake fails.
+fn judge(mut stream: impl Read + Write, asked: &Mutex<Vec<String>>) {
+    let lines = BufReader::new(&mut stream).lines();
+    let head: Vec<_> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    if head.is_empty() {
+        return;
+    }
+    let head = head.join("\n").to_lowercase();
+    // alice:a, bob:b
+    let status = match head.lines().find_map(|line| line.strip_prefix("authorization: basic ")) {
+        Some("ywxpy2u6yq==") => 200,
+        Some("ym9iomi=") => 403,
+        _ => 401,
+    };
+    asked.lock().unwrap().push(head);
+    let _ = write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let _ = stream.flush();
+}
+
 #[test]
 fn an_authorizer_decides_and_is_asked_once() {
-    let (address, asked) = authorizer();
+    let (address, asked) = authorizer(None);
     let world = World::new(
         "",
         "write = \"ldap\"",
@@ -348,6 +367,43 @@ fn an_authorizer_decides_and_is_asked_once() {
     // A token of our own needs nobody else.
     let token = world.token("ci", "rpm", "write");
     assert_eq!(world.with(&token, "PUT", &path, Some(&rpm.build())).status, 200);
+}
+
+#[test]
+fn an_authorizer_behind_tls_must_have_a_certificate_that_is_believed() {
+    let made = Tree::new();
+    let Some(authority) = Authority::new(&made) else { return };
+    authority.issue("server");
+    let chain = CertificateDer::pem_file_iter(authority.at("server.crt")).unwrap().map(Result::unwrap);
+    let key = PrivateKeyDer::from_pem_file(authority.at("server.key")).unwrap();
+    let tls = ServerConfig::builder().with_no_client_auth().with_single_cert(chain.collect(), key).unwrap();
+    let (address, asked) = authorizer(Some(Arc::new(tls)));
+    let (port, ca) = (address.port(), authority.at("ca.crt"));
+    let world = World::new(
+        "",
+        "write = \"ours\"",
+        "write = \"strange\"",
+        // This machine's authorities do not vouch for it.
+        &format!(
+            "[authorizer.ours]\nurl = \"https://localhost:{port}/may\"\nca = {ca:?}\n\
+             [authorizer.strange]\nurl = \"https://localhost:{port}/may\""
+        ),
+    );
+    let rpm = Rpm::new("hello");
+    let put = |repository: &str, who: &str| {
+        let path = format!("/{repository}/{}", rpm.file_name());
+        world.ask("PUT", &path, &[("Authorization", who)], Some(&rpm.build()))
+    };
+    assert_eq!(put("private", "Basic YWxpY2U6YQ==").status, 503);
+    assert!(asked.lock().unwrap().is_empty(), "the secret is not told to whoever listens there");
+    eventually(PATIENCE, "it is in the log", || {
+        world.daemon.log().contains("the authorizer strange gives no answer").then_some(())
+    });
+    assert_eq!(put("rpm", "Basic YWxpY2U6YQ==").status, 201);
+    assert_eq!(put("rpm", "Basic Ym9iOmI=").status, 403);
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2, "{asked:#?}");
+    assert!(asked[0].contains(&format!("host: localhost:{port}")), "{}", asked[0]);
 }
 
 #[test]

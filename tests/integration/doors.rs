@@ -6,79 +6,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::world::authority::Authority;
 use crate::world::daemon::{program, run, write_config};
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, clients, eventually, http};
-
-/// Keys and certificates, made by openssl.
-struct Authority {
-    openssl: PathBuf,
-    directory: PathBuf,
-}
-
-impl Authority {
-    fn new(tree: &Tree) -> Option<Self> {
-        let this = Self { openssl: clients::find("openssl")?, directory: tree.beside("tls") };
-        fs::create_dir(&this.directory).unwrap();
-        this.openssl(
-            &["req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"],
-            true,
-        );
-        Some(this)
-    }
-
-    fn openssl(&self, arguments: &[&str], makes_key: bool) {
-        let mut command = Command::new(&self.openssl);
-        command.current_dir(&self.directory).args(arguments);
-        if makes_key {
-            command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
-        }
-        clients::output(&mut command);
-    }
-
-    /// `NAME.crt` and `NAME.key`, vouched for by the authority.
-    fn issue(&self, name: &str) {
-        let (key, request, certificate) =
-            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
-        let subject = format!("/O=Test/CN={name}");
-        self.openssl(&["req", "-subj", &subject, "-keyout", &key, "-out", &request], true);
-        fs::write(self.at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-        self.openssl(
-            &[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                "ca.crt",
-                "-CAkey",
-                "ca.key",
-                "-CAcreateserial",
-                "-days",
-                "30",
-                "-extfile",
-                "names",
-                "-out",
-                &certificate,
-            ],
-            false,
-        );
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    fn tls(&self, more: &str) -> String {
-        let (certificate, key) = (self.at("server.crt"), self.at("server.key"));
-        format!("tls = {{ certificate = {certificate:?}, key = {key:?}{more} }}")
-    }
-}
 
 fn serve(tree: &Tree, listen: &[&str], server: &str) -> Daemon {
     let (state, path) = (tree.beside("state"), tree.root());

@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::Barrier;
 
 use crate::world::clients::{self, Dnf};
-use crate::world::daemon::{Publications, write_config};
+use crate::world::daemon::{Publications, program, write_config};
 use crate::world::tree::build_all;
-use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
+use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http, skipped};
 
 fn one_line(response: &http::Response) -> String {
     let text = response.text();
@@ -549,4 +549,52 @@ fn awkward_names_work_from_upload_to_dnf() {
         assert!(downloaded.contains(&digest), "dnf downloaded {name}");
     }
     assert_eq!(downloaded.len(), names.len() + 1);
+}
+
+#[test]
+fn a_full_disk_is_507_and_what_was_there_stays() {
+    let Some(unshare) = clients::find("unshare") else { return };
+    let tree = Tree::new();
+    let config = write_config(
+        &tree,
+        &format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = {:?}\n\
+             [repository.rpm]\npath = {:?}\nwrite = \"anyone\"\n",
+            tree.beside("state"),
+            tree.root(),
+        ),
+    );
+    // A file system of 3 MB, which nobody else sees.
+    let small = |program: &std::ffi::OsStr| {
+        let mut command = Command::new(&unshare);
+        let script = "mount -t tmpfs -o size=3m small \"$0\" && exec \"$@\"";
+        command.args(["-Urm", "sh", "-c", script]).arg(tree.root()).arg(program);
+        command
+    };
+    if !small("true".as_ref()).output().is_ok_and(|tried| tried.status.success()) {
+        skipped("user namespaces are not allowed here: an upload to a full disk");
+        return;
+    }
+    let mut command = small(program().get_program());
+    command.args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()]);
+    let daemon = Daemon::start_as(command, "/rpm/");
+    let first = Rpm::new("first");
+    assert_eq!(daemon.put_and_wait(&first.file_name(), &first.build()).status, 201);
+    let before = daemon.get("repodata/repomd.xml").body;
+
+    let huge = Rpm::new("huge").payload(8_000_000);
+    let refused = daemon.put(&huge.file_name(), &huge.build());
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    let told = one_line(&refused);
+    assert!(told.contains("the disk is full"), "{told}");
+    assert!(daemon.log().contains(tree.root().to_str().unwrap()), "the log says where: {}", daemon.log());
+    assert_eq!(daemon.get("repodata/repomd.xml").body, before, "what was published stays");
+    assert_eq!(daemon.get(&huge.file_name()).status, 404);
+
+    // Its bytes are free again.
+    let next = Rpm::new("next").payload(500_000);
+    let answer = daemon.put_and_wait(&next.file_name(), &next.build());
+    assert_eq!((answer.status, state(&answer)), (201, "indexed"), "{}", answer.text());
+    daemon.until_exactly(&[&first.file_name(), &next.file_name()]);
+    daemon.stop();
 }

@@ -1,5 +1,6 @@
 //! What the tests act on: a tree, packages to put in it, a daemon that watches it, and real clients that read it.
 
+pub mod authority;
 pub mod clients;
 pub mod daemon;
 /// Headers, well-formed and other: the library's own tests use the same file.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::fetch::roots::trusted;
 
 /// Answers every request on its own connection with this status, after having read its head.
 struct Service {
@@ -73,7 +74,7 @@ fn secret(text: &str) -> HeaderValue {
 #[tokio::test]
 async fn it_is_told_who_wants_what_and_asked_once() {
     let (service, keyed) = (Service::start(200), Keyed::new().unwrap());
-    let authorizer = Authorizer::new(&service.config());
+    let authorizer = Authorizer::new(&service.config(), trusted);
     let alice = secret("Basic YTpi");
     let expected = Some(Answer::Yes(Some("carol".into())));
     for _ in 0..3 {
@@ -97,7 +98,7 @@ async fn it_is_told_who_wants_what_and_asked_once() {
 #[tokio::test]
 async fn an_answer_is_remembered_for_one_secret_and_one_question() {
     let (service, keyed) = (Service::start(200), Keyed::new().unwrap());
-    let authorizer = Authorizer::new(&service.config());
+    let authorizer = Authorizer::new(&service.config(), trusted);
     let (one, other) = (secret("Basic YTpi"), secret("Basic YTpj"));
     authorizer.ask(&keyed, &question(&one, "/rpm/a.rpm")).await.unwrap();
     *service.status.lock().unwrap() = 401;
@@ -109,7 +110,7 @@ async fn an_answer_is_remembered_for_one_secret_and_one_question() {
     let mut whole = service.config();
     whole.ask = AskAbout::Repository;
     *service.status.lock().unwrap() = 403;
-    let whole = Authorizer::new(&whole);
+    let whole = Authorizer::new(&whole, trusted);
     for path in ["/rpm/a.rpm", "/rpm/b.rpm"] {
         assert_eq!(whole.ask(&keyed, &question(&one, path)).await, Some(Answer::No));
     }
@@ -121,7 +122,7 @@ async fn an_answer_is_remembered_for_one_secret_and_one_question() {
 async fn an_answer_counts_as_long_as_was_said() {
     let (service, keyed) = (Service::start(200), Keyed::new().unwrap());
     let config = AuthorizerConfig { remember: Duration::ZERO, ..service.config() };
-    let authorizer = Authorizer::new(&config);
+    let authorizer = Authorizer::new(&config, trusted);
     let alice = secret("Basic YTpi");
     for _ in 0..3 {
         authorizer.ask(&keyed, &question(&alice, "/rpm/a.rpm")).await.unwrap();
@@ -132,7 +133,7 @@ async fn an_answer_counts_as_long_as_was_said() {
 #[tokio::test]
 async fn many_who_want_the_same_wait_for_one_answer() {
     let (service, keyed) = (Service::start(200), Arc::new(Keyed::new().unwrap()));
-    let authorizer = Arc::new(Authorizer::new(&service.config()));
+    let authorizer = Arc::new(Authorizer::new(&service.config(), trusted));
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let (authorizer, keyed) = (authorizer.clone(), keyed.clone());
@@ -152,7 +153,7 @@ async fn while_it_is_down_the_rule_decides() {
     for (when_down, stands_in) in [(WhenDown::Deny, false), (WhenDown::Remembered, true)] {
         *service.status.lock().unwrap() = 200;
         let config = AuthorizerConfig { when_down, remember: Duration::ZERO, ..service.config() };
-        let authorizer = Authorizer::new(&config);
+        let authorizer = Authorizer::new(&config, trusted);
         assert!(authorizer.ask(&keyed, &question(&known, "/rpm/a.rpm")).await.is_some());
         *service.status.lock().unwrap() = 502;
         assert_eq!(authorizer.ask(&keyed, &question(&known, "/rpm/a.rpm")).await.is_some(), stands_in);
@@ -166,14 +167,19 @@ async fn while_it_is_down_the_rule_decides() {
             timeout: Duration::from_millis(200),
             ..AuthorizerConfig::new("a", &format!("http://{address}/"))
         };
-        assert_eq!(Authorizer::new(&config).ask(&keyed, &question(&known, "/rpm/a.rpm")).await, None);
+        assert_eq!(
+            Authorizer::new(&config, trusted).ask(&keyed, &question(&known, "/rpm/a.rpm")).await,
+            None
+        );
     }
 }
 
 #[test]
 fn a_url_is_taken_apart() {
     let text = |url: &str| match target(url) {
-        Target::Tcp { host, port, path } => format!("{host} {port} {path}"),
+        Target::Tcp { tls, host, port, path } => {
+            format!("{host} {port} {path}{}", if tls { " over TLS" } else { "" })
+        }
         Target::Unix { socket, path } => format!("{socket} {path}"),
     };
     assert_eq!(text("http://a.example/may?x"), "a.example 80 /may?x");
@@ -181,6 +187,8 @@ fn a_url_is_taken_apart() {
     assert_eq!(text("http://a.example?x"), "a.example 80 /?x");
     assert_eq!(text("http://[::1]:82/"), "[::1] 82 /");
     assert_eq!(text("http://[::1]/"), "[::1] 80 /");
+    assert_eq!(text("https://a.example/may"), "a.example 443 /may over TLS");
+    assert_eq!(text("https://[::1]:8443"), "[::1] 8443 / over TLS");
     assert_eq!(text("unix:/run/a.sock"), "/run/a.sock /");
     assert_eq!(text("unix:/run/a.sock:/may"), "/run/a.sock /may");
 }

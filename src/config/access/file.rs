@@ -1,10 +1,12 @@
 //! `[grant.NAME]` and `[authorizer.NAME]` exactly as written.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::{AskAbout, RULES, WhenDown};
+use crate::config::file::absolute_or_none;
 use crate::config::problem::{Origin, Problems};
 use crate::config::section::{Document, Section, Set, text, texts};
 use crate::config::value::{Choice, parse_duration};
@@ -23,6 +25,7 @@ pub struct GrantSection {
 pub struct AuthorizerSection {
     pub name: Set<String>,
     pub url: Option<Set<String>>,
+    pub ca: Option<Set<PathBuf>>,
     pub remember: Option<Set<Duration>>,
     pub when_down: Option<Set<WhenDown>>,
     pub timeout: Option<Set<Duration>>,
@@ -86,6 +89,7 @@ impl AuthorizerSection {
         let section = Self {
             name: Set { value: name.to_owned(), origin },
             url: s.take("url", text(url)),
+            ca: s.take("ca", text(absolute_or_none)),
             remember: s.take("remember", text(parse_duration)),
             when_down: s.take("when_down", text(WhenDown::parse)),
             timeout: s.take("timeout", text(parse_duration)),
@@ -139,15 +143,18 @@ fn certificate(text: &str) -> Result<String, String> {
 }
 
 fn url(text: &str) -> Result<String, String> {
-    let wrong =
-        || Err(format!("expected \"http://host/path\" or \"unix:/path/to.sock:/path\", found {text:?}"));
+    let wrong = || {
+        Err(format!(
+            "expected \"https://host/path\", \"http://host/path\" or \"unix:/path/to.sock:/path\", found {text:?}"
+        ))
+    };
     if !text.chars().all(|c| c.is_ascii_graphic()) || text.contains(['@', '#', '"', '\\']) {
         return wrong();
     }
     if let Some(rest) = text.strip_prefix("unix:") {
         return if rest.starts_with('/') { Ok(text.to_owned()) } else { wrong() };
     }
-    match text.strip_prefix("http://") {
+    match text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) {
         Some(rest) if !rest.starts_with(['/', ':']) && !rest.is_empty() => Ok(text.to_owned()),
         _ => wrong(),
     }

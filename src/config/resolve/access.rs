@@ -47,8 +47,10 @@ impl Layers<'_> {
         let table = &table("authorizer", &name);
         let default = AuthorizerConfig::new(&name, "");
         let duration = |d: &Duration| quoted(&spell_duration(*d));
+        let ca = self.settle(table, "ca", section.ca, PathBuf::new(), |path| quoted(&path.to_string_lossy()));
         let authorizer = AuthorizerConfig {
             url: self.settle(table, "url", section.url, default.url, |url| quoted(url)),
+            ca: Some(ca).filter(|path| *path != Path::new("")),
             remember: self.settle(table, "remember", section.remember, default.remember, duration),
             when_down: self.settle(
                 table,
@@ -61,6 +63,9 @@ impl Layers<'_> {
             ask: self.settle(table, "ask", section.ask, default.ask, |ask: &AskAbout| quoted(ask.spell())),
             name,
         };
+        if authorizer.ca.is_some() && !authorizer.url.starts_with("https://") {
+            self.complain(table, "ca", "ca: only an https:// url has a certificate to check");
+        }
         if authorizer.timeout.is_zero() || authorizer.timeout > Duration::from_secs(60) {
             self.complain(
                 table,

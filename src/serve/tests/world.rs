@@ -52,7 +52,9 @@ impl World {
         let handle = Handle::open(repository.clone()).unwrap();
         let site = Arc::new(Site::default());
         site.replace(vec![Mount { config: Arc::new(repository), door: Ok(handle.clone()) }]);
-        let guard = Arc::new(Guard::new(&AccessConfig::default(), None).unwrap());
+        let guard = Arc::new(
+            Guard::new(&AccessConfig::default(), None, |_| Err(io::ErrorKind::NotFound.into())).unwrap(),
+        );
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
