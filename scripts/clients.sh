@@ -30,6 +30,9 @@ wget       wget              wget
 rclone     rclone            rclone
 cadaver    cadaver           cadaver
 mount.davfs davfs2           davfs2
+gio        libglib2.0-bin    glib2
+gvfsd-dav  gvfs-backends     gvfs
+dbus-run-session dbus-daemon dbus-daemon
 chromium   chromium          chromium
 gpg        gnupg             gnupg2
 python3    python3           python3
@@ -55,6 +58,7 @@ have() {
 	# The distribution's: the one from PyPI is built without zchunk.
 	createrepo_c-with-zchunk) command -v createrepo_c >/dev/null ;;
 	python3-gi) /usr/bin/python3 -c 'import gi' 2>/dev/null ;;
+	gvfsd-dav) [ -x /usr/libexec/gvfsd-dav ] || [ -x /usr/lib/gvfs/gvfsd-dav ] ;;
 	modulemd) /usr/bin/python3 -c 'import gi; gi.require_version("Modulemd", "2.0")' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac

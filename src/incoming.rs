@@ -8,6 +8,7 @@ pub mod batch;
 pub mod beneath;
 pub mod entries;
 pub mod kept;
+mod shared_sync;
 mod temporary;
 
 use std::fs::{File, FileTimes};
@@ -269,8 +270,7 @@ impl Checked {
             }
         };
         // The name first, then the directories that lead to it, innermost to outermost.
-        directory
-            .sync_all()
+        shared_sync::sync_directory(&directory)
             .and_then(|()| made.sync())
             .map_err(|source| place.io("sync the directory of", source))?;
         let metadata = place.file.metadata().map_err(|source| place.io("stat", source))?;

@@ -634,6 +634,41 @@ fn rclone_does_its_usual_work() {
     assert!(!tree.path("el10").exists());
 }
 
+/// GNOME Files without its window: the same library and the same backend.
+#[test]
+fn gnome_files_backend_does_its_usual_work() {
+    let (Some(gio), Some(_), Some(session)) =
+        (clients::find("gio"), clients::gvfs(), clients::find("dbus-run-session"))
+    else {
+        return;
+    };
+    let tree = Tree::new();
+    let daemon = Daemon::configured(&tree, "", "");
+    let file = tree.write_beside("hello.rpm", &Rpm::new("hello").build());
+    let home = tempfile::TempDir::new().unwrap();
+    let share = format!("dav://{}/rpm", daemon.address());
+    let script = format!(
+        "set -eu; gio={gio:?}; file={file:?}; share={share}
+         $gio mount $share/
+         $gio mkdir $share/new
+         $gio copy $file $share/new/hello.rpm
+         $gio list $share/new/
+         $gio move $share/new/hello.rpm $share/moved.rpm
+         $gio cat $share/moved.rpm | cmp - $file
+         $gio copy $share/moved.rpm $share/new/copied.rpm
+         $gio remove $share/moved.rpm"
+    );
+    let mut command = Command::new(session);
+    command.args(["--", "timeout", "90", "sh", "-c", &script]);
+    command
+        .env("HOME", home.path())
+        .env("XDG_RUNTIME_DIR", home.path())
+        .env_remove("DBUS_SESSION_BUS_ADDRESS");
+    let listed = output(&mut command);
+    assert!(listed.lines().any(|line| line == "hello.rpm"), "{listed}");
+    daemon.until_exactly(&["new/copied.rpm"]).matches_tree(tree.root()).unwrap();
+}
+
 #[test]
 fn cadaver_does_its_usual_work() {
     let Some(cadaver) = clients::find("cadaver") else { return };

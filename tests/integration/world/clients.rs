@@ -19,6 +19,12 @@ pub fn find(name: &str) -> Option<PathBuf> {
     )
 }
 
+/// What GNOME Files mounts a share with; `gio` asks it through D-Bus.
+pub fn gvfs() -> Option<PathBuf> {
+    let places = ["/usr/libexec/gvfsd-dav", "/usr/lib/gvfs/gvfsd-dav"];
+    require("gvfsd-dav", places.iter().map(PathBuf::from).find(|path| path.is_file()))
+}
+
 /// createrepo_c 1.2 and its sisters, where `make clients` put them. Distributions have older ones, which will not do.
 pub fn createrepo_c(name: &str) -> Option<PathBuf> {
     let private = std::env::var_os("CREATEREPOD_CLIENTS").map(PathBuf::from).or_else(|| {
