@@ -1,6 +1,7 @@
 # The commands people and CI run; they are the same.
 #
 #   make test     installs the clients the tests need (Debian and Fedora, as root or with sudo), runs every test
+#   make soak     the storm of clients and the kills, for SECONDS=180; prints what was done (see docs/reliability.md)
 #   make check    formatting, lints, licences and advisories
 #   make clients  only the first half of `make test`
 #   make man      man pages into target/man, completions into target/completions
@@ -15,8 +16,10 @@ CARGO ?= cargo
 # What `make bench` passes on: make bench BENCH="--sizes 10k --quick" SERVE="--quick"
 BENCH ?=
 SERVE ?=
+# How long `make soak` goes on.
+SECONDS ?= 180
 
-.PHONY: all build test check clients bench bench-serve man rpm deb package-test docs-test
+.PHONY: all build test soak check clients bench bench-serve man rpm deb package-test docs-test
 
 all: build
 
@@ -25,11 +28,14 @@ build:
 
 # Most tests wait for something most of the time.
 test: clients
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --locked --workspace --features createrepod/crash-points
+
+soak: clients
+	SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --features crash-points --test integration soak::for_as_long_as_wanted -- --ignored --nocapture
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features createrepod/crash-points -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --locked check licenses bans sources && \
 		if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \

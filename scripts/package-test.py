@@ -245,6 +245,8 @@ def try_rpm(rpm, spec, rpmlint):
         check(user not in (None, 0), f"the user createrepod was made, number {user}")
         check(owner(f"{root}/var/lib/createrepod") == (user, 0o750), "/var/lib/createrepod is createrepod's alone")
         check(owner(f"{root}/var/www/repos/rpm-repo") == (user, 0o755), "/var/www/repos/rpm-repo is createrepod's")
+        binary = open(f"{root}/usr/bin/createrepod", "rb").read()
+        check(b"CREATEREPOD_CRASH_AT" not in binary, "no crash points (src/crash.rs) are in the program")
         check(run(*rpm_in, "-V", "createrepod") == "", "rpm -V finds nothing changed")
         enabled = f"{root}/etc/systemd/system/multi-user.target.wants/createrepod.service"
         check(not os.path.lexists(enabled), "the presets decide, and nothing is enabled")

@@ -21,6 +21,7 @@ use std::time::SystemTime;
 use rustix::fs::Mode;
 
 use crate::config::RepositoryConfig;
+use crate::crash::{self, Point};
 use crate::package::intake::{APART, BadPackage, Intake, Taken};
 use crate::package::openpgp::Keyring;
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
@@ -157,6 +158,7 @@ impl Staged {
             file,
             temporary,
         };
+        crash::point(Point::UploadStaged);
         let stated =
             stated.into_iter().map(|sum| (Hasher::new(sum.kind), sum)).map(|(h, sum)| (sum, h)).collect();
         Ok(Self { place, reader, stated, written: 0 })
@@ -229,6 +231,7 @@ impl Staged {
                 None
             }
         };
+        crash::point(Point::UploadWritten);
         rustix::fs::fchmod(&place.file, Mode::from_raw_mode(0o666 & !place.umask))
             .map_err(|source| place.io("set the mode of", source.into()))?;
         place
@@ -236,6 +239,7 @@ impl Staged {
             .set_times(FileTimes::new().set_modified(now))
             .and_then(|()| place.file.sync_data())
             .map_err(|source| place.io("sync", source))?;
+        crash::point(Point::UploadSynced);
         Ok(Checked { place, package })
     }
 }
@@ -269,10 +273,12 @@ impl Checked {
                 }
             }
         };
+        crash::point(Point::UploadLinked);
         // The name first, then the directories that lead to it, innermost to outermost.
         shared_sync::sync_directory(&directory)
             .and_then(|()| made.sync())
             .map_err(|source| place.io("sync the directory of", source))?;
+        crash::point(Point::UploadDirectorySynced);
         let metadata = place.file.metadata().map_err(|source| place.io("stat", source))?;
         let stamp = stamp(&metadata);
         let package = self.package.take().map(|package| Scanned {

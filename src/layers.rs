@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config"];
+const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config", "crash"];
 const HANDS: &[&str] =
     &["watch", "scan", "incoming", "catalog", "databases", "publish", "auth", "history", "sign", "fetch"];
 const WIRING: &[&str] = &["daemon", "cli", "logging", "main"];
@@ -14,7 +14,7 @@ fn allowed(room: &str) -> Option<Vec<&'static str>> {
         "package" => vec![],
         "repodata" => vec!["package"],
         "tree" => vec!["package", "repodata"],
-        "rights" => vec![],
+        "rights" | "crash" => vec![],
         "config" => vec!["package", "repodata", "tree", "rights"],
         hand if HANDS.contains(&hand) => WORDS.to_vec(),
         "repository" | "compat" => [WORDS, HANDS].concat(),

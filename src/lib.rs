@@ -15,6 +15,7 @@
 
 // 1. words and formats: values in, values out
 pub mod config;
+pub mod crash;
 pub mod package;
 pub mod repodata;
 pub mod rights;

@@ -1,16 +1,24 @@
 //! Makes a publication visible: written and synced first, switched in one step, retired later.
 //!
+//! Each step is a [`Point`] of [`crash`]; a test kills the process after each.
+//!
 //! | after this step | on disk | a restart |
 //! |---|---|---|
-//! | files staged and synced | temporary files in `.createrepod/incoming` | removes them |
-//! | names noted (by the caller, in the catalog) | the same | the same |
-//! | files renamed into `repodata/` | new files beside the old ones; the old repomd.xml names the old ones | publishes again; the same names come out |
-//! | directory synced | the same, safe from a power cut | the same |
-//! | repomd.xml.key and .asc renamed (with the files, after them) | the signature is ahead of repomd.xml | publishes again, or signs the old repomd.xml anew |
-//! | repomd.xml renamed | the new publication | finds repomd.xml to be what it would write, or publishes again |
-//! | directory synced | the same, safe from a power cut | nothing to do |
-//! | old files marked as superseded | the same | files that repomd.xml does not name are marked then |
-//! | old files removed after their grace | the current publication and younger ones | nothing to do |
+//! | `MetadataStaged`: a file written and synced | temporary files in `.createrepod/incoming` | removes them, publishes what is listed |
+//! | `Databases…`: databases brought to what is listed | theirs in the state directory, some counting as damaged | makes anew those that are not as published |
+//! | `RepomdWritten`, `RepomdSynced`, `RepomdSigned`, `SignatureStaged` | more temporary files | the same |
+//! | `NamesNoted` (by the caller): the catalog has the names, and that nothing is published | the same | the same |
+//! | `FileRenamed`: one after the other, the key and the signature last | new files beside the old ones; the old repomd.xml names the old ones; the signature may be ahead of it | signs the old repomd.xml anew until it publishes again; the same names come out, or the new files are superseded |
+//! | `FilesSynced`: directory synced | the same, safe from a power cut | the same |
+//! | `RepomdRenamed` | the new publication | finds repomd.xml to be what it would write, or publishes again |
+//! | `RepomdSwitched`: directory synced | the same, safe from a power cut | the same |
+//! | `OldSuperseded`, `SignatureNoted`, `PublicationNumbered` (in the catalog) | the same | the same |
+//! | `PublicationNoted`: the catalog has its checksum | the same | recognises it, and has nothing to do |
+//! | `OldRemoved`: files past their grace removed | the current publication and younger ones | removes what is gone already from the catalog |
+//! | `OldForgotten`: the catalog has forgotten them | the same | nothing to do |
+//!
+//! What leads here, and is killed in the same way: an upload (`incoming`), which is in the tree or not, the catalog's
+//! transaction, which lists it or is found to lag behind the tree, and a batch (`incoming::batch`).
 
 pub mod retire;
 
@@ -19,6 +27,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::crash::{self, Point};
 use crate::repodata::{FormatError, Record, Repomd};
 
 /// Where a repository's metadata goes.
@@ -121,15 +130,21 @@ impl Place {
         self.put(files)?;
         // repomd.xml goes last: a client that has it must find every file it names.
         repomd.rename_to(&self.repodata.join("repomd.xml"))?;
-        self.sync_directory()
+        crash::point(Point::RepomdRenamed);
+        self.sync_directory()?;
+        crash::point(Point::RepomdSwitched);
+        Ok(())
     }
 
     /// Puts files beside the current publication, under the names given.
     pub fn put(&self, files: Vec<(Staged, String)>) -> Result<(), PublishError> {
         for (staged, name) in files {
             staged.rename_to(&self.repodata.join(name))?;
+            crash::point(Point::FileRenamed);
         }
-        self.sync_directory()
+        self.sync_directory()?;
+        crash::point(Point::FilesSynced);
+        Ok(())
     }
 
     fn sync_directory(&self) -> Result<(), PublishError> {

@@ -15,6 +15,7 @@ use super::order::{Frontier, Generation, Key, TO_SETTLE};
 use super::pieces::PieceFile;
 use super::recut::{Item, Recut, Slot, Text, open};
 use super::{CatalogError, Listing, meta};
+use crate::crash::{self, Point};
 use crate::package::Location;
 use crate::repodata::{Compression, Effort, KINDS, Part, Pieces};
 use crate::tree::{Rejected, Scanned};
@@ -155,6 +156,7 @@ impl<'c> Update<'c> {
                 }
             }
         }
+        crash::point(Point::CatalogPieces);
         for first in &self.before {
             chunks::delete(&self.tx, first)?;
         }
@@ -171,7 +173,9 @@ impl<'c> Update<'c> {
             meta::set(&self.tx, meta::PUBLISHED, "")?;
         }
         meta::set(&self.tx, meta::OPEN_SINCE_BOOT, super::boot_id())?;
+        crash::point(Point::CatalogWritten);
         self.tx.commit()?;
+        crash::point(Point::CatalogCommitted);
         Ok(Listing { chunks, changed, misplaced, duplicates: self.duplicates })
     }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Database, DatabaseError, published};
+use crate::crash::{self, Point};
 use crate::package::{Checksum, ChecksumType, Hasher};
 use crate::repodata::MetadataType;
 use crate::repodata::blocks::Mark;
@@ -102,6 +103,7 @@ impl Kept {
             database.finish(xml[i])?;
             Ok(digests)
         })?;
+        crash::point(Point::DatabasesBuilt);
         let path = directory.join(INDEX);
         let mut index = connect(&path).map_err(failed(&path))?;
         let mut fill = || -> Result<(), DatabaseError> {
@@ -168,6 +170,7 @@ impl Kept {
         }
 
         self.forget_shown_checksums()?;
+        crash::point(Point::DatabasesForgotten);
         for (i, database) in self.databases.iter().enumerate() {
             database.begin()?;
             for key in leaving.values().flatten() {
@@ -177,7 +180,9 @@ impl Kept {
                 database.add_as(*key, &texts[i])?;
             }
             database.commit(xml[i])?;
+            crash::point(Point::DatabasesChangedOne);
         }
+        crash::point(Point::DatabasesChanged);
         let note = || -> rusqlite::Result<()> {
             let tx = self.index.unchecked_transaction()?;
             for id in gone {
@@ -188,7 +193,9 @@ impl Kept {
             }
             tx.commit()
         };
-        note().map_err(failed(&path))
+        note().map_err(failed(&path))?;
+        crash::point(Point::DatabasesIndexed);
+        Ok(())
     }
 
     /// Gives back the room that packages have left, when it is more than half of a file.

@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use super::beneath::{Root, stamp};
 use super::{Checked, CommitMode, IncomingError, Place, ReadPackage, parents};
 use crate::config::RepositoryConfig;
+use crate::crash::{self, Point};
 use crate::package::intake::Intake;
 use crate::package::{Checksum, ChecksumType, Evr, Location, Nevra, PkgId};
 use crate::repodata::Fragments;
@@ -206,13 +207,16 @@ impl BatchPlace {
             .collect::<io::Result<_>>()
             .map_err(wrap("read the batch in"))?;
         self.begin_commit(moves).map_err(wrap("note the commit of"))?;
+        crash::point(Point::BatchBegun);
         for (number, one) in moves.iter().enumerate() {
             if let Err(error) = self.show(config, &root, number, one) {
                 self.undo(config, &root, &moves[..=number]);
                 return Err(error);
             }
+            crash::point(Point::BatchShown);
         }
         sync_directories(&root, moves).map_err(wrap("sync what was made visible from"))?;
+        crash::point(Point::BatchSynced);
         let mut scanned = Vec::new();
         for Ready { location, package } in ready {
             let Some((nevra, pkgid, fragments)) = package else { continue };
@@ -221,6 +225,7 @@ impl BatchPlace {
             scanned.push(Scanned { location, stamp: stamp(&metadata), pkgid, nevra, fragments });
         }
         self.remove().map_err(wrap("clear away"))?;
+        crash::point(Point::BatchRemoved);
         Ok(scanned)
     }
 
@@ -326,6 +331,7 @@ impl BatchPlace {
         if let Some(parent) = gone.parent() {
             File::open(parent)?.sync_all()?;
         }
+        crash::point(Point::BatchNamedGone);
         fs::remove_dir_all(gone)
     }
 }
@@ -350,9 +356,11 @@ impl Checked {
             batch.write_note(config, location, package, file);
         }
         temporary.link(file, &directory, location.file_name(), CommitMode::Replace).map_err(failed)?;
+        crash::point(Point::BatchHeld);
         for above in parent.ancestors() {
             File::open(above).and_then(|directory| directory.sync_all()).map_err(failed)?;
-            if above == batch.directory {
+            // All of them: the first upload of a batch may have made the directory of batches, and ours.
+            if above == config.path {
                 break;
             }
         }

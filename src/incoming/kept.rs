@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::beneath::Root;
 use super::temporary::unique;
 use crate::config::{RepositoryConfig, Space};
+use crate::crash::{self, Point};
 use crate::package::Location;
 
 /// What is kept in one repository. Reads the disk once; the rest is memory.
@@ -81,6 +82,7 @@ impl Kept {
             let kept = location.under(&own);
             match move_to(&directory, name, &kept) {
                 Ok(()) => {
+                    crash::point(Point::RemovalMoved);
                     sync_directories(&kept, &self.directory)?;
                     let size = u64::try_from(stat.st_size).unwrap_or(0);
                     self.entries.insert(key, Entry { location: location.clone(), size });
@@ -100,6 +102,7 @@ impl Kept {
             rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
         }
         directory.sync_all()?;
+        crash::point(Point::RemovalDone);
         Ok(removed)
     }
 

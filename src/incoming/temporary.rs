@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::CommitMode;
+use crate::crash::{self, Point};
 
 /// Where the staged bytes are; removes what has a name when dropped.
 pub(super) struct Temporary {
@@ -73,6 +74,7 @@ impl Temporary {
         let passing = self.incoming.join(unique());
         make_private(&self.incoming)?;
         let renamed = link_unnamed(file, CWD, &passing)
+            .inspect(|()| crash::point(Point::UploadPassing))
             .and_then(|()| Ok(rustix::fs::renameat(CWD, &passing, directory, name)?));
         if renamed.is_err() {
             let _ = rustix::fs::unlink(&passing);

@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use tracing::warn;
 
 use super::{Handle, Repository, RepositoryError};
+use crate::crash::{self, Point};
 use crate::package::Location;
 use crate::publish::PublishError;
 use crate::publish::retire::{self, Limits};
@@ -32,7 +33,13 @@ impl Repository {
         let over: Vec<String> =
             catalog.superseded_by(now.saturating_sub(grace))?.into_iter().map(|f| f.name).collect();
         let over = removed(&repodata, over);
+        if !over.is_empty() {
+            crash::point(Point::OldRemoved);
+        }
         catalog.forget_metadata_files(&over)?;
+        if !over.is_empty() {
+            crash::point(Point::OldForgotten);
+        }
         catalog.forget_publications(now.saturating_sub(grace))?;
         let limits = Limits {
             whole_for: WHOLE_FOR,

@@ -5,6 +5,7 @@ use std::io;
 use super::{Repository, RepositoryError};
 use crate::catalog::{Listing, PieceFile};
 use crate::config::RepositoryConfig;
+use crate::crash::{self, Point};
 use crate::package::Checksum;
 use crate::publish::{Place, Staged};
 use crate::repodata::blocks;
@@ -97,6 +98,7 @@ impl Press<'_> {
         let joined = join(recipe, self.pieces, &trails, &mut staged);
         let (joined, trail) = joined.map_err(|source| failed(self.config, source))?;
         staged.sync()?;
+        crash::point(Point::MetadataStaged);
         let zchunk = self.config.zchunk.then(|| self.make_zchunk(recipe, &joined)).transpose()?;
         let made = Made {
             kind: kind.as_str().to_owned(),
@@ -115,6 +117,7 @@ impl Press<'_> {
         let joined = zchunk::join(recipe, zstd, self.pieces, &mut staged);
         let (joined, header) = joined.map_err(|source| failed(self.config, source))?;
         staged.sync()?;
+        crash::point(Point::MetadataStaged);
         Ok(Made {
             kind,
             file_name: format!("{}-{}.xml.zck", joined.checksum, recipe.kind.as_str()),

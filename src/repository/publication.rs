@@ -12,6 +12,7 @@ use super::press::{self, How, Made};
 use super::recover::sha256;
 use super::{Published, Repository, RepositoryError, Signed};
 use crate::catalog::{Listing, Recipe};
+use crate::crash::{self, Point};
 use crate::databases::VERSION;
 use crate::publish;
 use crate::repodata::{Record, Repomd, Tags};
@@ -55,8 +56,11 @@ impl Repository {
         let mut staged = self.place.stage("repomd")?;
         let write = repomd.write(&mut bytes).and_then(|()| staged.write_all(&bytes));
         write.map_err(|source| press::failed(&self.config, source))?;
+        crash::point(Point::RepomdWritten);
         staged.sync()?;
+        crash::point(Point::RepomdSynced);
         let signed = self.sign(&bytes)?;
+        crash::point(Point::RepomdSigned);
 
         let recipe = |made: &Made| Recipe {
             name: made.file_name.clone(),
@@ -79,7 +83,9 @@ impl Repository {
         let catalog = self.catalog()?;
         catalog.note_metadata_files(&recipes)?;
         databases::note(self, &mut made)?;
+        crash::point(Point::DatabasesNoted);
         self.catalog()?.set_published(None)?;
+        crash::point(Point::NamesNoted);
         let mut trails = Vec::new();
         for Made { staged, file_name, how, .. } in made {
             files.push((staged, file_name));
@@ -87,6 +93,7 @@ impl Repository {
         }
         // Renamed before repomd.xml, as the files are: whoever has it finds its signature.
         files.extend(self.stage_signature(signed.as_ref())?);
+        crash::point(Point::SignatureStaged);
         self.place.switch(files, staged)?;
 
         self.current_size =
@@ -94,7 +101,9 @@ impl Repository {
         let kept = kept.iter().filter_map(|record| record.href.strip_prefix("repodata/").map(str::to_owned));
         let current: Vec<String> = recipes.into_iter().map(|r| r.name).chain(kept).collect();
         self.catalog()?.supersede_metadata_files(&current, now)?;
+        crash::point(Point::OldSuperseded);
         self.note_signature(signed.as_ref())?;
+        crash::point(Point::SignatureNoted);
         self.note_published(bytes, now, packages, signed)?;
         self.additional_is_published()?;
         self.keep_trails(packages, trails);
@@ -141,7 +150,9 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         let sum = sha256(&repomd);
         let number = self.number_of(&repomd, signed.as_ref(), revision)?;
+        crash::point(Point::PublicationNumbered);
         self.catalog()?.set_published(Some(&sum))?;
+        crash::point(Point::PublicationNoted);
         let at = (self.clock)();
         let given = Arc::default();
         let repomd = repomd.into();

@@ -14,6 +14,7 @@ use super::batches::BatchId;
 use super::{Handle, Known, Ticket, lock};
 use crate::auth::Principal;
 use crate::config::{Accept, Overwrite};
+use crate::crash::{self, Point};
 pub use crate::incoming::IncomingError;
 use crate::incoming::batch::BatchPlace;
 use crate::incoming::kept::Removed;
@@ -321,6 +322,7 @@ impl Receiving {
                         Some(scanned) => Some(handle.arrived(scanned)),
                         None => handle.submit_metadata(&offer.location),
                     };
+                    crash::point(Point::UploadArrived);
                     return Ok(Received { outcome, stamp: committed.stamp, nevra, ticket, batch: None });
                 }
                 // Somebody without a reservation (cp, rsync) took the name meanwhile: decide again.

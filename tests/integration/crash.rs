@@ -1,5 +1,7 @@
 //! SIGKILL at any moment leaves a whole repository, and loses nothing that was acknowledged.
 
+pub mod points;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Mutex;

@@ -81,7 +81,21 @@ impl Daemon {
         Self::spawn(command, url_path, |status| status == 200)
     }
 
-    fn spawn(mut command: Command, url_path: &str, ready: impl Fn(u16) -> bool) -> Self {
+    /// Likewise; `Err` when it was killed (it has a crash point) before it was healthy.
+    pub fn try_start_as(command: Command, url_path: &str) -> Result<Self, ExitStatus> {
+        Self::try_spawn(command, url_path, |status| status == 200)
+    }
+
+    fn spawn(command: Command, url_path: &str, ready: impl Fn(u16) -> bool) -> Self {
+        Self::try_spawn(command, url_path, ready)
+            .unwrap_or_else(|status| panic!("createrepod ended: {status}"))
+    }
+
+    fn try_spawn(
+        mut command: Command,
+        url_path: &str,
+        ready: impl Fn(u16) -> bool,
+    ) -> Result<Self, ExitStatus> {
         let files = TempDir::new().unwrap();
         let mut child = command
             .stdout(File::create(files.path().join("stdout")).unwrap())
@@ -89,12 +103,19 @@ impl Daemon {
             .spawn()
             .expect("createrepod starts");
         let ready = wait_until_ready(&mut child, files.path(), ready);
-        let address = ready.unwrap_or_else(|why| {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("createrepod did not become ready: {why}\n{}", read_log(files.path()))
-        });
-        Self { child, address, url_path: url_path.to_owned(), files }
+        let address = match ready {
+            Ok(address) => address,
+            Err(why) => {
+                let ended = child.try_wait().unwrap();
+                let _ = child.kill();
+                let _ = child.wait();
+                if let Some(status) = ended.filter(|status| status.signal() == Some(9)) {
+                    return Err(status);
+                }
+                panic!("createrepod did not become ready: {why}\n{}", read_log(files.path()))
+            }
+        };
+        Ok(Self { child, address, url_path: url_path.to_owned(), files })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -210,6 +231,24 @@ impl Daemon {
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
         assert_eq!(status.signal(), Some(9), "the daemon had ended before: {status}\n{}", self.log());
+    }
+
+    /// SIGKILL, unless a crash point came first.
+    pub fn kill_or_dead(mut self) {
+        let _ = self.child.kill();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "the daemon had ended before: {status}\n{}", self.log());
+    }
+
+    /// Whether the process is there and no zombie.
+    pub fn still_runs(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub fn is_alive(&mut self) -> bool {

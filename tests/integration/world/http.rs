@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client that sends exactly what a test says, also what no sane client would.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -83,12 +83,20 @@ pub fn send_chunked(
 
 /// Announces `length` bytes, sends `body` and leaves the connection open: an upload in its middle.
 pub fn begin_upload(address: SocketAddr, path: &str, length: usize, body: &[u8]) -> TcpStream {
-    let mut stream = connect(address).unwrap();
+    try_begin_upload(address, path, length, body).unwrap()
+}
+
+pub fn try_begin_upload(
+    address: SocketAddr,
+    path: &str,
+    length: usize,
+    body: &[u8],
+) -> io::Result<TcpStream> {
+    let mut stream = connect(address)?;
     let head = head(address, "PUT", path, &[]) + &format!("Content-Length: {length}\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body).unwrap();
-    stream.flush().unwrap();
-    stream
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    Ok(stream)
 }
 
 pub fn receive(stream: TcpStream, method: &str) -> io::Result<Response> {
@@ -116,8 +124,30 @@ pub fn receive(stream: TcpStream, method: &str) -> io::Result<Response> {
     }
 }
 
+/// GET on a connection of its own that comes from `source`, an address of 127.0.0.0/8.
+pub fn get_from(
+    source: Ipv4Addr,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Response> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        socket.connect(address).await?.into_std()
+    })?;
+    stream.set_nonblocking(false)?;
+    let mut stream = patient(stream)?;
+    stream.write_all((head(address, "GET", path, headers) + "\r\n").as_bytes())?;
+    receive(stream, "GET")
+}
+
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+    patient(TcpStream::connect(address)?)
+}
+
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(Duration::from_secs(180)))?;
     stream.set_write_timeout(Some(Duration::from_secs(180)))?;
     stream.set_nodelay(true)?;

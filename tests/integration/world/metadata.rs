@@ -83,7 +83,8 @@ impl Metadata {
         })
     }
 
-    fn read(mut get: impl FnMut(&str) -> Result<Vec<u8>, String>) -> Result<Self, String> {
+    /// Through `get`, which is asked for repomd.xml first.
+    pub fn read(mut get: impl FnMut(&str) -> Result<Vec<u8>, String>) -> Result<Self, String> {
         let repomd = get("repodata/repomd.xml")?;
         let (revision, records) = parse_repomd(&repomd)?;
         let mut content = |kind: &str| {

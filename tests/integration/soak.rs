@@ -1,0 +1,274 @@
+//! Many clients read while everything changes and while the daemon is killed: none may ever see a gap.
+//!
+//! In `make test` for half a minute; `make soak SECONDS=3600` as long as wanted, with memory and open files
+//! compared. It prints what was done.
+
+mod readers;
+mod writers;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use createrepod::crash;
+
+use crate::crash::points::{Victim, packages_in};
+use crate::sign::generate;
+use crate::world::clients::{Dnf, Gpg};
+use crate::world::daemon::Publications;
+use crate::world::{Daemon, Metadata, PATIENCE, Random, Tree, eventually_ok};
+use readers::Reader;
+use writers::Writer;
+
+const WRITERS: usize = 3;
+/// With and without delay.
+const READERS: u8 = 6;
+/// How long what was superseded or removed stays.
+const GRACE: Duration = Duration::from_secs(20);
+/// A client that waits longer may have been given what was superseded up to ten seconds before.
+const LONGEST_DELAY: Duration = Duration::from_secs(8);
+
+/// What was done.
+#[derive(Default)]
+pub struct Figures {
+    publications: AtomicU64,
+    uploads: AtomicU64,
+    replacements: AtomicU64,
+    deletions: AtomicU64,
+    kills: AtomicU64,
+    faults: AtomicU64,
+    reads: AtomicU64,
+    dnf: AtomicU64,
+    bytes: AtomicU64,
+    errors: Mutex<Vec<String>>,
+}
+
+impl Figures {
+    fn error(&self, why: String) {
+        eprintln!("ERROR: {why}");
+        self.errors.lock().unwrap().push(why);
+    }
+
+    fn print(&self, what: &str) {
+        let n = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        println!(
+            "{what}: {} publications, {} uploads, {} replacements, {} deletions, {} kills, {} faults, \
+             {} times all read and {} times by dnf, {} MB checked, {} errors",
+            n(&self.publications),
+            n(&self.uploads),
+            n(&self.replacements),
+            n(&self.deletions),
+            n(&self.kills),
+            n(&self.faults),
+            n(&self.reads),
+            n(&self.dnf),
+            n(&self.bytes) / 1_000_000,
+            self.errors.lock().unwrap().len()
+        );
+    }
+
+    fn are_without_errors(&self) {
+        assert_eq!(*self.errors.lock().unwrap(), Vec::<String>::new());
+    }
+}
+
+/// Writers and readers for a time; the daemon must live.
+fn storm(victim: &Victim, daemon: &Daemon, writers: &mut [Writer], time: Duration, figures: &Figures) {
+    let stop = AtomicBool::new(false);
+    let publications = Publications::count_in(&victim.tree);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        for writer in writers {
+            scope.spawn(move || {
+                if let Err(why) = writer.write(daemon.address(), stop, figures) {
+                    figures.error(why);
+                }
+            });
+        }
+        for number in 0..READERS {
+            let delay = if number < READERS / 2 { Duration::ZERO } else { LONGEST_DELAY };
+            let mut reader = Reader::new(number, daemon.address(), delay);
+            scope.spawn(move || reader.read(stop, figures));
+        }
+        scope.spawn(move || dnf(daemon, stop, figures));
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+    });
+    figures.publications.fetch_add(publications.so_far(), Ordering::Relaxed);
+}
+
+/// dnf with `repo_gpgcheck=1`, its metadata expired at once.
+fn dnf(daemon: &Daemon, stop: &AtomicBool, figures: &Figures) {
+    let Some(dnf) = Gpg::find().and_then(|_| Dnf::find()) else { return };
+    let dot_repo = daemon.get("rpm.repo").text();
+    while !stop.load(Ordering::Relaxed) {
+        if let Err(why) = dnf.checked(&dot_repo) {
+            figures.error(format!("dnf: {why}"));
+        }
+        figures.dnf.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Writers and two readers until the daemon is killed, at a random moment or at a random step; how often.
+fn kills(victim: &Victim, writers: &mut [Writer], time: Duration, figures: &Figures) {
+    let begun = Instant::now();
+    let mut random = Random::new(begun.elapsed().as_nanos() as u64 + u64::from(std::process::id()));
+    while begun.elapsed() < time {
+        let point = crash::ALL[random.below(crash::ALL.len())];
+        let daemon = match random.below(2) {
+            0 => victim.start(),
+            // Where nothing leads there in time, it is killed as above.
+            _ => match victim.start_to_die(point, 1 + random.below(4) as u64) {
+                Ok(daemon) => daemon,
+                Err(_) => {
+                    is_well_after_a_kill(victim, writers, figures);
+                    continue;
+                }
+            },
+        };
+        if let Err(why) = is_published(victim, &daemon) {
+            figures.error(why);
+            return;
+        }
+        let stop = AtomicBool::new(false);
+        let address = daemon.address();
+        std::thread::scope(|scope| {
+            for writer in &mut *writers {
+                let stop = &stop;
+                // Not to be answered is what it is about.
+                scope.spawn(move || _ = writer.write(address, stop, figures));
+            }
+            std::thread::sleep(Duration::from_micros(random.next() % 900_000));
+            daemon.kill_or_dead();
+            stop.store(true, Ordering::Relaxed);
+        });
+        is_well_after_a_kill(victim, writers, figures);
+    }
+}
+
+/// Before anybody helps: whole on the disk, and everything acknowledged is there.
+fn is_well_after_a_kill(victim: &Victim, writers: &mut [Writer], figures: &Figures) {
+    figures.kills.fetch_add(1, Ordering::Relaxed);
+    let tree = victim.tree.root();
+    match Metadata::from_tree(tree) {
+        Ok(metadata) => {
+            let size: u64 = metadata.records.values().map(|record| record.size).sum();
+            figures.bytes.fetch_add(size, Ordering::Relaxed);
+        }
+        Err(why) => figures.error(format!("after a kill: {why}")),
+    }
+    for writer in writers {
+        if let Err(why) = writer.settle(tree) {
+            figures.error(format!("after a kill: {why}"));
+        }
+    }
+}
+
+/// After a restart what is published comes to be the tree, by itself.
+fn is_published(victim: &Victim, daemon: &Daemon) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        let look = || {
+            let metadata = Metadata::fetch(daemon.address(), "/rpm/")?;
+            metadata.matches_tree(victim.tree.root())?;
+            let (hrefs, files) = (metadata.hrefs(), packages_in(&victim.tree));
+            if hrefs == files {
+                Ok(())
+            } else {
+                Err(format!("{} published, {} there", hrefs.len(), files.len()))
+            }
+        };
+        match look() {
+            Ok(()) => return Ok(()),
+            // It has a crash point, and came there.
+            Err(_) if !daemon.still_runs() => return Ok(()),
+            Err(why) if begun.elapsed() > PATIENCE => return Err(format!("after a restart: {why}")),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// Memory and open files once nothing happens any more: the catalog is closed after ten seconds.
+fn at_rest(daemon: &Daemon) -> (u64, usize) {
+    let (mut files, mut since) = (daemon.open_files(), Instant::now());
+    while since.elapsed() < Duration::from_secs(13) {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = daemon.open_files();
+        if now != files {
+            (files, since) = (now, Instant::now());
+        }
+    }
+    (daemon.resident_kib(), files)
+}
+
+fn bytes_below(directory: &Path) -> u64 {
+    let mut sum = 0;
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => waiting.push(entry.path()),
+                Ok(metadata) => sum += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    sum
+}
+
+/// All of it; `at_rest` compares memory and open files of the daemon that had no kill.
+fn soak(time: Duration, compare: bool) {
+    let figures = Figures::default();
+    let home = Tree::new();
+    let key = generate(&home, "signing.asc", &["--ed25519"]);
+    let mut victim = Victim::new(&key, "zstd", GRACE);
+    let mut writers: Vec<_> = (0..WRITERS).map(Writer::new).collect();
+    let daemon = victim.start();
+    eventually_ok(PATIENCE, "the first publication", || Metadata::fetch(daemon.address(), "/rpm/"));
+
+    storm(&victim, &daemon, &mut writers, time * 3 / 10, &figures);
+    let before = compare.then(|| at_rest(&daemon));
+    let disk = bytes_below(&victim.tree.beside(""));
+    storm(&victim, &daemon, &mut writers, time * 3 / 10, &figures);
+    let after = compare.then(|| at_rest(&daemon));
+    let disk_after = bytes_below(&victim.tree.beside(""));
+    figures.print("storm");
+    if let (Some((memory, files)), Some((memory_after, files_after))) = (before, after) {
+        println!(
+            "memory {memory} KiB after the first storm, {memory_after} KiB after the second; \
+             open files {files} and {files_after}"
+        );
+        assert_eq!(files, files_after, "open files");
+        assert!(memory_after * 10 <= memory * 11, "{memory} KiB have become {memory_after} KiB");
+    }
+    println!("disk {} MB and {} MB", disk / 1_000_000, disk_after / 1_000_000);
+    assert!(disk_after < 2 * disk + (64 << 20), "{disk} bytes have become {disk_after}");
+    figures.are_without_errors();
+    for writer in &mut writers {
+        writer.settle(victim.tree.root()).unwrap();
+    }
+    is_published(&victim, &daemon).unwrap();
+    daemon.stop();
+
+    kills(&victim, &mut writers, time * 4 / 10, &figures);
+    let daemon = victim.start();
+    is_published(&victim, &daemon).unwrap();
+    victim.is_tidy(&daemon);
+    daemon.stop();
+    figures.print("all");
+    figures.are_without_errors();
+}
+
+#[test]
+fn clients_see_no_gap_while_everything_changes_and_the_daemon_is_killed() {
+    soak(Duration::from_secs(30), false);
+}
+
+/// `make soak`
+#[test]
+#[ignore = "runs as long as SOAK_SECONDS says: make soak"]
+fn for_as_long_as_wanted() {
+    let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(180);
+    soak(Duration::from_secs(seconds), true);
+}
