@@ -31,7 +31,7 @@ test: clients
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --locked --workspace --features createrepod/crash-points
 
 soak: clients
-	SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --features crash-points --test integration soak::for_as_long_as_wanted -- --ignored --nocapture
+	SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --workspace --features createrepod/crash-points --test integration soak::for_as_long_as_wanted -- --ignored --nocapture
 
 check:
 	$(CARGO) fmt --all --check
