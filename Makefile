@@ -9,6 +9,7 @@
 #   make deb      target/package/deb: Debian package
 #   make docs-test    runs what the pages of docs/ show, as root
 #   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
+#   make fuzz     builds the fuzz targets and runs each for 60 s, two at a time (SECONDS_EACH=, JOBS=, TARGETS=)
 #   make bench    measures createrepod beside createrepo_c 1.2, nginx and Apache, and prints tables (see docs/benchmarks.md)
 #   make bench-serve    the latter part alone
 
@@ -19,7 +20,7 @@ SERVE ?=
 # How long `make soak` goes on.
 SECONDS ?= 180
 
-.PHONY: all build test soak check clients bench bench-serve man rpm deb package-test docs-test
+.PHONY: all build test soak fuzz check clients bench bench-serve man rpm deb package-test docs-test
 
 all: build
 
@@ -32,6 +33,9 @@ test: clients
 
 soak: clients
 	SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --workspace --features createrepod/crash-points --test integration soak::for_as_long_as_wanted -- --ignored --nocapture
+
+fuzz:
+	@CARGO="$(CARGO)" sh scripts/fuzz.sh $(TARGETS)
 
 check:
 	$(CARGO) fmt --all --check

@@ -8,6 +8,8 @@ mod address;
 mod authorizer;
 mod certificate;
 mod credentials;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hash;
 mod htpasswd;
 mod limiter;

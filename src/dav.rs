@@ -8,6 +8,8 @@ mod conditions;
 pub(crate) mod delete;
 mod digest;
 mod filesystem;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handoff;
 mod if_header;
 mod locks;

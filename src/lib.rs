@@ -46,5 +46,8 @@ pub mod cli;
 pub mod daemon;
 pub mod logging;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(test)]
 mod layers;

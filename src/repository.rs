@@ -38,6 +38,7 @@ use tokio::sync::watch;
 use crate::catalog::{self, Catalog, CatalogError, Reader};
 use crate::config::RepositoryConfig;
 use crate::databases::DatabaseError;
+use crate::package::openpgp::Certificate;
 use crate::package::{Location, Nevra, PkgId};
 use crate::publish::{Place, PublishError};
 use crate::repodata::KINDS;
@@ -336,6 +337,13 @@ impl Handle {
 
     pub fn config(&self) -> &RepositoryConfig {
         &self.shared.config
+    }
+
+    /// The public keys of the keyring, armored one after the other; none where there is no keyring, or it cannot be read.
+    pub fn package_keys(&self) -> Option<String> {
+        let keyring = self.shared.trusted.now()?;
+        let armored = keyring.certificates().iter().map(Certificate::armored);
+        Some(armored.map(|key| String::from_utf8_lossy(&key).trim_end().to_owned() + "\n").collect())
     }
 
     /// Asks for a look at these places; returns at once.

@@ -24,6 +24,8 @@ mod connection;
 pub(crate) mod dot_repo;
 pub(crate) mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 mod life;
 mod limits;

@@ -99,7 +99,7 @@ fn stamp(metadata: &std::fs::Metadata) -> Stamp {
 
 /// The users, and the lines that are of no use with the reason. A name that comes twice: the first
 /// counts, as for Apache.
-fn parse(text: &str) -> (Users, Vec<(usize, String)>) {
+pub(super) fn parse(text: &str) -> (Users, Vec<(usize, String)>) {
     let (mut users, mut problems) = (Users::new(), Vec::new());
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_end_matches('\r');

@@ -425,3 +425,48 @@ fn a_file_that_is_written_to_without_end_is_rejected_as_unfinished_and_taken_onc
     assert_eq!((remains.unsettled.len(), remains.rejected), (0, 0));
     assert_eq!(repository.published.as_ref().unwrap().packages, 1);
 }
+
+#[test]
+fn a_clock_that_steps_back_and_forth_changes_no_package_and_takes_no_client_back() {
+    const DAY: u64 = 24 * 3600;
+    let now = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let clock = {
+        let now = Arc::clone(&now);
+        move || SystemTime::UNIX_EPOCH + Duration::from_secs(now.load(std::sync::atomic::Ordering::SeqCst))
+    };
+    let clock: Arc<dyn Fn() -> SystemTime + Send + Sync> = Arc::new(clock);
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    let repomd = || Repomd::read(&fs::read(tree.path().join("repodata/repomd.xml")).unwrap()[..]).unwrap();
+    let start = 1_800_000_000;
+    let mut last = (0, Vec::new());
+    let mut repository: Option<Repository> = None;
+    // A few seconds, a month, back to 1970, and a restart in between, whose clock is wrong too.
+    let steps = [0, 5, 30 * DAY, 2, 29 * DAY, 40 * DAY, 0, 41 * DAY].map(|step| start + step);
+    let broken = [1, 2, 60, start - 100 * DAY].into_iter();
+    for (n, at) in steps.into_iter().chain(broken).chain([start + 50 * DAY]).enumerate() {
+        now.store(at, std::sync::atomic::Ordering::SeqCst);
+        if n % 3 == 0 {
+            repository = None;
+        }
+        let repository =
+            repository.get_or_insert_with(|| Repository::open(config.clone(), Arc::clone(&clock)).unwrap());
+        let n = u16::try_from(n).unwrap();
+        act(tree.path(), &Step::Put(n, n, n));
+        let everything = || Batch { dirty: Dirty::everything(), ..Batch::default() };
+        repository.refresh(everything(), &()).unwrap();
+        let shown = repomd();
+        let times: Vec<u64> = shown.records.iter().map(|record| record.timestamp).collect();
+        assert!(shown.revision_number() >= last.0, "revision {} after {}", shown.revision_number(), last.0);
+        let oldest = last.1.iter().max().copied().unwrap_or(0);
+        assert!(times.iter().all(|time| *time >= oldest), "timestamps {times:?} after {:?}", last.1);
+        assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Zstd));
+        // What has not changed is not published again, whatever the clock says.
+        let bytes = fs::read(tree.path().join("repodata/repomd.xml")).unwrap();
+        now.fetch_add(DAY, std::sync::atomic::Ordering::SeqCst);
+        repository.refresh(everything(), &()).unwrap();
+        assert!(fs::read(tree.path().join("repodata/repomd.xml")).unwrap() == bytes);
+        last = (shown.revision_number(), times);
+    }
+    assert_eq!(last.0, start + 50 * DAY, "and it ends with the right time");
+}

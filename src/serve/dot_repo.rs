@@ -1,17 +1,28 @@
 //! The generated `<name>.repo`: what a client puts into /etc/yum.repos.d/.
 
-use super::route::encode_path;
+use super::route::{PACKAGE_KEYS, encode_path};
 use crate::config::{RepositoryConfig, ServerConfig};
 
 /// `reached` is the scheme and address at which the client has reached us; the Host header is the client's word and not used.
 pub(crate) fn text(repository: &RepositoryConfig, server: &ServerConfig, reached: &str) -> String {
     let name = &repository.name;
     let base = base(repository, server, reached);
-    let signed = match repository.sign {
-        Some(_) => format!("repo_gpgcheck=1\ngpgkey={base}repodata/repomd.xml.key\n"),
-        None => String::new(),
-    };
-    format!("[{name}]\nname={name}\nbaseurl={base}\nenabled=1\ngpgcheck=0\n{signed}")
+    let (metadata, packages) = (repository.sign.is_some(), repository.keyring.is_some());
+    let keys: Vec<String> = [(metadata, "repodata/repomd.xml.key"), (packages, PACKAGE_KEYS)]
+        .into_iter()
+        .filter(|(signed, _)| *signed)
+        .map(|(_, key)| format!("{base}{key}"))
+        .collect();
+    let mut text =
+        format!("[{name}]\nname={name}\nbaseurl={base}\nenabled=1\ngpgcheck={}\n", u8::from(packages));
+    if metadata {
+        text += "repo_gpgcheck=1\n";
+    }
+    if !keys.is_empty() {
+        // Each on a line of its own: every yum, dnf and zypper reads that.
+        text += &format!("gpgkey={}\n", keys.join("\n       "));
+    }
+    text
 }
 
 /// Where clients find the repository; ends in `/`.
@@ -43,6 +54,7 @@ mod tests {
         let server = ServerConfig { base_url: Some("https://repo.example.com/".into()), ..server };
         assert!(text(&repository, &server, reached).contains("baseurl=https://repo.example.com/el%209/\n"));
     }
+
     #[test]
     fn a_signed_repository_names_its_key() {
         let sign = Some(crate::config::SignConfig::Key { key: "/k".into(), passphrase: None });
@@ -52,5 +64,31 @@ mod tests {
             text.ends_with("repo_gpgcheck=1\ngpgkey=http://127.0.0.1:80/rpm/repodata/repomd.xml.key\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn where_packages_must_be_signed_clients_are_told_to_check_and_by_which_keys() {
+        let sign = Some(crate::config::SignConfig::Key { key: "/k".into(), passphrase: None });
+        let keyring = Some("/keys".into());
+        let repository = RepositoryConfig { keyring, ..RepositoryConfig::new("rpm", "/x") };
+        let server = ServerConfig::default();
+        insta::assert_snapshot!(text(&repository, &server, "http://h"), @r"
+        [rpm]
+        name=rpm
+        baseurl=http://h/rpm/
+        enabled=1
+        gpgcheck=1
+        gpgkey=http://h/rpm/-/packages.key
+        ");
+        insta::assert_snapshot!(text(&RepositoryConfig { sign, ..repository }, &server, "http://h"), @r"
+        [rpm]
+        name=rpm
+        baseurl=http://h/rpm/
+        enabled=1
+        gpgcheck=1
+        repo_gpgcheck=1
+        gpgkey=http://h/rpm/repodata/repomd.xml.key
+               http://h/rpm/-/packages.key
+        ");
     }
 }

@@ -220,6 +220,14 @@ async fn answer(
             set(&mut answer, CACHE_CONTROL, "no-cache");
             Ok(answer)
         }
+        Route::PackageKeys(mount) => {
+            let keys = open(mount)?.package_keys().ok_or_else(|| {
+                ServeError::Unavailable("the keyring cannot be read now; try again in a moment".into())
+            })?;
+            let mut answer = text(StatusCode::OK, PLAIN, keys);
+            set(&mut answer, CACHE_CONTROL, "no-cache");
+            Ok(answer)
+        }
         Route::File(mount, location) => {
             let place = location.as_str().to_owned();
             match files::file(open(mount)?, location, uri.path(), method, headers).await {

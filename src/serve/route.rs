@@ -28,6 +28,9 @@ pub const FRONT: &str = "GET, HEAD, OPTIONS, PROPFIND";
 /// Longest path accepted, in bytes as sent: a [`Location`] with every byte percent-encoded, and its prefix.
 const MAX_PATH: usize = 16 * 1024;
 
+/// Where a repository with a keyring shows its public keys.
+pub const PACKAGE_KEYS: &str = "-/packages.key";
+
 /// What a request asks for.
 pub enum Route<'m> {
     /// `/`, where no repository is.
@@ -54,6 +57,8 @@ pub enum Route<'m> {
     Repomd(&'m Mount, RepomdFile, Option<u64>),
     /// `<repository>/<name>.repo`
     DotRepo(&'m Mount),
+    /// `<repository>/-/packages.key`: the public keys whose signatures its packages must have
+    PackageKeys(&'m Mount),
     File(&'m Mount, Location),
     /// `None`: the top of the repository.
     Directory(&'m Mount, Option<Location>),
@@ -77,6 +82,7 @@ impl<'m> Route<'m> {
             Self::Repomd(mount, ..)
             | Self::Mirrorlist(mount)
             | Self::DotRepo(mount)
+            | Self::PackageKeys(mount)
             | Self::File(mount, _)
             | Self::Directory(mount, _)
             | Self::Put(mount, _)
@@ -197,6 +203,8 @@ fn read(mount: &Mount, location: Location, slash: bool) -> Result<Route<'_>, Ser
             None if !is_ours(&below) => Ok(Route::File(mount, below)),
             None => Err(ServeError::NotFound),
         }
+    } else if location.as_str() == PACKAGE_KEYS && !slash && mount.config.keyring.is_some() {
+        Ok(Route::PackageKeys(mount))
     } else if is_ours(&location) {
         Err(ServeError::NotFound)
     } else if slash {
@@ -427,6 +435,7 @@ mod tests {
             Ok(Route::Refresh(None)) => "refresh".into(),
             Ok(Route::Refresh(Some(mount))) => at("refresh", mount, None),
             Ok(Route::DotRepo(mount)) => at("dotrepo", mount, None),
+            Ok(Route::PackageKeys(mount)) => at("keys", mount, None),
             Ok(Route::File(mount, location)) => at("file", mount, Some(&location)),
             Ok(Route::Directory(mount, location)) => at("directory", mount, location.as_ref()),
             Ok(Route::Put(mount, location)) => at("put", mount, Some(&location)),

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod header;
 pub mod http;
 pub mod metadata;
+pub mod namespace;
 pub mod rpms;
 pub mod tree;
 

@@ -53,14 +53,7 @@ impl Daemon {
 
     /// A configuration with one repository, `/rpm/`, writable by anyone, and further lines for `[server]` and for it.
     pub fn configured(tree: &Tree, server: &str, repository: &str) -> Self {
-        let (state, path) = (tree.beside("state"), tree.root());
-        let text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n[state]\ndir = \"{}\"\n\n\
-             [repository.rpm]\npath = \"{}\"\nwrite = \"anyone\"\n{repository}\n",
-            state.display(),
-            path.display(),
-        );
-        Self::serve_config(&write_config(tree, &text), "/rpm/")
+        Self::serve_config(&configuration(tree, server, repository), "/rpm/")
     }
 
     fn start(arguments: &[&std::ffi::OsStr], url_path: &str) -> Self {
@@ -418,6 +411,18 @@ fn read_log(files: &Path) -> String {
 
 fn shorten(hrefs: Vec<&str>) -> String {
     if hrefs.len() <= 40 { format!("{hrefs:?}") } else { format!("{} packages", hrefs.len()) }
+}
+
+/// The configuration of [`Daemon::configured`], with its state beside the tree.
+pub fn configuration(tree: &Tree, server: &str, repository: &str) -> PathBuf {
+    let (state, path) = (tree.beside("state"), tree.root());
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n{server}\n[state]\ndir = \"{}\"\n\n\
+         [repository.rpm]\npath = \"{}\"\nwrite = \"anyone\"\n{repository}\n",
+        state.display(),
+        path.display(),
+    );
+    write_config(tree, &text)
 }
 
 /// Keeps the path of a configuration file together with what it says.

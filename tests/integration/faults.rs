@@ -1,0 +1,10 @@
+//! Faults of the machine around the daemon: each with a clear message, and in the end as if it had not been.
+//!
+//! More of them lie where their subject is; docs/reliability.md lists all.
+
+mod descriptors;
+mod races;
+mod rights;
+mod space;
+mod state;
+mod tree;
