@@ -4,6 +4,7 @@ mod doors;
 mod hello;
 mod keeper;
 mod keys;
+mod live;
 mod news;
 mod reload;
 mod report;
@@ -27,10 +28,11 @@ use crate::auth::Guard;
 use crate::config::{AccessConfig, Config, RepositoryConfig};
 use crate::history::History;
 use crate::rights::TokenStore;
-use crate::serve::{self, AccessLogger, Site, Tls};
+use crate::serve::{self, Site};
 use doors::Doors;
 use keeper::Keeper;
 pub use keeper::is_held;
+use live::Live;
 use reload::ConfigWatch;
 pub use reload::Source;
 use trees::Trees;
@@ -57,12 +59,8 @@ async fn serve(
     greet: bool,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
-    let tls =
-        config.server.tls.as_ref().map(Tls::load).transpose().context("cannot speak TLS")?.map(Arc::new);
-    let access_log = AccessLogger::open(&config.server.access_log)
-        .with_context(|| format!("cannot open the access log {}", config.server.access_log))?;
-    let access_log = Arc::new(access_log);
-    let mut open = Doors::open(given, &config.server, tls.as_ref()).await?;
+    let live = Live::start(&config.server)?;
+    let mut open = Doors::open(given, &config.server, live.tls.as_ref()).await?;
     if config.repositories.is_empty() && config.trees.is_empty() {
         warn!(
             "no repository is configured: nothing is served; add a file repos.d/NAME.toml beside the configuration \
@@ -82,9 +80,9 @@ async fn serve(
         // A dropped sender means stop as well.
         let _ = stopped.await;
     };
-    let (listeners, server) = (open.take_listeners(), config.server.clone());
+    let listeners = open.take_listeners();
     let mut doors =
-        tokio::spawn(serve::run(listeners, server, access_log.clone(), site.clone(), guard.clone(), stopped));
+        tokio::spawn(serve::run(listeners, live.settings.clone(), site.clone(), guard.clone(), stopped));
     for name in &open.names {
         info!(listen = %name, "listening on {name}");
     }
@@ -101,8 +99,8 @@ async fn serve(
     let scrubbing = scrub::start(site.clone());
     telling.spawn(report::keep_telling(site));
     let mut keys = keys::KeyWatch::start(&config.repositories);
-    let certificates: Vec<_> = config.server.tls.iter().flat_map(reload::files).collect();
-    let mut watch = source.as_ref().map(|source| ConfigWatch::start(&source.directory, certificates));
+    let mut watch =
+        source.as_ref().map(|source| ConfigWatch::start(&source.directory, reload::files(&config.server)));
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -112,21 +110,23 @@ async fn serve(
                 }
                 Told::Refresh => keeper.refresh_everything(),
                 Told::Reload => {
-                    access_log.reopen();
-                    if reload(source.as_ref(), &mut config, &guard, true).await {
+                    live.settings.reopen_access_log();
+                    if reload(source.as_ref(), &mut config, &guard, &live, true).await {
                         take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                     }
-                    renew(&config, tls.as_ref()).await;
+                    live.renew(&config.server).await;
                     keys.follow(&repositories);
                     keeper.check_keys();
+                    follow(&mut watch, &config);
                 }
             },
             () = changed(&mut watch) => {
-                if reload(source.as_ref(), &mut config, &guard, false).await {
+                if reload(source.as_ref(), &mut config, &guard, &live, false).await {
                     take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                 }
-                renew(&config, tls.as_ref()).await;
+                live.renew(&config.server).await;
                 keys.follow(&repositories);
+                follow(&mut watch, &config);
             }
             () = trees.changed(), if !config.trees.is_empty() => {
                 take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
@@ -164,22 +164,21 @@ async fn changed(watch: &mut Option<ConfigWatch>) {
     }
 }
 
-/// Takes up certificate and key if they have changed; connections that are open keep the old ones.
-async fn renew(config: &Config, tls: Option<&Arc<Tls>>) {
-    let Some((tls, files)) = tls.cloned().zip(config.server.tls.clone()) else { return };
-    match tokio::task::spawn_blocking(move || tls.reload(&files)).await {
-        Ok(Ok(true)) => info!("took up the changed certificate for TLS"),
-        Ok(Ok(false)) => {}
-        Ok(Err(error)) => {
-            let why = crate::logging::chain(&error);
-            error!("the certificate for TLS stays as it was: {why}");
-        }
-        Err(panic) => error!("reading the certificate for TLS ended by a bug: {panic}"),
+/// Certificates and keys may lie elsewhere now.
+fn follow(watch: &mut Option<ConfigWatch>, config: &Config) {
+    if let Some(watch) = watch {
+        watch.follow(reload::files(&config.server));
     }
 }
 
 /// Reads a changed configuration, all of it or nothing; tells whether its repositories are other ones.
-async fn reload(source: Option<&Source>, config: &mut Config, guard: &Guard, told: bool) -> bool {
+async fn reload(
+    source: Option<&Source>,
+    config: &mut Config,
+    guard: &Guard,
+    live: &Live,
+    told: bool,
+) -> bool {
     let Some(source) = source else {
         warn!("there is no configuration to read again: the directory was named on the command line");
         return false;
@@ -191,9 +190,12 @@ async fn reload(source: Option<&Source>, config: &mut Config, guard: &Guard, tol
             return false;
         }
     };
-    let restart = reload::needs_restart(config, &new);
-    if !restart.is_empty() {
-        warn!("[server] {} changed; that is taken up by a restart only", restart.join(", "));
+    match live.take_up(&config.server, new.server) {
+        Ok(server) => config.server = server,
+        Err(error) => {
+            error!("the configuration stays as it was: {error:#}");
+            return false;
+        }
     }
     if new.access.state_dir != config.access.state_dir {
         warn!("[state] dir changed; tokens are looked for in the new place after a restart only");
@@ -207,7 +209,6 @@ async fn reload(source: Option<&Source>, config: &mut Config, guard: &Guard, tol
         }
         return false;
     }
-    // What [server] says stays as it was until the restart that was asked for.
     config.repositories = new.repositories;
     config.trees = new.trees;
     true

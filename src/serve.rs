@@ -3,7 +3,8 @@
 //! ```text
 //! let site = Arc::new(Site::default());
 //! site.replace(mounts);                              // again whenever what is served changes
-//! serve::run(listeners, config.server, log, site, guard, stop).await;
+//! let settings = Arc::new(Settings::new(config.server, log));
+//! serve::run(listeners, settings, site, guard, stop).await;
 //! ```
 //!
 //! `listeners` are bound by the caller (so that a port that is taken is an error before anything
@@ -39,6 +40,7 @@ pub(crate) mod request;
 mod request_id;
 mod respond;
 mod route;
+mod settings;
 pub mod site;
 mod socket;
 mod splice;
@@ -49,6 +51,7 @@ pub use access_log::AccessLogger;
 pub(crate) use answer::{Answer, AnswerBody, PLAIN, blocking, empty, made, one_line, set, text};
 pub(crate) use conditional::{Validators, write as write_condition};
 pub(crate) use route::encode_part;
+pub use settings::Settings;
 pub use socket::Listener;
 pub use tls::{Tls, TlsError};
 
@@ -69,9 +72,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
 use crate::auth::{Certificate, Guard};
-use crate::config::ServerConfig;
 use crate::dav::share::Shares;
-use limits::{Crowd, Limits};
+use limits::Crowd;
 pub use site::{Mount, Mounts, Site};
 use socket::Accepted;
 
@@ -79,28 +81,14 @@ use socket::Accepted;
 /// when the last request in flight is answered.
 pub async fn run(
     listeners: Vec<Listener>,
-    config: ServerConfig,
-    access_log: Arc<AccessLogger>,
+    settings: Arc<Settings>,
     site: Arc<Site>,
     guard: Arc<Guard>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let limits = Limits::from(&config.limits);
-    run_within(listeners, config, access_log, site, guard, limits, stop).await;
-}
-
-async fn run_within(
-    listeners: Vec<Listener>,
-    config: ServerConfig,
-    access_log: Arc<AccessLogger>,
-    site: Arc<Site>,
-    guard: Arc<Guard>,
-    limits: Limits,
-    stop: impl Future<Output = ()> + Send,
-) {
-    let door = Door { room: Arc::new(Semaphore::new(limits.connections)), crowd: Arc::default() };
-    let limits = Arc::new(limits);
-    let server = Arc::new(Server::new(site, guard, config, limits, access_log));
+    let room = Arc::new(Semaphore::new(settings.now().limits.connections));
+    let door = Door { room, crowd: Arc::default() };
+    let server = Arc::new(Server::new(site, guard, settings));
     let (close, closed) = watch::channel(());
     // Dropped with this future, they are aborted: whoever gives up on us breaks everything off.
     let mut accepting = JoinSet::new();
@@ -123,9 +111,7 @@ async fn run_within(
 pub(crate) struct Server {
     pub(crate) site: Arc<Site>,
     pub(crate) guard: Arc<Guard>,
-    pub(crate) config: ServerConfig,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) access_log: Arc<AccessLogger>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) crowded: Crowded,
     pub(crate) given: repomd::Given,
     pub(crate) metrics: Arc<metrics::Metrics>,
@@ -134,16 +120,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(
-        site: Arc<Site>,
-        guard: Arc<Guard>,
-        config: ServerConfig,
-        limits: Arc<Limits>,
-        access_log: Arc<AccessLogger>,
-    ) -> Self {
+    fn new(site: Arc<Site>, guard: Arc<Guard>, settings: Arc<Settings>) -> Self {
         let (crowded, given, shares) = (Crowded::default(), repomd::Given::default(), Shares::default());
         let metrics = Arc::default();
-        Self { site, guard, config, limits, access_log, crowded, given, metrics, shares }
+        Self { site, guard, settings, crowded, given, metrics, shares }
+    }
+
+    /// The longest that a client may have itself let wait.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.settings.now().limits.wait
     }
 }
 
@@ -268,7 +253,7 @@ async fn accept(
         while open.try_join_next().is_some() {}
         match accepted {
             Ok(accepted) => {
-                let most = server.limits.per_address;
+                let most = server.settings.now().limits.per_address;
                 let admitted = match accepted.ends {
                     Some((peer, _)) => door.crowd.admit(peer.ip(), most),
                     None => door.crowd.admit(std::net::Ipv4Addr::LOCALHOST.into(), most),

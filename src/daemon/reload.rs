@@ -1,14 +1,14 @@
 //! Notices that the configuration changed, and reads it again: all of it, or nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
 use super::news::News;
-use crate::config::{Config, TlsConfig};
+use crate::config::{Config, LimitsConfig, ServerConfig, TlsConfig};
 
 /// Editors and package managers write several files, and each of them several times.
 const QUIET: Duration = Duration::from_millis(300);
@@ -36,21 +36,21 @@ impl Source {
 pub struct ConfigWatch {
     watcher: Option<RecommendedWatcher>,
     directory: PathBuf,
-    /// Where certificates and keys lie.
-    elsewhere: Vec<PathBuf>,
+    /// Certificates and keys.
+    files: Arc<Mutex<Vec<PathBuf>>>,
     news: News,
 }
 
 impl ConfigWatch {
     /// `files` are certificates and keys. Where it cannot be watched, SIGHUP still reloads.
     pub fn start(directory: &Path, files: Vec<PathBuf>) -> Self {
-        let mut elsewhere: Vec<_> =
-            files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
-        elsewhere.sort();
-        elsewhere.dedup();
+        let files = Arc::new(Mutex::new(files));
+        let counting = Arc::clone(&files);
         let (tell, news) = News::new();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| concerns(&event, &files)) {
+            if event
+                .is_ok_and(|event| concerns(&event, &counting.lock().unwrap_or_else(PoisonError::into_inner)))
+            {
                 // Nobody listens any more while the daemon stops.
                 let _ = tell.send(());
             }
@@ -58,9 +58,15 @@ impl ConfigWatch {
         let watcher = watcher.inspect_err(|error| {
             warn!("cannot watch the configuration ({error}); send SIGHUP after a change");
         });
-        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), elsewhere, news };
+        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), files, news };
         this.watch_directories();
         this
+    }
+
+    /// Certificates and keys lie elsewhere now.
+    pub fn follow(&mut self, files: Vec<PathBuf>) {
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        self.watch_directories();
     }
 
     /// Ends when something changed and all has been quiet for a moment. May be dropped and called again.
@@ -72,8 +78,13 @@ impl ConfigWatch {
 
     fn watch_directories(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut elsewhere: Vec<_> =
+            files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
+        elsewhere.sort();
+        elsewhere.dedup();
         let ours = [self.directory.clone(), self.directory.join("repos.d")];
-        for directory in ours.into_iter().chain(self.elsewhere.iter().cloned()) {
+        for directory in ours.into_iter().chain(elsewhere) {
             if directory.is_dir()
                 && let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive)
             {
@@ -105,24 +116,32 @@ fn concerns(event: &notify::Event, files: &[PathBuf]) -> bool {
 }
 
 /// The files that TLS is spoken with.
-pub fn files(tls: &TlsConfig) -> impl Iterator<Item = PathBuf> + use<> {
-    let TlsConfig { certificate, key, client_ca } = tls.clone();
-    [Some(certificate), Some(key), client_ca].into_iter().flatten()
+pub fn files(server: &ServerConfig) -> Vec<PathBuf> {
+    let Some(TlsConfig { certificate, key, client_ca }) = server.tls.clone() else { return vec![] };
+    [Some(certificate), Some(key), client_ca].into_iter().flatten().collect()
 }
 
 /// What a new configuration changes that only a restart can take up.
-pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (old, new) = (&old.server, &new.server);
+pub fn needs_restart(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
     let differs = [
         ("listen", old.listen != new.listen),
-        ("base_url", old.base_url != new.base_url),
-        ("max_upload", old.max_upload != new.max_upload),
         ("control", old.control != new.control),
-        ("access_log", old.access_log != new.access_log),
-        ("tls", old.tls != new.tls),
-        ("limits", old.limits != new.limits),
+        // Its listeners would have to become others.
+        ("tls", old.tls.is_some() != new.tls.is_some()),
+        ("limits.connections", old.limits.connections != new.limits.connections),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+/// The new `[server]`, with what waits for a restart as it was.
+pub fn live(old: &ServerConfig, new: ServerConfig) -> ServerConfig {
+    ServerConfig {
+        listen: old.listen.clone(),
+        control: old.control.clone(),
+        tls: old.tls.as_ref().map(|old| new.tls.unwrap_or_else(|| old.clone())),
+        limits: LimitsConfig { connections: old.limits.connections, ..new.limits },
+        ..new
+    }
 }
 
 #[cfg(test)]

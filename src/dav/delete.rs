@@ -45,7 +45,7 @@ pub(crate) async fn delete(context: &Context<'_>, location: Location) -> Result<
     }
     context.share.let_go(location.as_str());
     context.share.locks.forget(location.as_str());
-    let wait = prefer::wait(&context.parts.headers, context.server.limits.wait);
+    let wait = prefer::wait(&context.parts.headers, context.server.longest_wait());
     let state = published(context.handle, ticket, wait).await;
     let mut answer = empty(StatusCode::NO_CONTENT);
     tell(&mut answer, context.handle, state, wait);

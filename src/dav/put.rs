@@ -50,7 +50,7 @@ pub(crate) async fn put(
     let offer = Offer { location: location.clone(), condition, stated, by: context.principal.clone(), batch };
     let received = receive(handle, offer, body).await?;
     share.let_go(location.as_str());
-    let wait = prefer::wait(&parts.headers, server.limits.wait);
+    let wait = prefer::wait(&parts.headers, server.longest_wait());
     Ok(answer(handle, &location, received, wait).await)
 }
 

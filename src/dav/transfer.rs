@@ -88,7 +88,7 @@ pub(super) async fn transfer(
     } else {
         return Ok(multistatus::failures(&context.mount.config.url, &done.failed));
     }
-    let wait = prefer::wait(&context.parts.headers, context.server.limits.wait);
+    let wait = prefer::wait(&context.parts.headers, context.server.longest_wait());
     let state = published(context.handle, done.ticket, wait).await;
     let mut answer = empty(if done.replaced { StatusCode::NO_CONTENT } else { StatusCode::CREATED });
     if !done.replaced {
@@ -209,7 +209,8 @@ impl Context<'_> {
         let plain = |name: &str| name.strip_suffix(port).unwrap_or(name).to_ascii_lowercase();
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| self.parts.uri.authority().map(hyper::http::uri::Authority::as_str));
-        let base = self.server.config.base_url.as_deref().and_then(|base| {
+        let settings = self.server.settings.now();
+        let base = settings.config.base_url.as_deref().and_then(|base| {
             let (_, rest) = base.split_once("://")?;
             rest.split('/').next()
         });

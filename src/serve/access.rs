@@ -45,7 +45,7 @@ pub(super) async fn may_see(
     parts: &Parts,
     repository: &RepositoryConfig,
 ) -> bool {
-    if repository.read == ReadAccess::Anyone {
+    if repository.read == ReadAccess::Anyone || ends.transport == Transport::Control {
         return true;
     }
     if !parts.headers.contains_key(AUTHORIZATION) && ends.certificate.is_none() {
@@ -53,6 +53,27 @@ pub(super) async fn may_see(
     }
     let asking =
         Asking { path: &|| repository.url.clone(), ..asking(ends, parts, repository, Permission::Read) };
+    server.guard.decide(&asking).await.is_ok()
+}
+
+/// Whether the client may know what is wrong with a repository, and where: paths of this machine, names of
+/// files that are not served, causes. Programs on this machine, and who may write. Nobody is asked who it is.
+pub(super) async fn may_see_causes(
+    server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    repository: &RepositoryConfig,
+) -> bool {
+    if ends.transport == Transport::Control
+        || (ends.transport != Transport::Unix && not_local(ends.peer.ip(), &parts.headers).is_none())
+    {
+        return true;
+    }
+    if !parts.headers.contains_key(AUTHORIZATION) && ends.certificate.is_none() {
+        return false;
+    }
+    let asking =
+        Asking { path: &|| repository.url.clone(), ..asking(ends, parts, repository, Permission::Write) };
     server.guard.decide(&asking).await.is_ok()
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn refresh(
         .iter()
         .map(|mount| (*mount, mount.door.as_ref().ok().map(|handle| handle.submit(Dirty::everything()))))
         .collect();
-    let limit = prefer::wait(&parts.headers, server.limits.wait);
+    let limit = prefer::wait(&parts.headers, server.longest_wait());
     let mut repositories = Vec::new();
     let deadline = tokio::time::Instant::now() + limit.unwrap_or_default();
     let mut all_done = limit.is_some();

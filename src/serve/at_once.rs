@@ -51,7 +51,7 @@ pub(super) fn at_once(
         Some(answer) => {
             server.metrics.began();
             let id = request_id::of(&parts.headers);
-            let note = server.access_log.note(ends, &parts);
+            let note = server.settings.now().access_log.note(ends, &parts);
             Ok(hand_over(
                 answer,
                 ends,

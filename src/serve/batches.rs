@@ -54,10 +54,10 @@ pub async fn commit(
     let (committing, by, name) = (handle.clone(), by.clone(), id.as_str().to_owned());
     let Committed { shown, ticket } =
         blocking("commit the batch", move || committing.commit_batch(&id, &by)).await??;
-    let asked = dav::preferred_wait(&parts.headers, server.limits.wait);
+    let asked = dav::preferred_wait(&parts.headers, server.longest_wait());
     let seen = match ticket {
         None => true,
-        Some(ticket) => handle.wait(ticket, asked.unwrap_or(WAIT.min(server.limits.wait))).await.is_some(),
+        Some(ticket) => handle.wait(ticket, asked.unwrap_or(WAIT.min(server.longest_wait()))).await.is_some(),
     };
     let status = if seen { StatusCode::OK } else { StatusCode::ACCEPTED };
     let packages: Vec<_> = shown.iter().map(spell_shown).collect();

@@ -5,11 +5,13 @@ mod front;
 mod index;
 mod page;
 mod repository;
+mod status;
 
 pub use front::{Shown, State, front};
 pub use index::{Order, Place, index};
 pub use page::refusal;
 pub use repository::{About, about};
+pub use status::status;
 
 use std::fmt::Write;
 

@@ -3,10 +3,12 @@
 use std::time::SystemTime;
 
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, RETRY_AFTER, VARY};
 use serde_json::{Value, json};
 
+use super::accept::Form;
 use super::answer::{Answer, PLAIN, one_line, set, text};
+use super::browse;
 use super::site::{Mount, Mounts};
 use crate::config::{ReadAccess, RepositoryConfig};
 use crate::repository::{Means, Status, Verified};
@@ -63,23 +65,49 @@ fn answer(state: Result<(), String>) -> Answer {
     answer
 }
 
-/// Blocking. Everything about every repository, as JSON.
-pub fn status(mounts: &Mounts) -> Answer {
+/// Blocking. Every repository, each with whether the client may know causes; a page where `form` says HTML.
+pub fn status(mounts: &[(Mount, bool)], form: Form) -> Answer {
     let repositories: Vec<Value> = mounts
-        .all()
         .iter()
-        .map(|Mount { config, door }| match door {
-            Ok(handle) => repository(&config.name, &config.url, &handle.status()),
-            Err(why) => {
-                let closed = Status { trouble: Some(why.to_string()), ..Status::default() };
-                repository(&config.name, &config.url, &closed)
+        .map(|(Mount { config, door }, knows)| {
+            let status = match door {
+                Ok(handle) => handle.status(),
+                Err(why) => Status { trouble: Some(why.to_string()), ..Status::default() },
+            };
+            let mut shown = repository(&config.name, &config.url, &status);
+            if !knows {
+                hide_causes(&mut shown);
             }
+            shown
         })
         .collect();
     let status = json!({ "version": env!("CARGO_PKG_VERSION"), "repositories": repositories });
-    let mut answer = text(StatusCode::OK, "application/json", format!("{status:#}\n"));
+    let mut answer = match form {
+        Form::Html => browse::status(&status),
+        Form::Json | Form::Text => text(StatusCode::OK, "application/json", format!("{status:#}\n")),
+    };
     set(&mut answer, CACHE_CONTROL, "no-store");
+    set(&mut answer, VARY, "Accept");
     answer
+}
+
+/// Leaves that something is wrong, and how often; paths, names of files that are not served, and causes go.
+fn hide_causes(repository: &mut Value) {
+    const HIDDEN: &str = "not told to everybody; ask on this machine, or as somebody who may write";
+    if !repository["trouble"].is_null() {
+        repository["trouble"] = HIDDEN.into();
+    }
+    for key in ["rejected", "refused"] {
+        for found in repository[key].as_array_mut().into_iter().flatten() {
+            *found = json!({ "reason": HIDDEN });
+        }
+    }
+    for key in ["watching", "verified"] {
+        if let Some(fields) = repository[key].as_object_mut() {
+            fields.remove("why");
+            fields.remove("findings");
+        }
+    }
 }
 
 fn repository(name: &str, url: &str, status: &Status) -> Value {

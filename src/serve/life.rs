@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::at_once::{Answering, at_once};
 use super::connection::{Connection, Over, Pulse, Watch};
+use super::limits::Limits;
 use super::repomd::OnConnection;
 use super::respond::respond;
 use super::socket::{Accepted, Socket};
@@ -55,7 +56,8 @@ pub(super) async fn live(
     if let Some(tls) = tls {
         let Socket::Tcp(tcp) = socket else { return };
         // Boxed, for its room would be part of every connection's.
-        let handshake = Box::pin(timeout(server.limits.header_time, tls.acceptor().accept(tcp)));
+        let handshake =
+            Box::pin(timeout(server.settings.now().limits.header_time, tls.acceptor().accept(tcp)));
         let secured = tokio::select! {
             secured = handshake => secured,
             _ = closed.changed() => return,
@@ -74,8 +76,9 @@ pub(super) async fn live(
     }
     let ends = Arc::new(Ends { peer, local, transport, certificate, given: OnConnection::default() });
     let pulse = Arc::new(Pulse::default());
-    let connection = Connection::new(socket, pulse.clone(), server.limits.clone());
-    let guest = Guest { ends, pulse, server, closed };
+    let limits = server.settings.now().limits.clone();
+    let connection = Connection::new(socket, pulse.clone(), limits.clone());
+    let guest = Guest { ends, pulse, server, limits, closed };
     let ended = match is_http2 {
         true => Box::pin(guest.http2(connection)).await,
         false => guest.http1_or_2(connection).await,
@@ -89,6 +92,8 @@ struct Guest {
     ends: Arc<Ends>,
     pulse: Arc<Pulse>,
     server: Arc<Server>,
+    /// As they were when it came.
+    limits: Arc<Limits>,
     closed: watch::Receiver<()>,
 }
 
@@ -101,7 +106,7 @@ enum Next {
 
 impl Guest {
     async fn http1_or_2(mut self, mut connection: Connection) -> hyper::Result<()> {
-        let limits = self.server.limits.clone();
+        let limits = self.limits.clone();
         // A new connection has not earned the patience of one that was used.
         let mut patience = limits.header_time.min(limits.idle);
         let mut is_new = true;
@@ -145,7 +150,7 @@ impl Guest {
 
     /// Serves requests; gives the connection back when none came for a while.
     async fn http1(&mut self, connection: Connection) -> hyper::Result<Option<Connection>> {
-        let limits = &self.server.limits;
+        let limits = &self.limits;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(None)
@@ -192,7 +197,7 @@ impl Guest {
     }
 
     async fn http2(self, connection: Connection) -> hyper::Result<()> {
-        let limits = &self.server.limits;
+        let limits = &self.limits;
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -278,7 +283,8 @@ mod tests {
         .unwrap();
         let config = crate::config::ServerConfig::default();
         let log = Arc::new(crate::serve::AccessLogger::off());
-        Arc::new(Server::new(Arc::default(), Arc::new(guard), config, Arc::default(), log))
+        let settings = Arc::new(crate::serve::Settings::new(config, log));
+        Arc::new(Server::new(Arc::default(), Arc::new(guard), settings))
     }
 
     /// What an idle connection costs, its socket aside: ten thousand of them are to be cheap.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use super::accept;
-use super::access::{authorize, may_see, wanted};
+use super::access::{authorize, may_see, may_see_causes, wanted};
 use super::access_log::Note;
 use super::answer::{
     Answer, AnswerBody, PLAIN, Sent, blocking, empty, failed, one_line, set, set_static, text,
@@ -40,9 +40,10 @@ pub(super) async fn respond(
     let (mut parts, body) = request.into_parts();
     let begun = Instant::now();
     server.metrics.began();
-    let note = server.access_log.note(ends, &parts);
+    let settings = server.settings.now();
+    let note = settings.access_log.note(ends, &parts);
     let id = request_id::of(&parts.headers);
-    let mut body = RequestBody::new(body, &parts.headers, &server.limits, server.config.max_upload);
+    let mut body = RequestBody::new(body, &parts.headers, &settings.limits, settings.config.max_upload);
     let mounts = server.site.now();
     let mut principal = Principal::Anyone;
     let outcome = match host_header(&mut parts) {
@@ -167,7 +168,8 @@ async fn answer(
             let mounts = visible(server, ends, parts, mounts).await;
             let shown: Vec<_> = mounts.all().iter().map(shown_as).collect();
             let reached = ends.reached();
-            let base = dot_repo::server_base(&server.config, &reached);
+            let settings = server.settings.now();
+            let base = dot_repo::server_base(&settings.config, &reached);
             Ok(browse::front(&shown, accept::page(headers), base))
         }
         Route::Health => Ok(health::health(mounts)),
@@ -176,8 +178,13 @@ async fn answer(
             blocking("say how things are", move || health::ready(&mounts)).await
         }
         Route::Status => {
-            let mounts = visible(server, ends, parts, mounts).await;
-            blocking("say how things are", move || health::status(&mounts)).await
+            let form = accept::refusal(headers);
+            let mut shown = Vec::new();
+            for mount in visible(server, ends, parts, mounts).await.all() {
+                let knows = may_see_causes(server, ends, parts, &mount.config).await;
+                shown.push((mount.clone(), knows));
+            }
+            blocking("say how things are", move || health::status(&shown, form)).await
         }
         Route::Metrics => {
             let mounts = visible(server, ends, parts, mounts).await;
@@ -209,14 +216,14 @@ async fn answer(
             })?;
             // Whoever is told its number will ask for it.
             published.given.store(true, Ordering::Release);
-            let base = dot_repo::base(&mount.config, &server.config, &ends.reached());
+            let base = dot_repo::base(&mount.config, &server.settings.now().config, &ends.reached());
             let mut answer = text(StatusCode::OK, PLAIN, format!("{base}@{}/\n", published.number));
             set(&mut answer, CACHE_CONTROL, "no-cache");
             Ok(answer)
         }
         Route::DotRepo(mount) => {
-            let mut answer =
-                text(StatusCode::OK, PLAIN, dot_repo::text(&mount.config, &server.config, &ends.reached()));
+            let written = dot_repo::text(&mount.config, &server.settings.now().config, &ends.reached());
+            let mut answer = text(StatusCode::OK, PLAIN, written);
             set(&mut answer, CACHE_CONTROL, "no-cache");
             Ok(answer)
         }
@@ -334,8 +341,9 @@ async fn directory(
     let order = browse::Order::of(parts.uri.query());
     let form = accept::page(&parts.headers);
     let reached = ends.reached();
-    let base = dot_repo::server_base(&server.config, &reached).to_owned();
-    let dot_repo = dot_repo::text(&mount.config, &server.config, &reached);
+    let settings = server.settings.now();
+    let base = dot_repo::server_base(&settings.config, &reached).to_owned();
+    let dot_repo = dot_repo::text(&mount.config, &settings.config, &reached);
     blocking("list a directory", move || {
         let listed = handle.list_directory(location.as_ref()).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotADirectory => ServeError::NotFound,

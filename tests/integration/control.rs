@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::world::clients;
 use crate::world::daemon::{Daemon, program, run, write_config};
-use crate::world::{Rpm, Tree, http};
+use crate::world::{PATIENCE, Rpm, Tree, eventually, http};
 
 /// A configuration with a control socket of its own.
 fn config(tree: &Tree) -> std::path::PathBuf {
@@ -74,6 +74,47 @@ fn a_daemon_of_a_directory_is_asked_by_that_directory() {
     assert!(status.contains("is running") && status.contains("1 package,"), "{status}");
     let refreshed = run(["refresh".as_ref(), tree.root().as_os_str()]).stdout;
     assert!(refreshed.contains("1 packages, revision"), "{refreshed}");
+    daemon.stop();
+}
+
+#[test]
+fn causes_are_told_on_this_machine_and_a_page_to_people() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    tree.write("bad<b>.rpm", b"no package");
+    let daemon = Daemon::serve(&tree);
+    let ask = |headers: &[(&str, &str)]| http::send(daemon.address(), "GET", "/-/status", headers, None);
+    eventually(PATIENCE, "both files are looked at", || {
+        let here: serde_json::Value = serde_json::from_str(&ask(&[]).text()).unwrap();
+        let here = &here["repositories"][0];
+        (here["rejected"][0]["location"] == "bad<b>.rpm" && here["packages"] == 1).then_some(())
+    });
+    // As a proxy passes strangers on.
+    let far = ask(&[("X-Forwarded-For", "192.0.2.1")]);
+    assert!(!far.text().contains("bad<b>"), "{}", far.text());
+    let far: serde_json::Value = serde_json::from_str(&far.text()).unwrap();
+    assert_eq!(far["repositories"][0]["rejected"].as_array().unwrap().len(), 1);
+    assert_eq!(far["repositories"][0]["packages"], 1);
+    let page = ask(&[("Accept", "text/html,*/*;q=0.8")]);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let text = page.text();
+    assert!(text.contains("1 package") && text.contains("rejected: bad&lt;b&gt;.rpm: "), "{text}");
+    daemon.stop();
+}
+
+#[test]
+fn the_control_socket_shows_what_strangers_may_not_read() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let file = config(&tree);
+    let text = std::fs::read_to_string(&file).unwrap() + "read = \"token\"\nwrite = \"token\"\n";
+    std::fs::write(&file, text).unwrap();
+    let daemon = Daemon::serve_config(&file, "/rpm/");
+    let (code, out, err) = command(&["status", "rpm"], &file);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("rpm at /rpm/"), "{out}");
+    let stranger = http::send(daemon.address(), "GET", "/-/status", &[], None);
+    assert!(!stranger.text().contains("/rpm/"), "{}", stranger.text());
     daemon.stop();
 }
 

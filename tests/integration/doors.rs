@@ -329,6 +329,68 @@ fn the_access_log_notes_every_request_and_is_opened_anew() {
 }
 
 #[test]
+fn changed_server_keys_are_taken_up_while_connections_go_on() {
+    let tree = Tree::new();
+    let first = tree.beside("first.log");
+    let second = tree.beside("second.log");
+    let write = |more: &str| {
+        write_config(
+            &tree,
+            &format!(
+                "[server]\nlisten = [\"127.0.0.1:0\"]\n{more}\n[state]\ndir = {:?}\n[repository.rpm]\npath = {:?}\nwrite = \"anyone\"\n",
+                tree.beside("state"),
+                tree.root()
+            ),
+        )
+    };
+    let daemon = Daemon::serve_config(&write(&format!("access_log = {first:?}")), "/rpm/");
+    let connection = TcpStream::connect(daemon.address()).unwrap();
+    let mut reader = std::io::BufReader::new(&connection);
+    let mut ask = |path: &str| {
+        (&connection)
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+            .unwrap();
+        let (mut length, mut line) = (0, String::new());
+        while line != "\r\n" {
+            line.clear();
+            std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+            let line = line.to_ascii_lowercase();
+            length = line.strip_prefix("content-length:").map_or(length, |text| text.trim().parse().unwrap());
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    };
+    assert!(ask("/rpm/rpm.repo").contains("baseurl=http://127.0.0.1"));
+    let package = Rpm::new("a").build();
+
+    // One mistake among good keys: nothing of them counts, and the log says why.
+    write("base_url = \"https://wrong.example/\"\naccess_log = \"/nonexistent/access.log\"");
+    eventually(PATIENCE, "the mistake is told", || {
+        daemon.log().contains("the configuration stays as it was: cannot open the access log").then_some(())
+    });
+    assert!(ask("/rpm/rpm.repo").contains("baseurl=http://127.0.0.1"));
+
+    write(&format!(
+        "base_url = \"https://repo.example/\"\nmax_upload = \"100\"\naccess_log = {second:?}\ncontrol = {:?}",
+        tree.beside("c.sock")
+    ));
+    // Over the connection that was there before.
+    eventually(PATIENCE, "the new base URL is told", || {
+        ask("/rpm/rpm.repo").contains("baseurl=https://repo.example/rpm/").then_some(())
+    });
+    assert_eq!(daemon.put("a.rpm", &package).status, 413);
+    eventually(PATIENCE, "the new log is written", || {
+        fs::read_to_string(&second).ok().filter(|text| text.contains("PUT /rpm/a.rpm"))
+    });
+    assert!(!fs::read_to_string(&first).unwrap().contains("PUT /rpm/a.rpm"));
+    eventually(PATIENCE, "what waits is told", || {
+        daemon.log().contains("[server] control changed; that is taken up by a restart only").then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
 fn the_journal_can_hold_the_access_log() {
     let tree = Tree::new();
     let daemon = serve(&tree, &["127.0.0.1:0"], "access_log = \"journal\"");

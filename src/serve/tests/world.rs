@@ -16,7 +16,7 @@ use crate::auth::Guard;
 use crate::config::{AccessConfig, RepositoryConfig, ServerConfig, WriteAccess};
 use crate::repository::Handle;
 use crate::serve::limits::Limits;
-use crate::serve::{AccessLogger, Listener, Mount, Site, run_within};
+use crate::serve::{AccessLogger, Listener, Mount, Settings, Site, run};
 use crate::tree::Dirty;
 
 pub struct World {
@@ -61,17 +61,10 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let access_log = Arc::new(AccessLogger::open(&server.access_log).unwrap());
-        let serving = run_within(
-            vec![Listener::Http(listener)],
-            server,
-            access_log,
-            site.clone(),
-            guard,
-            limits,
-            async {
-                let _ = stopped.await;
-            },
-        );
+        let settings = Arc::new(Settings::within(server, access_log, limits));
+        let serving = run(vec![Listener::Http(listener)], settings, site.clone(), guard, async {
+            let _ = stopped.await;
+        });
         let running = Some(runtime.spawn(serving));
         Self { runtime, running, stop: Some(stop), handle, site, address, directory }
     }
