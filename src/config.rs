@@ -21,7 +21,7 @@ pub use access::{AccessConfig, AuthorizerConfig, GrantConfig, ReadAccess, WhenDo
 pub use additional::AdditionalMetadata;
 
 use crate::package::{ChecksumType, Verify};
-use crate::repodata::{Compression, MetadataType, RenderOptions};
+use crate::repodata::{Codec, Compression, MetadataType, RenderOptions};
 pub use door::{AccessLog, LimitsConfig, Listen, TlsConfig};
 
 /// Everything the daemon was told.
@@ -222,14 +222,14 @@ impl MetadataProfile {
         matches!(self, Self::El7 | Self::El6)
     }
 
-    /// Whether groups must be there in plain text: yum on EL7 stumbles over compressed ones.
-    pub fn has_plain_groups(self) -> bool {
-        matches!(self, Self::El7 | Self::El6)
-    }
-
-    /// Whether clients read xz: yum on EL6 does not.
-    pub fn allows_xz(self) -> bool {
-        self != Self::El6
+    /// Whether all its clients read files of this compression. yum on EL6 knows no xz; zstd came with EL 8.4
+    /// and SUSE 15, and zchunk is zstd inside.
+    pub fn reads(self, codec: Codec) -> bool {
+        match codec {
+            Codec::None | Codec::Gzip | Codec::Bzip2 => true,
+            Codec::Xz => self != Self::El6,
+            Codec::Zstd | Codec::Zchunk => self == Self::Zstd,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     let read = read_all(&sources, &reading, &mut shelf, &mut problems, &plan, voice)?;
     let carries = options.update && !options.discard_additional_metadata;
     let earlier = old_repomd.as_ref().filter(|_| carries);
-    let modules = additional::merged_modules(&modules, &workshop.repodata, earlier, &mut problems, voice);
+    let modules = additional::merged_modules(&modules, &workshop.repodata, earlier, &mut problems, voice)?;
     for problem in &problems {
         voice.warn(problem);
     }
@@ -91,7 +91,7 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     if let Some(modules) = &modules {
         let base = "modules.yaml";
         let made =
-            workshop.write("modules", base, plan.groups_codec, &style, |sink| Ok(modules.write(sink)?))?;
+            workshop.write("modules", base, plan.modules_codec, &style, |sink| Ok(modules.write(sink)?))?;
         if options.zchunk.zck {
             files.push(workshop.write_zchunk(&made, base, &style)?);
         }

@@ -2,6 +2,7 @@
 //! of them. A file that is broken changes nothing: what was good last stays.
 
 mod pack;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,10 +12,10 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::{Repository, RepositoryError};
-use crate::catalog::additional::{ADOPTED, Source};
+use crate::catalog::additional::Source;
 use crate::package::Location;
 use crate::publish;
-use crate::repodata::additional::{MODULES, family, is_made, is_repacked, longest, rank};
+use crate::repodata::additional::{MODULES, family, is_made, longest, rank};
 use crate::repodata::codec::Limits;
 use crate::repodata::{Codec, Modules, Record, Repomd};
 use crate::scan;
@@ -22,6 +23,7 @@ use crate::tree::{Differences, FileStamp, Found, Rejected};
 use pack::{Failure, Packer, forms};
 
 pub use pack::MadeFile;
+pub use shown::as_configured;
 
 /// What is known of additional metadata beyond what the catalog remembers.
 #[derive(Default)]
@@ -190,57 +192,6 @@ impl Repository {
         outside.map(|(kind, path)| (kind, path, scan::stamp_of(path).ok().flatten()))
     }
 
-    /// Keeps what is shown of one type, where it may stay; or else makes it, if it can be made.
-    fn keep_or_remake(
-        &mut self,
-        kind: &str,
-        records: Vec<Record>,
-        known: &Known<'_>,
-        shown: Option<&Repomd>,
-        extras: &mut Vec<Extra>,
-    ) -> Result<Option<Fresh>, RepositoryError> {
-        let of_kind = || known.sources.iter().filter(|source| source.kind == kind);
-        let forget = || Fresh { gone: of_kind().map(|s| s.path.clone()).collect(), ..Fresh::default() };
-        if !self.config.additional_metadata.wants(kind) {
-            return Ok(Some(forget()));
-        }
-        let is_whole = !records.is_empty() && records.iter().all(|record| self.place.has(record));
-        if self.candidates(kind, known).is_empty() {
-            // Metadata of somebody who was here before us, made of who knows what.
-            if !is_whole {
-                return Ok(Some(forget()));
-            }
-            if of_kind().next().is_none() {
-                warn!(repo.name = %self.config.name,
-                      "{} keeps the {kind} metadata found in repodata/; a file of that type takes its place",
-                      self.config.name);
-            }
-            extras.extend(records.into_iter().map(Extra::Kept));
-            let stamp = FileStamp { inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
-            let adopted = Source { path: format!("{ADOPTED}{kind}"), kind: kind.into(), stamp, text: None };
-            return Ok(Some(Fresh { sources: vec![adopted], ..Fresh::default() }));
-        }
-        let suits = || {
-            let forms = forms(&self.config, kind);
-            !is_repacked(kind)
-                || forms.len() == records.len()
-                    && forms.iter().zip(&records).all(|((kind, codec), record)| {
-                        record.kind == *kind && Codec::of_name(&record.href) == *codec
-                    })
-        };
-        let is_ours = records.iter().all(|record| record.checksum.kind == self.config.checksum);
-        if is_whole && is_ours && suits() {
-            extras.extend(records.into_iter().map(Extra::Kept));
-            return Ok(None);
-        }
-        let made = self.remake(kind, known, shown)?;
-        if made.is_none() && is_whole {
-            // Its file is broken now: in a form that not all clients read it is better than none.
-            extras.extend(records.into_iter().map(Extra::Kept));
-        }
-        Ok(made)
-    }
-
     /// The files that may hold metadata of this type, the one to be taken first.
     fn candidates(&self, kind: &str, known: &Known<'_>) -> Vec<Candidate> {
         let additional = &self.config.additional_metadata;
@@ -352,9 +303,10 @@ impl Repository {
         }
         fresh.gone.retain(|path| !fresh.sources.iter().any(|source| source.path == *path));
         if !merged.is_empty() {
+            let forms = forms(&self.config, MODULES);
             let packer = self.packer()?;
             let fill = |sink: &mut dyn std::io::Write| merged.write(sink).map_err(|error| error.to_string());
-            fresh.files = match packer.text(MODULES, "modules.yaml", fill) {
+            fresh.files = match packer.text(MODULES, "modules.yaml", forms, fill) {
                 Ok(files) => files,
                 Err(Failure::Ours(error)) => return Err(error),
                 Err(Failure::Source(why)) => {

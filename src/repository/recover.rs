@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::TreeLock};
-use super::{databases, press};
+use super::{additional, databases, press};
 use crate::catalog::Settings;
 use crate::config::RepositoryConfig;
 use crate::incoming::batch;
@@ -65,7 +65,7 @@ impl Repository {
             restored: Vec::new(),
             contested: false,
             unfinished: super::refresh::Unfinished::default(),
-            additional: super::additional::Additional::default(),
+            additional: additional::Additional::default(),
             later: super::worker::Later::default(),
         };
         repository.confirm()?;
@@ -92,6 +92,7 @@ impl Repository {
         };
         if !databases::as_configured(&repomd, self.config.metadata)
             || !press::has_zchunk_as_configured(&repomd, &self.config)
+            || !additional::as_configured(&repomd, &self.config)
         {
             // The setting has changed since.
             return Ok(self.catalog()?.set_published(None)?);

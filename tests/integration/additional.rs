@@ -1,6 +1,7 @@
 //! Groups, advisories, modules and other metadata beyond packages: what lies in the directory is read by
 //! real clients, and what is broken changes nothing.
 
+mod compressions;
 mod lifecycle;
 mod modules;
 mod upload;
@@ -85,39 +86,43 @@ fn index(tree: &Tree, options: &[&str]) -> (Metadata, String) {
 
 #[test]
 fn dnf_reads_groups_advisories_and_modules_in_each_profile() {
-    for profile in ["zstd", "gzip"] {
+    for profile in ["zstd", "gzip", "el7", "el6"] {
         let tree = stocked();
         let daemon = Daemon::configured(&tree, "", &format!("metadata = \"{profile}\""));
         daemon.until("all", |metadata| {
             metadata.records.contains_key("modules") && metadata.packages.len() == 2
         });
         let Some(dnf) = Dnf::find() else { return };
-        let url = daemon.url();
-        let groups = dnf.say(&url, &["group", "list", "--hidden"]);
-        assert!(groups.contains("Sea animals") || groups.contains("sea"), "{profile}: {groups}");
-        let modules = dnf.say(&url, &["module", "list"]);
-        let line =
-            modules.lines().find(|line| line.starts_with("walrus")).unwrap_or_else(|| panic!("{modules}"));
-        assert!(line.contains("5.10") && line.contains("[d]"), "{profile}: {line}");
-        // An advisory is listed to those who have what it mends.
-        dnf.install(&url, "walrus-1.0");
-        let advisories = dnf.say(&url, &["updateinfo", "list"]);
-        assert!(
-            advisories.contains("SEA-2024-1") && advisories.contains("walrus-2.0-1.noarch"),
-            "{advisories}"
-        );
+        assert_dnf_reads_all(&dnf, &daemon.url(), profile);
         daemon.stop();
     }
+}
+
+/// dnf lists the groups, modules and advisories of a repository that has what [`stocked`] has.
+fn assert_dnf_reads_all(dnf: &Dnf, url: &str, what: &str) {
+    let groups = dnf.say(url, &["group", "list", "--hidden"]);
+    assert!(groups.contains("Sea animals") || groups.contains("sea"), "{what}: {groups}");
+    let modules = dnf.say(url, &["module", "list"]);
+    let line = modules.lines().find(|line| line.starts_with("walrus")).unwrap_or_else(|| panic!("{modules}"));
+    assert!(line.contains("5.10") && line.contains("[d]"), "{what}: {line}");
+    // An advisory is listed to those who have what it mends.
+    dnf.install(url, "walrus-1.0");
+    let advisories = dnf.say(url, &["updateinfo", "list"]);
+    assert!(
+        advisories.contains("SEA-2024-1") && advisories.contains("walrus-2.0-1.noarch"),
+        "{what}: {advisories}"
+    );
 }
 
 #[test]
 fn zypper_lists_the_patches() {
     let tree = stocked();
-    for profile in ["zstd", "gzip"] {
+    for profile in ["zstd", "gzip", "el7", "el6"] {
         let daemon = Daemon::configured(&tree, "", &format!("metadata = \"{profile}\""));
         let suffix = if profile == "zstd" { ".zst" } else { ".gz" };
         daemon.until("the profile", |metadata| {
             metadata.records.get("updateinfo").is_some_and(|record| record.href.ends_with(suffix))
+                && metadata.records.contains_key("primary_db") == profile.starts_with("el")
         });
         let Some(zypper) = Zypper::find() else { return };
         zypper.add(&daemon.url());

@@ -8,6 +8,8 @@ use crate::world::clients::{self, Dnf, Zypper, createrepo_c, rpms_below};
 use crate::world::metadata::digest;
 use crate::world::{Daemon, Metadata, Rpm, Tree, shared, skipped};
 
+const PROFILES: [&str; 4] = ["zstd", "gzip", "el7", "el6"];
+
 /// A tree that is closed under requirements, with two versions of something, and both deep and flat.
 fn stocked() -> (Tree, Vec<Rpm>) {
     let tree = Tree::new();
@@ -30,6 +32,12 @@ fn serve_profile(tree: &Tree, profile: &str) -> Daemon {
 }
 
 /// The corpus of real packages, linked into a tree, or `None` after having said so.
+/// All packages, and databases where the profile has them.
+fn is_there(metadata: &Metadata, rpms: &[Rpm], profile: &str) -> bool {
+    metadata.packages.len() == rpms.len()
+        && metadata.records.contains_key("primary_db") == profile.starts_with("el")
+}
+
 fn corpus() -> Option<Tree> {
     let Some(shared) = shared() else {
         skipped("the corpus of real packages is not here (CREATEREPOD_SHARED)");
@@ -44,9 +52,9 @@ fn corpus() -> Option<Tree> {
 #[test]
 fn dnf_lists_and_downloads_everything_in_each_profile() {
     let (tree, rpms) = stocked();
-    for profile in ["zstd", "gzip"] {
+    for profile in PROFILES {
         let daemon = serve_profile(&tree, profile);
-        let metadata = daemon.until("all", |metadata| metadata.packages.len() == rpms.len());
+        let metadata = daemon.until("all", |metadata| is_there(metadata, &rpms, profile));
         let Some(dnf) = Dnf::find() else { return };
         assert_eq!(dnf.nevras(&daemon.url()), metadata.nevras(), "{profile}");
         let built: BTreeSet<String> =
@@ -64,9 +72,9 @@ fn dnf_lists_and_downloads_everything_in_each_profile() {
 #[test]
 fn zypper_lists_and_downloads_everything_in_each_profile() {
     let (tree, rpms) = stocked();
-    for profile in ["zstd", "gzip"] {
+    for profile in PROFILES {
         let daemon = serve_profile(&tree, profile);
-        daemon.until("all", |metadata| metadata.packages.len() == rpms.len());
+        daemon.until("all", |metadata| is_there(metadata, &rpms, profile));
         let Some(zypper) = Zypper::find() else { return };
         zypper.add(&daemon.url());
         let wanted: BTreeSet<String> = rpms.iter().map(Rpm::nvra).collect();
@@ -182,10 +190,10 @@ fn createrepo_c_updates_from_what_is_published_and_mergerepo_c_merges_it() {
     else {
         return;
     };
-    for profile in ["zstd", "gzip"] {
+    for profile in PROFILES {
         let (tree, rpms) = stocked();
         let daemon = serve_profile(&tree, profile);
-        let ours = daemon.until("all", |metadata| metadata.packages.len() == rpms.len());
+        let ours = daemon.until("all", |metadata| is_there(metadata, &rpms, profile));
         daemon.stop();
         let copy = tree.beside("copy");
         crate::world::tree::cp(["-a".as_ref(), tree.root().as_os_str(), copy.as_os_str()]);

@@ -262,14 +262,20 @@ fn describe(repodata: &Path, directory: &str, facts: &mut BTreeMap<String, Strin
             text = lines.join("\n");
         }
         if record.kind == "modules" {
-            text = identities(&text);
+            text = laid_out_anew(&text);
         }
         facts.insert(key("text"), text.trim_end().to_owned());
     }
 }
 
-/// What tells modules from each other; libmodulemd lays YAML out in its own way.
-fn identities(yaml: &str) -> String {
+/// Modules as libmodulemd writes them; without it, what tells them from each other.
+fn laid_out_anew(yaml: &str) -> String {
+    if let Some(python) = clients::modulemd() {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        fs::write(file.path(), yaml).unwrap();
+        return clients::modules_merged(&python, &[file.path().to_owned()])
+            .unwrap_or_else(|why| format!("{why}\n{yaml}"));
+    }
     let keys = ["document:", "  name:", "  stream:", "  version:", "  context:", "  module:", "  summary:"];
     let wanted = |line: &&str| keys.iter().any(|key| line.starts_with(key));
     yaml.lines().filter(wanted).map(|line| line.replace(['"', '\''], "") + "\n").collect()

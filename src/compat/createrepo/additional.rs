@@ -54,37 +54,38 @@ fn local(path: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The modules of these files, merged by libmodulemd's rules, with what was published before behind them; `None`
-/// where no file has any. A file that cannot be taken is a problem.
+/// where no file has any. A file that cannot be taken is an error: without its modules, their packages would be
+/// offered to everybody. What cannot be taken of the old ones is a problem.
 pub(super) fn merged_modules(
     files: &[Source],
     repodata: &Path,
     earlier: Option<&Repomd>,
     problems: &mut Vec<String>,
     voice: Voice,
-) -> Option<Modules> {
+) -> anyhow::Result<Option<Modules>> {
     let mut merged: Option<Modules> = None;
-    let mut take = |origin: &str, read: anyhow::Result<Modules>| {
+    let mut take = |origin: &str, path: &Path| {
         let into = merged.get_or_insert_default();
-        let outcome = read.and_then(|modules| Ok(into.merge(modules)?));
-        match outcome {
-            Ok(passed_over) => {
-                for PassedOver(stream) in passed_over {
-                    voice.warn(&format!("{stream} of {origin} differs from an earlier file's, which stays"));
-                }
-            }
-            Err(error) => problems.push(format!("Left out the modules of {origin}: {error:#}")),
+        let passed_over = read_modules(path).and_then(|modules| Ok(into.merge(modules)?))?;
+        for PassedOver(stream) in passed_over {
+            voice.warn(&format!("{stream} of {origin} differs from an earlier file's, which stays"));
         }
+        anyhow::Ok(())
     };
     for file in files {
-        take(&file.relative, read_modules(&file.path));
+        take(&file.relative, &file.path).with_context(|| {
+            format!("cannot take in the modules of {}; mend or exclude it", file.relative)
+        })?;
     }
     if !files.is_empty()
         && let Some(record) = earlier.and_then(|repomd| repomd.record(MODULES))
     {
         let name = file_name(&record.href);
-        take(name, read_modules(&repodata.join(name)));
+        if let Err(error) = take(name, &repodata.join(name)) {
+            problems.push(format!("Left out the modules of {name}: {error:#}"));
+        }
     }
-    merged.filter(|modules| !modules.is_empty())
+    Ok(merged.filter(|modules| !modules.is_empty()))
 }
 
 fn read_modules(path: &Path) -> anyhow::Result<Modules> {

@@ -182,6 +182,7 @@ pub struct Plan {
     /// Of primary, filelists and other.
     pub packages_codec: Codec,
     pub groups_codec: Codec,
+    pub modules_codec: Codec,
     pub databases_codec: Codec,
     pub databases: bool,
     pub changelog_limit: Option<usize>,
@@ -263,6 +264,7 @@ impl CreaterepoOptions {
             repomd_checksum: checksum_type(self.repomd_checksum.as_deref())?.unwrap_or(checksum),
             packages_codec: general.unwrap_or(if classic { Codec::Gzip } else { Codec::Zstd }),
             groups_codec: if classic { Codec::None } else { chosen.unwrap_or(Codec::Zstd) },
+            modules_codec: chosen.unwrap_or(if classic { Codec::Gzip } else { Codec::Zstd }),
             databases_codec: chosen.unwrap_or(Codec::Bzip2),
             databases: self.sqlite.database || (classic && !self.sqlite.no_database),
             changelog_limit,

@@ -43,18 +43,26 @@ impl From<PublishError> for Failure {
     }
 }
 
-/// The records that metadata of this type has, and how each is compressed. Clients of EL6 and EL7 read
-/// comps only where it is plain; those that look for `group_gz` save some of the way.
+/// The records that metadata of this type has where it is compressed by us, and how each is. Clients of EL6 and
+/// EL7 read comps only where it is plain; those that look for `group_gz` save some of the way.
 pub fn forms(config: &RepositoryConfig, kind: &str) -> Vec<(String, Codec)> {
     let one = |codec| vec![(kind.to_owned(), codec)];
     match config.metadata.compression() {
-        _ if !is_repacked(kind) => one(Codec::None),
         Compression::Zstd => one(Codec::Zstd),
         Compression::Gzip if kind == GROUP => {
             vec![(kind.to_owned(), Codec::None), (format!("{kind}_gz"), Codec::Gzip)]
         }
         Compression::Gzip => one(Codec::Gzip),
     }
+}
+
+/// How a file is compressed, judged by how it begins.
+pub fn codec_of(mut file: &File) -> io::Result<Codec> {
+    let mut start = Vec::new();
+    file.rewind()?;
+    file.take(6).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(Codec::of_bytes(&start))
 }
 
 /// Where files are made.
@@ -67,25 +75,32 @@ pub struct Packer<'a> {
 impl Packer<'_> {
     /// Makes the files of what `file`, whose name is `name`, holds.
     pub fn file(&self, kind: &str, name: &str, mut file: File) -> Result<Vec<MadeFile>, Failure> {
+        let cannot = |error: io::Error| Failure::Source(error.to_string());
         let limits = Limits { open_size: Some(longest(kind)) };
         let checked = |file: &File, sink: &mut dyn Write| {
             let source = Codec::open(file, limits).map_err(|error| error.to_string())?;
             check(kind, name, Tee { source, sink }).map_err(|error| error.to_string())
         };
         if is_repacked(kind) {
-            return self.text(kind, name, |sink| checked(&file, sink));
+            return self.text(kind, name, forms(self.config, kind), |sink| checked(&file, sink));
+        }
+        let (codec, named) = (codec_of(&file).map_err(cannot)?, Codec::of_name(name));
+        // Clients go by the name, so it must not say anything else than the file.
+        let is_misnamed = named != Codec::None && named != codec;
+        if is_misnamed || !self.config.metadata.reads(codec) {
+            let plain = name.strip_suffix(named.suffix()).unwrap_or(name);
+            let forms = vec![(kind.to_owned(), Codec::Gzip)];
+            return self.text(kind, plain, forms, |sink| checked(&file, sink));
         }
         // As it is, with what it holds uncompressed beside it.
-        let again = file.try_clone().map_err(|error| Failure::Source(error.to_string()))?;
-        let mut made = self.text(kind, name, |sink| {
+        let again = file.try_clone().map_err(cannot)?;
+        let mut made = self.text(kind, name, vec![(kind.to_owned(), Codec::None)], |sink| {
             io::copy(&mut &again, sink).map(|_| ()).map_err(|error| error.to_string())
         })?;
         let mut summed = Summed { hasher: Hasher::new(self.config.checksum), size: 0 };
-        let mut start = Vec::new();
-        let again = file.rewind().and_then(|()| (&file).take(6).read_to_end(&mut start));
-        again.and_then(|_| file.rewind()).map_err(|error| Failure::Source(error.to_string()))?;
+        file.rewind().map_err(cannot)?;
         checked(&file, &mut summed).map_err(Failure::Source)?;
-        let is_packed = Codec::of_bytes(&start) != Codec::None;
+        let is_packed = codec != Codec::None;
         for MadeFile { record, .. } in &mut made {
             record.open_checksum = is_packed.then(|| summed.hasher.clone().finish());
             record.open_size = is_packed.then_some(summed.size);
@@ -93,14 +108,14 @@ impl Packer<'_> {
         Ok(made)
     }
 
-    /// Makes the files of a text that `fill` writes; what it says is wrong, is wrong with the source.
+    /// Makes files of a text that `fill` writes, in these forms; what it says is wrong, is wrong with the source.
     pub fn text(
         &self,
         kind: &str,
         name: &str,
+        forms: Vec<(String, Codec)>,
         fill: impl FnOnce(&mut dyn Write) -> Result<(), String>,
     ) -> Result<Vec<MadeFile>, Failure> {
-        let forms = forms(self.config, kind);
         let failed = |source| Failure::Ours(press::failed(self.config, source));
         let mut files = Vec::new();
         for (kind, _) in &forms {

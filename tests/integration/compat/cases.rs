@@ -28,6 +28,9 @@ pub const COMPS: &str =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps><group><id>g</id></group></comps>\n";
 const LISTED: &str = "a/x.rpm\nc/odd-richdeps-1.0-1.noarch.rpm\n";
 
+const FOUND: Step = Write("w/modules.yaml", super::merge::MODULE);
+const MORE_FOUND: Step = Write("w/a/more.modulemd.yaml", super::merge::MODULES);
+
 /// Each case begins with a fresh world.
 pub const CASES: &[(&str, &[Step])] = &[
     ("plain", &[Run(&["w"])]),
@@ -84,6 +87,48 @@ pub const CASES: &[(&str, &[Step])] = &[
             Touch("w/a/x.rpm", 5),
             Run(&["--compatibility", "--retain-old-md", "1", "w"]),
         ],
+    ),
+    ("modules", &[FOUND, MORE_FOUND, Run(&["w"])]),
+    ("modules gz", &[FOUND, MORE_FOUND, Run(&["--compress-type", "gz", "--simple-md-filenames", "w"])]),
+    ("modules general", &[FOUND, Run(&["--general-compress-type", "bz2", "-s", "sha512", "w"])]),
+    ("modules xz", &[FOUND, Run(&["--xz", "w"])]),
+    ("modules in compatibility", &[FOUND, Run(&["--compatibility", "w"])]),
+    ("modules excluded", &[FOUND, MORE_FOUND, Run(&["-x", "*.modulemd.yaml", "w"])]),
+    ("modules of a list", &[FOUND, Write("l", LISTED), Run(&["-i", "l", "w"])]),
+    ("modules updated", &[FOUND, Run(&["w"]), MORE_FOUND, Run(&["--update", "w"])]),
+    (
+        "modules that are gone",
+        &[FOUND, MORE_FOUND, Run(&["w"]), Remove("w/modules.yaml"), Run(&["--update", "w"])],
+    ),
+    (
+        "all modules are gone",
+        &[FOUND, Run(&["w"]), Remove("w/modules.yaml"), Touch("w/a/x.rpm", 5), Run(&["--update", "w"])],
+    ),
+    (
+        "modules discarded",
+        &[
+            FOUND,
+            MORE_FOUND,
+            Run(&["w"]),
+            Remove("w/modules.yaml"),
+            Run(&["--update", "--discard-additional-metadata", "w"]),
+        ],
+    ),
+    (
+        "modules recycled",
+        &[
+            // It knows one of several packages with equal content only.
+            Remove("w/b/x.rpm"),
+            Remove("w/c/link.rpm"),
+            FOUND,
+            Run(&["w"]),
+            MORE_FOUND,
+            Run(&["--update", "--recycle-pkglist", "w"]),
+        ],
+    ),
+    (
+        "broken modules",
+        &[FOUND, Run(&["--revision", "r", "w"]), Write("w/b/m.modulemd.yaml", "document: [x"), Run(&["w"])],
     ),
     ("databases afterwards", &[Run(&["--revision", "r", "w"]), Databases(&["w"])]),
     (

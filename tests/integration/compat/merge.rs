@@ -103,8 +103,8 @@ const GROUPS: Step = Repository(
 const MORE_GROUPS: Step =
     Repository("g2", &["b 0:1-1 x86_64 1 b-1-1.src.rpm"], &[("group", "plain.xml", COMPS)]);
 
-const MODULE: &str = "---\ndocument: modulemd\nversion: 2\ndata:\n  name: m\n  stream: \"1\"\n  version: 1\n  context: c\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n";
-const MODULES: &str = "---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: m\n  stream: \"1\"\n...\n---\ndocument: modulemd\nversion: 2\ndata:\n  name: m\n  stream: \"1\"\n  version: 1\n  context: c\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n---\ndocument: modulemd\nversion: 2\ndata:\n  name: a\n  stream: \"2\"\n  version: 2\n  context: d\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n";
+pub const MODULE: &str = "---\ndocument: modulemd\nversion: 2\ndata:\n  name: m\n  stream: \"1\"\n  version: 1\n  context: c\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n";
+pub const MODULES: &str = "---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: m\n  stream: \"1\"\n...\n---\ndocument: modulemd\nversion: 2\ndata:\n  name: m\n  stream: \"1\"\n  version: 1\n  context: c\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n---\ndocument: modulemd\nversion: 2\ndata:\n  name: a\n  stream: \"2\"\n  version: 2\n  context: d\n  arch: x86_64\n  summary: s\n  description: >-\n    d\n  license:\n    module:\n    - MIT\n...\n";
 const MODULAR: Step =
     Repository("m1", &["a 0:1-1 x86_64 1 a-1-1.src.rpm"], &[("modules", "modules.yaml.gz", MODULE)]);
 const MORE_MODULAR: Step =

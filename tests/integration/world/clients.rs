@@ -57,6 +57,34 @@ pub fn modulemd() -> Option<PathBuf> {
     require("libmodulemd for Python", there.then_some(python))
 }
 
+/// Prints what libmodulemd's merger makes of the files given, each at the same priority; exit 3 when it
+/// takes one of them only in part or not at all.
+const MERGE_MODULES: &str = r"
+import sys, gi
+gi.require_version('Modulemd', '2.0')
+from gi.repository import Modulemd
+merger = Modulemd.ModuleIndexMerger.new()
+for path in sys.argv[1:]:
+    index = Modulemd.ModuleIndex.new()
+    try: whole, failures = index.update_from_file(path, False)
+    except Exception as error: print(error, file=sys.stderr); sys.exit(3)
+    if not whole:
+        for failure in failures: print(failure.get_gerror().message, file=sys.stderr)
+        sys.exit(3)
+    merger.associate_index(index, 0)
+try: print(merger.resolve().dump_to_string())
+except Exception as error: print(error, file=sys.stderr); sys.exit(3)
+";
+
+/// libmodulemd's merger over `files`: what it writes, or why it refuses them.
+pub fn modules_merged(python: &Path, files: &[PathBuf]) -> Result<String, String> {
+    let done = Command::new(python).args(["-c", MERGE_MODULES]).args(files).output().unwrap();
+    match done.status.code() {
+        Some(0) => Ok(String::from_utf8(done.stdout).unwrap()),
+        _ => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+    }
+}
+
 /// Runs a command, which must succeed, and returns its standard output.
 pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));

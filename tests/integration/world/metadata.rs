@@ -194,6 +194,16 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, stated: &T, found: &T) -> 
 
 fn decompress(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
+    if name.ends_with(".xz") {
+        let mut decoder = liblzma::read::XzDecoder::new(bytes.as_slice());
+        decoder.read_to_end(&mut content).map_err(|error| error.to_string())?;
+        return Ok(content);
+    }
+    if name.ends_with(".bz2") {
+        let mut decoder = bzip2::read::BzDecoder::new(bytes.as_slice());
+        decoder.read_to_end(&mut content).map_err(|error| error.to_string())?;
+        return Ok(content);
+    }
     if name.ends_with(".gz") {
         // One member only: libxml2's own reader of files stops after the first.
         let mut decoder = flate2::bufread::GzDecoder::new(bytes.as_slice());
