@@ -12,6 +12,7 @@ mod section;
 mod tests;
 pub mod tree;
 pub mod value;
+pub mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,12 +24,15 @@ pub use additional::AdditionalMetadata;
 use crate::package::{ChecksumType, Verify};
 use crate::repodata::{Codec, Compression, MetadataType, RenderOptions};
 pub use door::{AccessLog, LimitsConfig, Listen, TlsConfig};
+pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     pub server: ServerConfig,
     pub access: AccessConfig,
+    /// Who is told when something needs a person.
+    pub webhooks: Vec<WebhookConfig>,
     /// Sorted by name; names and URL prefixes are unique, and no path lies inside another's.
     pub repositories: Vec<RepositoryConfig>,
     /// Trees whose directories become repositories, by name.

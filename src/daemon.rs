@@ -6,6 +6,7 @@ mod keeper;
 mod keys;
 mod live;
 mod news;
+mod notices;
 mod reload;
 mod report;
 mod scrub;
@@ -29,6 +30,7 @@ use crate::config::{AccessConfig, Config, RepositoryConfig};
 use crate::history::History;
 use crate::rights::TokenStore;
 use crate::serve::{self, Site};
+use crate::webhook::Webhooks;
 use doors::Doors;
 use keeper::Keeper;
 pub use keeper::is_held;
@@ -97,7 +99,9 @@ async fn serve(
     let (mut beating, mut telling) = (JoinSet::new(), JoinSet::new());
     beating.spawn(systemd::beat(site.clone()));
     let scrubbing = scrub::start(site.clone());
-    telling.spawn(report::keep_telling(site));
+    telling.spawn(report::keep_telling(site.clone()));
+    let webhooks = notices::webhooks(&config.webhooks);
+    telling.spawn(notices::keep_telling(site, webhooks.clone()));
     let mut keys = keys::KeyWatch::start(&config.repositories);
     let mut watch =
         source.as_ref().map(|source| ConfigWatch::start(&source.directory, reload::files(&config.server)));
@@ -111,7 +115,7 @@ async fn serve(
                 Told::Refresh => keeper.refresh_everything(),
                 Told::Reload => {
                     live.settings.reopen_access_log();
-                    if reload(source.as_ref(), &mut config, &guard, &live, true).await {
+                    if reload(source.as_ref(), &mut config, &guard, &live, &webhooks, true).await {
                         take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                     }
                     live.renew(&config.server).await;
@@ -121,7 +125,7 @@ async fn serve(
                 }
             },
             () = changed(&mut watch) => {
-                if reload(source.as_ref(), &mut config, &guard, &live, false).await {
+                if reload(source.as_ref(), &mut config, &guard, &live, &webhooks, false).await {
                     take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                 }
                 live.renew(&config.server).await;
@@ -177,6 +181,7 @@ async fn reload(
     config: &mut Config,
     guard: &Guard,
     live: &Live,
+    webhooks: &Webhooks,
     told: bool,
 ) -> bool {
     let Some(source) = source else {
@@ -203,6 +208,8 @@ async fn reload(
     // Before the repositories: a rule of theirs may name what is new here.
     guard.reconfigure(&new.access);
     config.access = new.access;
+    webhooks.reconfigure(&new.webhooks);
+    config.webhooks = new.webhooks;
     if new.repositories == config.repositories && new.trees == config.trees {
         if told {
             info!("read the configuration again: the repositories are the same");

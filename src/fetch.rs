@@ -1,23 +1,31 @@
-//! Gets files from web servers, for commands that were given a URL: http and https, redirections followed.
+//! Gets files from web servers, for commands that were given a URL, and sends notices to them: http and https.
 
+mod post;
 pub mod roots;
 
+use std::convert::Infallible;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{HOST, LOCATION, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+pub use post::post;
+
+const AGENT: &str = concat!("createrepod/", env!("CARGO_PKG_VERSION"));
 const REDIRECTIONS: usize = 10;
 const CONNECT: Duration = Duration::from_secs(30);
 /// Between two things that the server says.
@@ -58,6 +66,22 @@ async fn follow(url: &str, limit: u64, sink: &mut dyn Write) -> Result<(), Fetch
     Err(FetchError::Exchange { url: url.to_owned(), why: format!("more than {REDIRECTIONS} redirections") })
 }
 
+/// A connection on which a request can be sent; closed when it is dropped.
+struct Connection<B> {
+    sender: SendRequest<B>,
+    _driven: JoinSet<hyper::Result<()>>,
+}
+
+impl<B: Body<Data = Bytes, Error = Infallible> + Send + 'static> Connection<B> {
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Self> {
+        let spoken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = spoken.map_err(io::Error::other)?;
+        let mut driven = JoinSet::new();
+        driven.spawn(connection);
+        Ok(Self { sender, _driven: driven })
+    }
+}
+
 /// Where a file is.
 struct Target {
     url: String,
@@ -83,49 +107,49 @@ impl Target {
         Ok(Self { url: url.to_owned(), tls, host, port, path })
     }
 
-    /// Asks for the file; says where it is instead, if it is elsewhere.
-    async fn ask(&self, limit: u64, sink: &mut dyn Write) -> Result<Option<Self>, FetchError> {
+    /// Opens a connection. `ca`: the certificate authorities believed for `https://`; `None`: this machine's.
+    async fn connect<B>(&self, ca: Option<&Path>) -> Result<Connection<B>, FetchError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let cannot = |source| FetchError::Connect { host: format!("{}:{}", self.host, self.port), source };
         // IPv6 addresses stand in brackets in a URL only.
         let host = self.host.trim_matches(['[', ']']);
         let late = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
         let stream = timeout(CONNECT, TcpStream::connect((host, self.port))).await;
         let stream = stream.map_err(|_| late()).flatten().map_err(cannot)?;
-        if self.tls {
-            let name = ServerName::try_from(host.to_owned()).map_err(|e| cannot(io::Error::other(e)))?;
-            let config =
-                ClientConfig::builder().with_root_certificates(roots::trusted(None).map_err(cannot)?);
-            let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
-            let stream = timeout(CONNECT, connector.connect(name, stream)).await;
-            self.exchange(stream.map_err(|_| late()).flatten().map_err(cannot)?, limit, sink).await
-        } else {
-            self.exchange(stream, limit, sink).await
+        if !self.tls {
+            return Connection::over(stream).await.map_err(cannot);
         }
+        let name = ServerName::try_from(host.to_owned()).map_err(|e| cannot(io::Error::other(e)))?;
+        let ca = ca.map(Path::to_owned);
+        let roots = tokio::task::spawn_blocking(move || roots::trusted(ca.as_deref())).await;
+        let roots = roots.map_err(io::Error::other).flatten().map_err(cannot)?;
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = timeout(CONNECT, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+        Connection::over(stream.map_err(|_| late()).flatten().map_err(cannot)?).await.map_err(cannot)
     }
 
-    async fn exchange(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        limit: u64,
-        sink: &mut dyn Write,
-    ) -> Result<Option<Self>, FetchError> {
-        let failed = |why: String| FetchError::Exchange { url: self.url.clone(), why };
-        let silent = || failed(format!("the server says nothing for {} seconds", SILENCE.as_secs()));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        let connection = tokio::spawn(connection);
-        let host = match self.port {
+    /// What the `Host` field says.
+    fn authority(&self) -> String {
+        match self.port {
             80 if !self.tls => self.host.clone(),
             443 if self.tls => self.host.clone(),
             port => format!("{}:{port}", self.host),
-        };
+        }
+    }
+
+    /// Asks for the file; says where it is instead, if it is elsewhere.
+    async fn ask(&self, limit: u64, sink: &mut dyn Write) -> Result<Option<Self>, FetchError> {
+        let failed = |why: String| FetchError::Exchange { url: self.url.clone(), why };
+        let silent = || failed(format!("the server says nothing for {} seconds", SILENCE.as_secs()));
+        let mut connection = self.connect(None).await?;
         let request = Request::get(&self.path)
-            .header(HOST, host)
-            .header(USER_AGENT, concat!("createrepod/", env!("CARGO_PKG_VERSION")))
+            .header(HOST, self.authority())
+            .header(USER_AGENT, AGENT)
             .body(Empty::<Bytes>::new())
             .map_err(|error| failed(error.to_string()))?;
-        let answer = timeout(SILENCE, sender.send_request(request)).await.map_err(|_| silent())?;
+        let answer = timeout(SILENCE, connection.sender.send_request(request)).await.map_err(|_| silent())?;
         let mut answer = answer.map_err(|error| failed(error.to_string()))?;
         let status = answer.status();
         if status.is_redirection() {
@@ -146,7 +170,6 @@ impl Target {
             }
             sink.write_all(bytes).map_err(|source| FetchError::Write { url: self.url.clone(), source })?;
         }
-        connection.abort();
         Ok(None)
     }
 

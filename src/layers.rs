@@ -4,8 +4,19 @@ use std::fs;
 use std::path::Path;
 
 const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config", "crash"];
-const HANDS: &[&str] =
-    &["watch", "scan", "incoming", "catalog", "databases", "publish", "auth", "history", "sign", "fetch"];
+const HANDS: &[&str] = &[
+    "watch",
+    "scan",
+    "incoming",
+    "catalog",
+    "databases",
+    "publish",
+    "auth",
+    "history",
+    "sign",
+    "fetch",
+    "webhook",
+];
 const WIRING: &[&str] = &["daemon", "cli", "logging", "main", "fuzz"];
 
 /// What a room may import: rooms, or single things in them. `None` for a room the table lacks.

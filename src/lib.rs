@@ -32,6 +32,7 @@ pub mod publish;
 pub mod scan;
 pub mod sign;
 pub mod watch;
+pub mod webhook;
 
 // 3. flows: the stories
 pub mod compat;

@@ -28,6 +28,7 @@ mod tests;
 pub mod verify;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -68,6 +69,8 @@ struct Shared {
     /// Held by the worker while it works.
     repository: Mutex<Repository>,
     progress: watch::Sender<Progressed>,
+    /// What was rejected when it was opened.
+    rejected_before: BTreeMap<String, String>,
     reader: Mutex<Option<Reader>>,
     /// Whether the repository was busy lately, so that its catalog stays open.
     awake: AtomicBool,
@@ -294,11 +297,14 @@ impl Handle {
     /// The same with another clock than the machine's.
     pub fn open_at(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
         let mut repository = Repository::open(config.clone(), clock)?;
+        let before = repository.catalog()?.rejected_locations()?;
+        let rejected_before = before.into_iter().map(|at| (at.to_string(), String::new())).collect();
         // A thousand repositories must not hold a thousand databases open.
         repository.rest();
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
             trusted: repository.trusted.clone(),
+            rejected_before,
             receiving: receive::Reservations::default(),
             batches: batches::Batches::default(),
             verified: Mutex::new(None),
@@ -464,6 +470,11 @@ impl Handle {
     /// Changes that wait for the next publication.
     pub fn pending(&self) -> u64 {
         self.shared.inbox.pending()
+    }
+
+    /// The files that were rejected when this was opened, without their reasons.
+    pub fn rejected_before(&self) -> &BTreeMap<String, String> {
+        &self.shared.rejected_before
     }
 
     /// How many files of the tree are not published, for whatever reason; see [`Handle::status`].

@@ -14,6 +14,7 @@ use super::section::{Document, Section, boolean, integer, text, texts};
 use super::tree::Pattern;
 use super::value::Choice;
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask, spell_size};
+use super::webhook::file::WebhookSection;
 use super::{
     Accept, AccessLog, AdditionalMetadata, Listen, MetadataProfile, Overwrite, SignConfig, Space, Symlinks,
     TlsConfig,
@@ -28,6 +29,7 @@ pub struct ConfigFile {
     pub state_dir: Option<Set<PathBuf>>,
     pub grants: Vec<GrantSection>,
     pub authorizers: Vec<AuthorizerSection>,
+    pub webhooks: Vec<WebhookSection>,
     /// In the order read; names may still be bad or double.
     pub repositories: Vec<RepositorySection>,
     /// The `[tree.NAME]` tables, alike.
@@ -133,7 +135,7 @@ impl ConfigFile {
         let mut server = None;
         let mut limits = None;
         let mut state = None;
-        let (mut grants, mut authorizers) = (None, None);
+        let (mut grants, mut authorizers, mut webhooks) = (None, None, None);
         match part {
             Part::Main => {
                 server = section.table("server");
@@ -141,10 +143,11 @@ impl ConfigFile {
                 state = section.table("state");
                 grants = section.table("grant");
                 authorizers = section.table("authorizer");
+                webhooks = section.table("webhook");
                 section.later(&["target"]);
             }
             Part::Repositories => {
-                for key in ["server", "limits", "state", "grant", "authorizer"] {
+                for key in ["server", "limits", "state", "grant", "authorizer", "webhook"] {
                     if section.table(key).is_some() {
                         section.problem(
                             key,
@@ -171,6 +174,9 @@ impl ConfigFile {
         });
         each(&document, "authorizer", authorizers, problems, |name, origin, table, problems| {
             self.authorizers.push(AuthorizerSection::read(&document, name, origin, table, problems));
+        });
+        each(&document, "webhook", webhooks, problems, |name, origin, table, problems| {
+            self.webhooks.push(WebhookSection::read(&document, name, origin, table, problems));
         });
         each(&document, "repository", repositories, problems, |name, origin, table, problems| {
             let read = RepositorySection::read(&document, Kind::Repository, name, origin, table, problems);

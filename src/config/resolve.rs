@@ -1,6 +1,7 @@
 //! defaults < file < environment < argv, remembering where each value came from.
 
 mod access;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,6 +84,7 @@ pub fn resolve(
     access.state_dir = Some(state_dir.clone());
     access.grants = written.grants.into_iter().map(|section| layers.grant(section)).collect();
     access.authorizers = written.authorizers.into_iter().map(|section| layers.authorizer(section)).collect();
+    let webhooks = written.webhooks.into_iter().filter_map(|section| layers.webhook(section)).collect();
     let mut repositories: Vec<_> = written
         .repositories
         .into_iter()
@@ -110,7 +112,7 @@ pub fn resolve(
     let repositories = repositories.into_iter().map(|(_, repository)| repository).collect();
     trees.sort_by(|(_, a), (_, b)| a.template.name.cmp(&b.template.name));
     let trees = trees.into_iter().map(|(_, tree)| tree).collect();
-    problems.or(Resolved { config: Config { server, access, repositories, trees }, settings })
+    problems.or(Resolved { config: Config { server, access, webhooks, repositories, trees }, settings })
 }
 
 /// Zero configuration: `directory` (absolute) under its own name, written to by local clients only.

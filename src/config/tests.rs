@@ -610,15 +610,45 @@ fn the_shipped_file_changes_nothing_and_shows_every_default() {
         authorizers: vec![AuthorizerConfig::new("example", "http://127.0.0.1:9000/may")],
         ..access()
     };
+    let hook = WebhookUrl::Written("https://hooks.example.com/services/T0/B0/secret".into());
+    let webhooks = vec![WebhookConfig::new("example", hook)];
     let trees = resolved.config.trees.clone();
     assert_eq!(
         trees.iter().map(|tree| tree.template.url.as_str()).collect::<Vec<_>>(),
         ["/el/{release}/{arch}/"]
     );
-    assert_eq!(resolved.config, Config { access, repositories: vec![example], trees, ..Config::default() });
+    assert_eq!(
+        resolved.config,
+        Config { access, webhooks, repositories: vec![example], trees, ..Config::default() }
+    );
     // A tree takes all that a repository takes; it is not written out twice.
     for setting in resolved.settings.iter().filter(|s| !s.table.starts_with("tree.")) {
         assert_ne!(setting.origin, Origin::Default, "{}.{} is not in the file", setting.table, setting.key);
+    }
+}
+
+#[test]
+fn a_webhook_has_one_address_and_shows_no_secret() {
+    let text = "[webhook.ops]\nurl = 'https://hooks.example.com/services/secret'\nformat = 'slack'\nevents = ['failed']\n";
+    let resolved = read(text).unwrap();
+    let hook = &resolved.config.webhooks[0];
+    assert!(hook.wants(WebhookEvent::Failed, "rpm") && !hook.wants(WebhookEvent::Rejected, "rpm"));
+    assert_eq!(hook.format, WebhookFormat::Slack);
+    let shown = format!("{:?} {:?}", resolved.settings, resolved.config);
+    assert!(shown.contains("hooks.example.com/…") && !shown.contains("secret"), "{shown}");
+    let file = read("[webhook.ops]\nurl_file = '/run/url'\nrepositories = ['el-*']\n").unwrap().config;
+    assert_eq!(file.webhooks[0].url, WebhookUrl::File("/run/url".into()));
+    for (bad, why) in [
+        ("[webhook.ops]", "needs one address"),
+        ("[webhook.ops]\nurl = 'http://h/'\nurl_file = '/f'", "needs one address"),
+        ("[webhook.ops]\nurl = 'ftp://h/secret'", "expected http://HOST/PATH"),
+        ("[webhook.ops]\nurl = 'http://me:secret@h/'", "without a user name"),
+        ("[webhook.ops]\nurl = 'http://h/'\nevents = []", "expected at least one"),
+        ("[webhook.ops]\nurl = 'http://h/'\nevents = ['broken']", "expected one of"),
+        ("[webhook.ops]\nurl = 'http://h/'\nformat = 'teams'", "expected one of"),
+    ] {
+        let complaint = complaint(bad);
+        assert!(complaint.contains(why) && !complaint.contains("secret"), "{bad}: {complaint}");
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) fn table(kind: &str, name: &str) -> String {
     }
 }
 
-fn list<T: ToString>(items: &[T]) -> String {
+pub(super) fn list<T: ToString>(items: &[T]) -> String {
     let quoted: Vec<_> = items.iter().map(|item| quoted(&item.to_string())).collect();
     format!("[{}]", quoted.join(", "))
 }
