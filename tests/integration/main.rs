@@ -46,3 +46,4 @@ mod upload;
 mod verify;
 mod watch;
 mod webdav;
+mod webhook;

@@ -30,6 +30,9 @@ impl Layers<'_> {
             self.complain(table, "events", "events: expected at least one, or leave the webhook out");
         }
         let is_file = url_file != Path::new("");
+        if section.is_misplaced {
+            return None;
+        }
         if url.is_empty() != is_file {
             let origin = section.name.origin;
             self.problems.add(

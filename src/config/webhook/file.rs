@@ -20,6 +20,8 @@ pub struct WebhookSection {
     pub format: Option<Set<WebhookFormat>>,
     pub events: Option<Set<Vec<WebhookEvent>>>,
     pub repositories: Option<Set<Vec<Pattern>>>,
+    /// Whether an address is written that is none; what is wrong with it is said already.
+    pub is_misplaced: bool,
 }
 
 impl WebhookSection {
@@ -34,7 +36,8 @@ impl WebhookSection {
         if let Err(message) = crate::config::file::name(name) {
             s.problem_at(origin.clone(), message);
         }
-        let section = Self {
+        let mut section = Self {
+            is_misplaced: false,
             name: Set { value: name.to_owned(), origin },
             url: s.take("url", text(url)),
             url_file: s.take("url_file", text(absolute_or_none)),
@@ -44,6 +47,8 @@ impl WebhookSection {
             repositories: s.take("repositories", texts(Pattern::parse)),
         };
         s.finish();
+        section.is_misplaced = table.contains_key("url") && section.url.is_none()
+            || table.contains_key("url_file") && section.url_file.is_none();
         section
     }
 }
