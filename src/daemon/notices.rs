@@ -107,8 +107,10 @@ impl Seen {
             let rejected = rejected(handle);
             let news: Vec<_> = rejected
                 .iter()
-                .filter(|(location, reason)| {
-                    !last.rejected.get(*location).is_some_and(|known| known.is_empty() || known == *reason)
+                .filter(|(location, reason)| match last.rejected.get(*location) {
+                    // Known since before this daemon, which does not know why.
+                    Some(known) => !known.is_empty() && known != *reason,
+                    None => true,
                 })
                 .map(|(location, reason)| (location.clone(), reason.clone()))
                 .collect();
@@ -133,6 +135,8 @@ fn rejected(handle: &Handle) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::config::RepositoryConfig;
     use crate::tree::Dirty;
@@ -175,18 +179,18 @@ mod tests {
         let mut seen = Seen::default();
         let (mount, handle) = open();
         refresh(&handle);
-        assert_eq!(told(&mut seen, &[mount.clone()]), ["Rejected rpm a.rpm"]);
-        assert!(told(&mut seen, &[mount.clone()]).is_empty());
+        assert_eq!(told(&mut seen, from_ref(&mount)), ["Rejected rpm a.rpm"]);
+        assert!(told(&mut seen, from_ref(&mount)).is_empty());
         bad(&root.join("b.rpm"));
         refresh(&handle);
-        assert_eq!(told(&mut seen, &[mount.clone()]), ["Rejected rpm b.rpm"]);
+        assert_eq!(told(&mut seen, from_ref(&mount)), ["Rejected rpm b.rpm"]);
         handle.close();
         drop((mount, handle));
 
         let (mount, handle) = open();
         bad(&root.join("c.rpm"));
         refresh(&handle);
-        assert_eq!(told(&mut Seen::default(), &[mount.clone()]), ["Rejected rpm c.rpm"], "a restart");
+        assert_eq!(told(&mut Seen::default(), from_ref(&mount)), ["Rejected rpm c.rpm"], "a restart");
         let mut late = Seen { is_late: true, ..Seen::default() };
         assert!(told(&mut late, &[mount]).is_empty(), "who asks later hears of what comes later");
         handle.close();
@@ -204,10 +208,10 @@ mod tests {
         let broken = Mount { config: config.clone(), door: Err("the disk is away".into()) };
         let well = Mount { config, door: Ok(handle.clone()) };
         let mut seen = Seen::default();
-        let first = seen.look(&[broken.clone()], SystemTime::UNIX_EPOCH);
+        let first = seen.look(from_ref(&broken), SystemTime::UNIX_EPOCH);
         assert_eq!(first[0].reason.as_deref(), Some("the disk is away"));
         assert!(told(&mut seen, &[broken]).is_empty());
-        assert_eq!(told(&mut seen, &[well.clone()]), ["Recovered rpm "]);
+        assert_eq!(told(&mut seen, from_ref(&well)), ["Recovered rpm "]);
         assert!(told(&mut seen, &[well]).is_empty());
         handle.close();
     }
