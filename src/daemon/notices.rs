@@ -85,12 +85,13 @@ impl Seen {
                 at: now,
             };
             let is_new = !self.repositories.contains_key(&config.name);
+            let is_quiet = is_new && self.is_late;
             let last = self.repositories.entry(config.name.clone()).or_default();
             let trouble = match door {
                 Ok(handle) => handle.trouble(),
                 Err(why) => Some(why.to_string()),
             };
-            if trouble.is_some() != last.is_troubled && !(is_new && self.is_late) {
+            if trouble.is_some() != last.is_troubled && !is_quiet {
                 let event = if trouble.is_some() { WebhookEvent::Failed } else { WebhookEvent::Recovered };
                 notices.push(Notice { reason: trouble.clone(), ..notice(event) });
             }
@@ -115,7 +116,7 @@ impl Seen {
                 .map(|(location, reason)| (location.clone(), reason.clone()))
                 .collect();
             last.rejected = rejected;
-            if !news.is_empty() && !(is_new && self.is_late) {
+            if !news.is_empty() && !is_quiet {
                 let more = news.len().saturating_sub(NAMED);
                 let named = news.into_iter().take(NAMED).collect();
                 notices.push(Notice { rejected: named, more, ..notice(WebhookEvent::Rejected) });
