@@ -135,6 +135,23 @@ impl<'c> Update<'c> {
         Ok(self.hand_out(slots))
     }
 
+    /// What the files will consist of, once all jobs have run but `jobs`, of which only what was gathered is
+    /// told, and nothing compressed. By chunk, in order, with its number of packages.
+    pub fn outline(&self, jobs: &[Job]) -> Vec<(u64, [Part; KINDS])> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |number: &usize| match done.get(number) {
+            Some(Ok((chunk, _))) => Some((chunk.packages, chunk.parts)),
+            Some(Err(_)) => None,
+            None => jobs.iter().find(|job| job.number == *number).map(Job::outline),
+        };
+        let slots = self.list.iter().map(|slot| match slot {
+            Ok(kept) => Some((kept.packages, kept.parts)),
+            Err(number) => of(number),
+        });
+        // A job that failed fails the commit, too.
+        slots.collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// Makes the change last, once every job has run. The listing is what is to be published now.
     pub fn commit(mut self) -> Result<Listing, CatalogError> {
         debug_assert!(self.recut.is_none(), "finish comes before commit");
@@ -191,6 +208,7 @@ impl<'c> Update<'c> {
                         items,
                         ending,
                         effort,
+                        raw: Default::default(),
                         compression: self.compression,
                         pieces: Arc::clone(&self.pieces),
                         done: Arc::clone(&self.done),
@@ -301,13 +319,22 @@ pub struct Job {
     items: Vec<Item>,
     ending: Ending,
     effort: Effort,
+    raw: [Raw; KINDS],
     compression: Compression,
     pieces: Arc<PieceFile>,
     done: Arc<Done>,
 }
 
+/// One file's share of a chunk, before it is compressed.
+#[derive(Default)]
+struct Raw {
+    text: Vec<u8>,
+    /// Where it lies, once it is gathered; its piece is not there yet.
+    part: Part,
+}
+
 impl Job {
-    /// Bytes of fragments it holds in memory.
+    /// Bytes of fragments it holds in memory, before anything is gathered.
     pub fn weight(&self) -> usize {
         self.items
             .iter()
@@ -315,9 +342,28 @@ impl Job {
             .sum()
     }
 
+    /// Stores the uncompressed bytes, so that they can be hashed while [`run`](Self::run) compresses them.
+    pub fn gather(&mut self) -> io::Result<()> {
+        let (items, pieces) = (&self.items, &self.pieces);
+        self.raw.par_iter_mut().enumerate().try_for_each(|(kind, raw)| raw.gather(kind, items, pieces))
+    }
+
+    fn outline(&self) -> (u64, [Part; KINDS]) {
+        (self.items.len() as u64, self.raw.each_ref().map(|raw| raw.part))
+    }
+
     /// Does the work; the outcome is seen by [`Update::commit`].
-    pub fn run(self) {
-        let parts: io::Result<Vec<Part>> = (0..KINDS).into_par_iter().map(|kind| self.make(kind)).collect();
+    pub fn run(mut self) {
+        let (items, pieces, compression, effort) = (&self.items, &self.pieces, self.compression, self.effort);
+        let parts: io::Result<Vec<Part>> = self
+            .raw
+            .par_iter_mut()
+            .enumerate()
+            .map(|(kind, raw)| {
+                raw.gather(kind, items, pieces)?;
+                raw.compress(compression, effort, pieces)
+            })
+            .collect();
         let outcome = parts.map(|parts| {
             let members: Vec<Member> = self.items.into_iter().map(|item| item.member).collect();
             let key = |m: Option<&Member>| m.map(|m| m.key.clone()).expect("a run that ends has a package");
@@ -332,26 +378,34 @@ impl Job {
         });
         self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number, outcome);
     }
+}
 
-    fn make(&self, kind: usize) -> io::Result<Part> {
-        let len: u64 = self.items.iter().map(|i| u64::from(i.member.lens[kind])).sum();
-        if len == 0 {
-            // A file that this repository does not have.
-            return Ok(Part::default());
+impl Raw {
+    /// Takes the items' fragments of this kind together, unless that was done already. A file that the
+    /// repository does not have stays empty.
+    fn gather(&mut self, kind: usize, items: &[Item], pieces: &PieceFile) -> io::Result<()> {
+        let len: u64 = items.iter().map(|item| u64::from(item.member.lens[kind])).sum();
+        if len == 0 || !self.text.is_empty() {
+            return Ok(());
         }
-        let mut raw = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
-        for item in &self.items {
+        self.text.reserve_exact(usize::try_from(len).map_err(io::Error::other)?);
+        for item in items {
             match &item.text {
-                Text::Fresh(fragments) => raw.extend_from_slice(fragments.texts()[kind]),
-                Text::Kept(spans) => self.pieces.read(spans[kind], &mut raw)?,
+                Text::Fresh(fragments) => self.text.extend_from_slice(fragments.texts()[kind]),
+                Text::Kept(spans) => pieces.read(spans[kind], &mut self.text)?,
             }
         }
-        let packed = self.compression.piece(self.effort, &raw)?;
-        Ok(Part {
-            raw: self.pieces.append(&raw)?,
-            raw_crc: crc32fast::hash(&raw),
-            piece_crc: crc32fast::hash(&packed),
-            piece: self.pieces.append(&packed)?,
-        })
+        self.part.raw = pieces.append(&self.text)?;
+        Ok(())
+    }
+
+    fn compress(&mut self, compression: Compression, effort: Effort, pieces: &PieceFile) -> io::Result<Part> {
+        let text = std::mem::take(&mut self.text);
+        if text.is_empty() {
+            return Ok(Part::default());
+        }
+        let packed = compression.piece(effort, &text)?;
+        let (raw_crc, piece_crc) = (crc32fast::hash(&text), crc32fast::hash(&packed));
+        Ok(Part { raw: self.part.raw, raw_crc, piece_crc, piece: pieces.append(&packed)? })
     }
 }

@@ -43,18 +43,26 @@ pub struct Recipe<'a> {
 /// The checksum states of one file behind each of its parts: the way an earlier run took.
 ///
 /// Valid for a file that announces the same number of packages and begins with the same parts;
-/// pieces never move while a trail lives, so a part is known by where its piece lies.
+/// pieces never move while a trail lives, so a part is known by where its bytes lie. The two sides
+/// may be walked at different times: uncompressed bytes are there before the compressed ones.
 #[derive(Clone, Default)]
 pub struct Trail {
     packages: u64,
-    marks: Vec<Mark>,
+    open: Vec<OpenMark>,
+    packed: Vec<PackedMark>,
 }
 
 #[derive(Clone)]
-struct Mark {
+struct OpenMark {
+    raw_offset: u64,
+    side: Side,
+}
+
+#[derive(Clone)]
+struct PackedMark {
     piece_offset: u64,
-    open: Side,
-    packed: Side,
+    side: Side,
+    /// Of the uncompressed bytes.
     crc: crc32fast::Hasher,
 }
 
@@ -77,12 +85,22 @@ impl Side {
 }
 
 impl Trail {
-    /// How many of `recipe`'s parts need not be hashed again.
-    fn known(&self, recipe: &Recipe<'_>) -> usize {
+    /// How many of `recipe`'s parts need not be hashed again, uncompressed.
+    fn known_open(&self, recipe: &Recipe<'_>) -> usize {
+        let same = |(mark, part): &(&OpenMark, &Part)| mark.raw_offset == part.raw.offset;
         if self.packages != recipe.packages {
             return 0;
         }
-        self.marks.iter().zip(recipe.parts).take_while(|(m, p)| m.piece_offset == p.piece.offset).count()
+        self.open.iter().zip(recipe.parts).take_while(same).count()
+    }
+
+    /// The same, compressed.
+    fn known_packed(&self, recipe: &Recipe<'_>) -> usize {
+        let same = |(mark, part): &(&PackedMark, &Part)| mark.piece_offset == part.piece.offset;
+        if self.packages != recipe.packages {
+            return 0;
+        }
+        self.packed.iter().zip(recipe.parts).take_while(same).count()
     }
 
     /// The number of packages this trail's file announces.
@@ -92,35 +110,42 @@ impl Trail {
 
     /// Whether nothing of this file need be hashed but its end.
     pub fn covers(&self, recipe: &Recipe<'_>) -> bool {
-        self.packages == recipe.packages && self.known(recipe) == recipe.parts.len()
+        let all = recipe.parts.len();
+        self.packages == recipe.packages && self.known_open(recipe) == all && self.known_packed(recipe) == all
     }
+}
+
+/// Of the marks of all trails, those that save most.
+fn longest<'t, M>(
+    trails: &[&'t Trail],
+    known: impl Fn(&Trail) -> usize,
+    marks: impl Fn(&'t Trail) -> &'t [M],
+) -> &'t [M] {
+    let best = trails.iter().map(|trail| (known(trail), *trail)).max_by_key(|(known, _)| *known);
+    best.map_or(&[], |(known, trail)| &marks(trail)[..known])
 }
 
 /// Writes the file to `sink` and returns its checksums with the trail that was walked.
 ///
-/// `trails` may hold any number of earlier trails of the same kind of file; the one that saves most
-/// is used.
+/// `trails` may hold any number of earlier trails of the same kind of file; of each side the one that
+/// saves most is used.
 pub fn join(
     recipe: Recipe<'_>,
     pieces: &dyn Pieces,
     trails: &[&Trail],
     sink: &mut (dyn Write + Send),
 ) -> io::Result<(Joined, Trail)> {
-    let best = trails.iter().max_by_key(|t| t.known(&recipe));
-    let (known, marks) = match best {
-        Some(trail) => (trail.known(&recipe), &trail.marks[..]),
-        None => (0, &[][..]),
-    };
-    let start = known.checked_sub(1).map(|last| &marks[last]);
+    let known = longest(trails, |trail| trail.known_packed(&recipe), |trail| &trail.packed);
     let preamble = recipe.kind.preamble(recipe.packages);
     let closing = recipe.kind.closing();
 
+    let start = known.last();
     let (open, packed) = rayon::join(
-        || open_side(&recipe, pieces, known, start.map(|m| m.open.clone()), &preamble),
-        || packed_side(&recipe, pieces, known, start.map(|m| m.packed.clone()), &preamble, sink),
+        || open_side(&recipe, pieces, trails, &preamble),
+        || packed_side(&recipe, pieces, known.len(), start.map(|m| m.side.clone()), &preamble, sink),
     );
     let (mut open, open_marks) = open?;
-    let (mut packed, packed_marks, head, sink) = packed?;
+    let (mut packed, packed_sides, head, sink) = packed?;
 
     // CRC-32 of the whole, combined from the parts': cheap enough to do every time for what is new.
     let mut crc = match start {
@@ -131,10 +156,10 @@ pub fn join(
             crc
         }
     };
-    let mut trail = Trail { packages: recipe.packages, marks: marks[..known].to_vec() };
-    for ((part, open), packed) in recipe.parts[known..].iter().zip(open_marks).zip(packed_marks) {
+    let mut trail = Trail { packages: recipe.packages, open: open_marks, packed: known.to_vec() };
+    for (part, side) in recipe.parts[known.len()..].iter().zip(packed_sides) {
         crc.combine(&crc32fast::Hasher::new_with_initial_len(part.raw_crc, part.raw.len));
-        trail.marks.push(Mark { piece_offset: part.piece.offset, open, packed, crc: crc.clone() });
+        trail.packed.push(PackedMark { piece_offset: part.piece.offset, side, crc: crc.clone() });
     }
     crc.update(closing.as_bytes());
 
@@ -153,6 +178,13 @@ pub fn join(
     Ok((joined, trail))
 }
 
+/// Walks the uncompressed side alone, while what it consists of is still being compressed.
+pub fn walk_open(recipe: Recipe<'_>, pieces: &dyn Pieces, trails: &[&Trail]) -> io::Result<Trail> {
+    let preamble = recipe.kind.preamble(recipe.packages);
+    let (_, open) = open_side(&recipe, pieces, trails, &preamble)?;
+    Ok(Trail { packages: recipe.packages, open, packed: Vec::new() })
+}
+
 /// Walks the trail of a file that announces `recipe.packages` without writing it anywhere; goes on
 /// where one of `trails` leaves off.
 pub fn walk(recipe: Recipe<'_>, pieces: &dyn Pieces, trails: &[&Trail]) -> io::Result<Trail> {
@@ -162,24 +194,26 @@ pub fn walk(recipe: Recipe<'_>, pieces: &dyn Pieces, trails: &[&Trail]) -> io::R
 fn open_side(
     recipe: &Recipe<'_>,
     pieces: &dyn Pieces,
-    known: usize,
-    start: Option<Side>,
+    trails: &[&Trail],
     preamble: &str,
-) -> io::Result<(Side, Vec<Side>)> {
-    let mut side = start.unwrap_or_else(|| {
-        let mut side = Side::new(recipe.checksum);
-        side.take(preamble.as_bytes());
-        side
-    });
-    let mut marks = Vec::with_capacity(recipe.parts.len() - known);
+) -> io::Result<(Side, Vec<OpenMark>)> {
+    let mut marks = longest(trails, |trail| trail.known_open(recipe), |trail| &trail.open).to_vec();
+    let mut side = match marks.last() {
+        Some(mark) => mark.side.clone(),
+        None => {
+            let mut side = Side::new(recipe.checksum);
+            side.take(preamble.as_bytes());
+            side
+        }
+    };
     let mut buffer = Vec::new();
-    for part in &recipe.parts[known..] {
+    for part in &recipe.parts[marks.len()..] {
         for block in blocks(part.raw) {
             buffer.clear();
             pieces.read(block, &mut buffer)?;
             side.take(&buffer);
         }
-        marks.push(side.clone());
+        marks.push(OpenMark { raw_offset: part.raw.offset, side: side.clone() });
     }
     Ok((side, marks))
 }

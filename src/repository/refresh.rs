@@ -1,7 +1,8 @@
 //! From what is dirty to what is published: the one story, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use rayon::prelude::*;
@@ -10,20 +11,28 @@ use tracing::{debug, warn};
 use super::adopt::Adopted;
 use super::inbox::Batch;
 use super::lock::TreeLock;
-use super::{Progress, Repository, RepositoryError, lock};
-use crate::catalog::{Frontier, Job, Key, Listing};
+use super::{Progress, Repository, RepositoryError, lock, press};
+use crate::catalog::{CatalogError, Frontier, Job, Key, Listing, PieceFile, Update};
 use crate::config::RepositoryConfig;
 use crate::package::openpgp::Keyring;
 use crate::package::{Location, Verify};
+use crate::repodata::join::{Recipe, Trail, walk, walk_open};
+use crate::repodata::{KINDS, MetadataType, Part, Pieces};
 use crate::scan;
 use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
 
-/// Packages read before their chunks are handed on. Bounds memory, not the result.
-const READ_AT_ONCE: usize = 256;
+/// Packages that one thread reads in one go, unless they are large.
+const READ_AT_ONCE: usize = 8;
+/// Bytes of packages that one thread reads in one go.
+const LARGE: u64 = 4 << 20;
+/// How many times as much is read ahead of what the catalog takes in. Bounds memory, not the result.
+const READ_AHEAD: usize = 32;
 /// Bytes of fragments that may wait to be compressed.
 const BACKLOG: usize = 48 << 20;
 /// How many packages of the same NEVRA are named in the log after one change; the status names all.
 const DUPLICATES_NAMED: usize = 20;
+/// Changes of no more packages, and of no more chunks, are hurried.
+const FEW: usize = 8;
 /// A file whose mtime is this close to the moment it was read is looked at once more.
 const TOO_YOUNG: Duration = Duration::from_secs(2);
 
@@ -55,6 +64,8 @@ struct Changes {
     unfinished: Vec<Rejected>,
     /// What of `read` somebody else has read.
     adopted: Option<Adopted>,
+    /// Whether nothing follows, so that the file of pieces is synced now rather than at rest.
+    last: bool,
 }
 
 /// Files that somebody keeps writing to: since when, and whether they were rejected for it.
@@ -131,7 +142,8 @@ impl Repository {
             read: 0,
             rejected: 0,
         };
-        let changes = Changes { read: found.read, arrived, gone: found.gone, unfinished, adopted };
+        let changes =
+            Changes { read: found.read, arrived, gone: found.gone, unfinished, adopted, last: false };
         self.take_up(changes, additional, &mut remains, progress)?;
         self.keep_signed()?;
         self.retire()?;
@@ -158,7 +170,7 @@ impl Repository {
         let mut refused = found.refused;
         refused.extend(self.additional_trouble());
         let mut remains = Remains { refused: Some(refused), ..Remains::default() };
-        let changes = Changes { read, gone: found.gone, ..Changes::default() };
+        let changes = Changes { read, gone: found.gone, last: true, ..Changes::default() };
         self.take_up(changes, additional, &mut remains, progress)?;
         self.keep_signed()?;
         self.retire()?;
@@ -173,6 +185,7 @@ impl Repository {
         remains: &mut Remains,
         progress: &dyn Progress,
     ) -> Result<(), RepositoryError> {
+        let last = changes.last;
         let (listing, changed) = if self.is_due(&changes)? {
             let listing = self.take_in(changes, remains, progress)?;
             let changed = listing.changed || self.catalog()?.published()?.is_none();
@@ -182,7 +195,20 @@ impl Repository {
         } else {
             return Ok(());
         };
-        if changed || additional { self.publish(&listing) } else { Ok(()) }
+        if !changed && !additional {
+            return Ok(());
+        }
+        let pieces = self.catalog()?.pieces();
+        let (synced, published) = std::thread::scope(|scope| {
+            let syncing = last.then(|| scope.spawn(|| pieces.sync()));
+            let published = self.publish(&listing);
+            (syncing.map(std::thread::ScopedJoinHandle::join), published)
+        });
+        match synced {
+            None | Some(Ok(Ok(()))) => published,
+            Some(Ok(Err(source))) => published.and(Err(CatalogError::Pieces(source).into())),
+            Some(Err(_)) => Err(RepositoryError::Panicked { name: self.config.name.clone() }),
+        }
     }
 
     /// Those of the files read just now that may have changed again without a sign.
@@ -193,7 +219,7 @@ impl Repository {
 
     /// Whether there is anything to do at all.
     fn is_due(&mut self, changes: &Changes) -> Result<bool, RepositoryError> {
-        let Changes { read, arrived, gone, unfinished, adopted: _ } = changes;
+        let Changes { read, arrived, gone, unfinished, adopted: _, last: _ } = changes;
         let nothing_new = read.is_empty() && arrived.is_empty() && gone.is_empty() && unfinished.is_empty();
         let catalog = self.catalog()?;
         Ok(!nothing_new || catalog.must_remake() || catalog.published()?.is_none())
@@ -226,7 +252,7 @@ impl Repository {
         remains: &mut Remains,
         progress: &dyn Progress,
     ) -> Result<Listing, RepositoryError> {
-        let Changes { read, arrived, gone, unfinished, adopted } = changes;
+        let Changes { read, arrived, gone, unfinished, adopted, last: _ } = changes;
         let config = self.config.clone();
         let keyring = self.trusted.now();
         let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
@@ -238,7 +264,11 @@ impl Repository {
             read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
         let unfinished_at = unfinished.iter().map(|rejected| &rejected.location);
         let forget = gone.iter().chain(work.iter().map(Work::location)).chain(unfinished_at);
-        let mut update = self.catalog()?.update(forget, work.iter().map(Work::mtime))?;
+        let pieces = self.catalog()?.pieces();
+        let Self { catalog: Some(catalog), trails, .. } = self else {
+            return Err(RepositoryError::Panicked { name: config.name.clone() });
+        };
+        let mut update = catalog.update(forget, work.iter().map(Work::mtime))?;
         for rejected in &unfinished {
             warn!(repo.name = %config.name, location = %rejected.location,
                   "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
@@ -248,7 +278,9 @@ impl Repository {
         work.sort_by_cached_key(|work| work.key(frontier));
 
         let backlog = Backlog::default();
-        let mut work = work.into_iter();
+        let few = work.len() <= FEW;
+        let mut held = Vec::new();
+        let mut work = work.into_iter().peekable();
         rayon::in_place_scope(|scope| {
             let run = |jobs: Vec<Job>| {
                 for job in jobs {
@@ -261,15 +293,25 @@ impl Repository {
                     });
                 }
             };
+            let read = |group: Vec<Work>| {
+                let (done, outcomes) = mpsc::sync_channel(1);
+                let (config, keyring) = (&config, keyring.as_ref());
+                scope.spawn(move |_| {
+                    let read = |work: Work| work.read(config, keyring, adopted, progress);
+                    // Nobody waits for it any more after a failure of the catalog.
+                    let _ = done.send(group.into_iter().map(read).collect::<Vec<_>>());
+                });
+                outcomes
+            };
+            // Reading goes on while the catalog takes in what was read, in order.
+            let mut ahead = VecDeque::new();
             loop {
-                let batch: Vec<Work> = work.by_ref().take(READ_AT_ONCE).collect();
-                if batch.is_empty() {
-                    break;
+                while ahead.len() < READ_AHEAD && work.peek().is_some() {
+                    ahead.push_back(read(next_group(&mut work)));
                 }
-                let outcomes: Vec<_> = batch
-                    .into_par_iter()
-                    .map(|work| work.read(&config, keyring.as_ref(), adopted, progress))
-                    .collect();
+                let Some(outcomes) = ahead.pop_front() else { break };
+                // A reader that panicked sends nothing; the scope passes its panic on.
+                let Ok(outcomes) = outcomes.recv() else { break };
                 let mut packages = Vec::with_capacity(outcomes.len());
                 for outcome in outcomes {
                     match outcome {
@@ -288,13 +330,39 @@ impl Repository {
                         }
                     }
                 }
-                run(update.put(packages)?);
-                backlog.wait_below(BACKLOG);
+                let jobs = update.put(packages)?;
+                if few {
+                    held.extend(jobs);
+                } else {
+                    run(jobs);
+                    backlog.wait_below(BACKLOG);
+                }
             }
-            run(update.finish()?);
+            let jobs = update.finish()?;
+            if !few {
+                run(jobs);
+                return Ok(());
+            }
+            held.extend(jobs);
             Ok::<_, RepositoryError>(())
         })?;
-        let mut listing = update.commit()?;
+        let walked = if few { hurry(&update, held, &config, &pieces, trails) } else { Vec::new() };
+        // Committing keeps one thread busy, hashing the others.
+        let outline = if few { Vec::new() } else { update.outline(&[]) };
+        let (mut listing, walked) = rayon::in_place_scope(|scope| {
+            let (done, more) = mpsc::sync_channel(1);
+            let (config, pieces, trails) = (&config, &pieces, &*trails);
+            scope.spawn(move |_| {
+                let walked = if few { walked } else { hash(&outline, config, pieces, trails, walk) };
+                let _ = done.send(walked);
+            });
+            let listing = update.commit()?;
+            // A walk that panicked sends nothing; the scope passes its panic on.
+            Ok::<_, RepositoryError>((listing, more.recv().unwrap_or_default()))
+        })?;
+        for (kept, walked) in trails.iter_mut().zip(walked) {
+            kept.push(walked);
+        }
         if listing.misplaced {
             listing = Listing { duplicates: listing.duplicates, ..self.put_in_place()? };
         }
@@ -354,6 +422,14 @@ impl Work {
         }
     }
 
+    /// Bytes to be read for it.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Read(found) => found.stamp.size,
+            Self::Ready(_) => 0,
+        }
+    }
+
     fn key(&self, frontier: Frontier) -> Key {
         frontier.key(self.mtime(), self.location().clone())
     }
@@ -387,6 +463,57 @@ impl Work {
             }
         }
     }
+}
+
+/// Runs the jobs of a small change, and beside them hashes what the files will consist of: of a change far
+/// from the end, both take long, and neither needs what the other makes. The ways walked, by kind.
+fn hurry(
+    update: &Update<'_>,
+    mut jobs: Vec<Job>,
+    config: &RepositoryConfig,
+    pieces: &PieceFile,
+    trails: &[Vec<Trail>],
+) -> Vec<Trail> {
+    // What cannot be stored now fails again when the job runs, and is reported then.
+    let gathered = jobs.len() <= FEW && jobs.par_iter_mut().try_for_each(Job::gather).is_ok();
+    let outline = if gathered { update.outline(&jobs) } else { Vec::new() };
+    let run = || jobs.into_par_iter().for_each(Job::run);
+    rayon::join(|| hash(&outline, config, pieces, trails, walk_open), run).0
+}
+
+/// Walks the way through each file of these chunks, as far as `walk` goes.
+fn hash(
+    outline: &[(u64, [Part; KINDS])],
+    config: &RepositoryConfig,
+    pieces: &PieceFile,
+    trails: &[Vec<Trail>],
+    walk: fn(Recipe<'_>, &dyn Pieces, &[&Trail]) -> io::Result<Trail>,
+) -> Vec<Trail> {
+    if outline.is_empty() {
+        return Vec::new();
+    }
+    let packages = outline.iter().map(|(packages, _)| packages).sum();
+    let of_kind = |(i, &kind): (usize, &MetadataType)| {
+        let parts: Vec<Part> = outline.iter().map(|(_, parts)| parts[i]).collect();
+        let trails: Vec<&Trail> = trails[i].iter().collect();
+        // Whoever joins the pieces hashes what could not be hashed here.
+        walk(press::recipe(config, kind, packages, &parts), pieces, &trails).unwrap_or_default()
+    };
+    config.kinds().par_iter().enumerate().map(of_kind).collect()
+}
+
+/// What one thread reads in one go: a few packages, or one that is large.
+fn next_group(work: &mut impl Iterator<Item = Work>) -> Vec<Work> {
+    let mut bytes = 0;
+    let mut group = Vec::with_capacity(READ_AT_ONCE);
+    while bytes < LARGE
+        && group.len() < READ_AT_ONCE
+        && let Some(next) = work.next()
+    {
+        bytes += next.size();
+        group.push(next);
+    }
+    group
 }
 
 /// Bytes of fragments that wait to be compressed.
