@@ -385,9 +385,11 @@ impl Raw {
     /// repository does not have stays empty.
     fn gather(&mut self, kind: usize, items: &[Item], pieces: &PieceFile) -> io::Result<()> {
         let len: u64 = items.iter().map(|item| u64::from(item.member.lens[kind])).sum();
-        if len == 0 || !self.text.is_empty() {
+        if len == self.part.raw.len {
             return Ok(());
         }
+        // An attempt that failed may have left some of it.
+        self.text.clear();
         self.text.reserve_exact(usize::try_from(len).map_err(io::Error::other)?);
         for item in items {
             match &item.text {
@@ -407,5 +409,38 @@ impl Raw {
         let packed = compression.piece(effort, &text)?;
         let (raw_crc, piece_crc) = (crc32fast::hash(&text), crc32fast::hash(&packed));
         Ok(Part { raw: self.part.raw, raw_crc, piece_crc, piece: pieces.append(&packed)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repodata::{Fragments, Span};
+
+    #[test]
+    fn what_could_not_be_stored_is_stored_by_the_next_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let pieces = PieceFile::open(dir.path(), 1).unwrap();
+        // Refuses to be written, as a full disk does.
+        let full = PieceFile::open_existing(dir.path(), 1).unwrap();
+        let key = Frontier::NONE.key(7, Location::parse("a.rpm").unwrap());
+        let fragments = Fragments { primary: b"<package/>".to_vec(), ..Fragments::default() };
+        let member = Member { key, pkgid_end: [1; 16], lens: fragments.texts().map(|t| t.len() as u32) };
+        let items = [Item { member, text: Text::Fresh(fragments) }];
+
+        let mut raw = Raw::default();
+        raw.gather(0, &items, &full).unwrap_err();
+        raw.gather(0, &items, &pieces).unwrap();
+        let stored = raw.part.raw;
+        raw.gather(0, &items, &pieces).unwrap();
+        assert_eq!(raw.part.raw, stored, "once is enough");
+        let part = raw.compress(Compression::Zstd, Effort::Quick, &pieces).unwrap();
+        let mut text = Vec::new();
+        pieces.read(part.raw, &mut text).unwrap();
+        assert_eq!(text, b"<package/>");
+
+        let mut none = Raw::default();
+        none.gather(1, &items, &full).unwrap();
+        assert_eq!(none.compress(Compression::Zstd, Effort::Quick, &full).unwrap().raw, Span::default());
     }
 }

@@ -31,6 +31,8 @@ const READ_AHEAD: usize = 32;
 const BACKLOG: usize = 48 << 20;
 /// How many packages of the same NEVRA are named in the log after one change; the status names all.
 const DUPLICATES_NAMED: usize = 20;
+/// Trails kept of each file: what `expected` prepares, the current one, and the one just walked.
+const TRAILS: usize = 8;
 /// Changes of no more packages, and of no more chunks, are hurried.
 const FEW: usize = 8;
 /// A file whose mtime is this close to the moment it was read is looked at once more.
@@ -362,6 +364,10 @@ impl Repository {
         })?;
         for (kept, walked) in trails.iter_mut().zip(walked) {
             kept.push(walked);
+            // A publication that keeps failing must not gather one at each attempt.
+            if kept.len() > TRAILS {
+                kept.remove(0);
+            }
         }
         if listing.misplaced {
             listing = Listing { duplicates: listing.duplicates, ..self.put_in_place()? };
