@@ -113,13 +113,15 @@ fn dnf(daemon: &Daemon, stop: &AtomicBool, figures: &Figures) {
 /// Writers and two readers until the daemon is killed, at a random moment or at a random step; how often.
 fn kills(victim: &Victim, writers: &mut [Writer], time: Duration, figures: &Figures) {
     let begun = Instant::now();
+    let dnf = Gpg::find().and_then(|_| Dnf::find());
     let mut random = Random::new(begun.elapsed().as_nanos() as u64 + u64::from(std::process::id()));
     while begun.elapsed() < time {
         let point = crash::ALL[random.below(crash::ALL.len())];
-        let daemon = match random.below(2) {
-            0 => victim.start(),
+        let is_steady = random.below(2) == 0;
+        let daemon = match is_steady {
+            true => victim.start(),
             // Where nothing leads there in time, it is killed as above.
-            _ => match victim.start_to_die(point, 1 + random.below(4) as u64) {
+            false => match victim.start_to_die(point, 1 + random.below(4) as u64) {
                 Ok(daemon) => daemon,
                 Err(_) => {
                     is_well_after_a_kill(victim, writers, figures);
@@ -130,6 +132,13 @@ fn kills(victim: &Victim, writers: &mut [Writer], time: Duration, figures: &Figu
         if let Err(why) = is_published(victim, &daemon) {
             figures.error(why);
             return;
+        }
+        // One that may come to its crash point any time owes nobody an answer.
+        if let Some(dnf) = dnf.as_ref().filter(|_| is_steady) {
+            if let Err(why) = dnf.checked(&daemon.get("rpm.repo").text()) {
+                figures.error(format!("dnf after a kill: {why}"));
+            }
+            figures.dnf.fetch_add(1, Ordering::Relaxed);
         }
         let stop = AtomicBool::new(false);
         let address = daemon.address();
