@@ -249,7 +249,8 @@ fn soak(time: Duration, compare: bool) {
              open files {files} and {files_after}"
         );
         assert_eq!(files, files_after, "open files");
-        assert!(memory_after * 10 <= memory * 11, "{memory} KiB have become {memory_after} KiB");
+        // A tenth; an allocator's arenas come and go by some megabytes.
+        assert!(memory_after <= memory + memory / 10 + 4096, "{memory} KiB have become {memory_after} KiB");
     }
     println!("disk {} MB and {} MB", disk / 1_000_000, disk_after / 1_000_000);
     assert!(disk_after < 2 * disk + (64 << 20), "{disk} bytes have become {disk_after}");
