@@ -1,7 +1,6 @@
 //! Looks for what webhooks are told: files that are newly rejected, publications that fail, and that work again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +21,7 @@ pub fn webhooks(configs: &[WebhookConfig]) -> Arc<Webhooks> {
     let post: Post = Arc::new(|letter: Letter| {
         Box::pin(async move {
             let Letter { url, ca, body } = letter;
-            let answered = fetch::post(&url, body, ca.as_deref().map(Path::as_ref)).await;
+            let answered = fetch::post(&url, body, ca.as_deref()).await;
             answered.map_err(|error| chain(&error))
         })
     });
@@ -136,6 +135,7 @@ fn rejected(handle: &Handle) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::slice::from_ref;
 
     use super::*;

@@ -110,7 +110,8 @@ impl Choice for AskAbout {
         &[("path", Self::Path), ("repository", Self::Repository)];
 }
 
-fn name(text: &str) -> Result<(), String> {
+/// The name of a grant, an authorizer or a webhook.
+pub(in crate::config) fn name(text: &str) -> Result<(), String> {
     crate::config::file::name(text).map_err(|_| {
         format!(
             "{text:?} is no name; expected letters, digits, \".\", \"_\", \"-\", the first a letter or digit"

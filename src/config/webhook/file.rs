@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use super::{WebhookEvent, WebhookFormat};
+use crate::config::access;
 use crate::config::file::absolute_or_none;
 use crate::config::problem::{Origin, Problems};
 use crate::config::section::{Document, Section, Set, text, texts};
@@ -33,7 +34,7 @@ impl WebhookSection {
         problems: &mut Problems,
     ) -> Self {
         let mut s = Section::new(document, table, format!("[webhook.{name}]"), problems);
-        if let Err(message) = crate::config::file::name(name) {
+        if let Err(message) = access::file::name(name) {
             s.problem_at(origin.clone(), message);
         }
         let mut section = Self {
