@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::chunks::{self, Chunk, Ending, Member};
-use super::order::{Frontier, Generation, Key, TO_SETTLE};
+use super::order::{DECIDING, Frontier, Generation, Key};
 use super::pieces::PieceFile;
 use super::recut::{Item, Recut, Slot, Text, open};
 use super::{CatalogError, Listing, meta};
@@ -257,7 +257,7 @@ fn frontier_of_list(tx: &Transaction<'_>) -> rusqlite::Result<Frontier> {
 /// File times, in seconds, of as many of the newest packages as decide about the frontier.
 fn newest(tx: &Transaction<'_>) -> rusqlite::Result<Vec<i64>> {
     tx.prepare_cached("SELECT mtime_ns FROM package ORDER BY mtime_ns DESC LIMIT ?")?
-        .query_map([TO_SETTLE as u64], |row| Ok(row.get::<_, i64>(0)?.div_euclid(1_000_000_000)))?
+        .query_map([DECIDING as u64], |row| Ok(row.get::<_, i64>(0)?.div_euclid(1_000_000_000)))?
         .collect()
 }
 
