@@ -9,6 +9,7 @@ pub mod browse;
 mod databases;
 pub mod figures;
 pub mod folders;
+mod hurry;
 mod idle;
 mod inbox;
 mod index;
@@ -23,6 +24,7 @@ mod recover;
 mod refresh;
 mod rename;
 mod signing;
+mod take_in;
 #[cfg(test)]
 mod tests;
 pub mod verify;

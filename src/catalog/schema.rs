@@ -1,7 +1,7 @@
 //! The catalog's tables, as SQL text.
 
 /// Kept in SQLite's `user_version`. A catalog with a higher one belongs to a newer createrepod.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Version of what fragments look like. Raise it when rendering changes: catalogs are then made anew.
 pub const RENDERING: u32 = 2;

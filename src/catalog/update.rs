@@ -17,7 +17,7 @@ use super::recut::{Item, Recut, Slot, Text, open};
 use super::{CatalogError, Listing, meta};
 use crate::crash::{self, Point};
 use crate::package::Location;
-use crate::repodata::{Compression, Effort, KINDS, Part, Pieces};
+use crate::repodata::{Compression, Effort, KINDS, Part, Pieces, Span};
 use crate::tree::{Rejected, Scanned};
 
 /// A change in progress. Dropped without [`Update::commit`] it never happened.
@@ -391,12 +391,22 @@ impl Raw {
         // An attempt that failed may have left some of it.
         self.text.clear();
         self.text.reserve_exact(usize::try_from(len).map_err(io::Error::other)?);
+        // Packages that were neighbours before lie side by side: they are read in one go.
+        let mut ahead = Span::default();
         for item in items {
             match &item.text {
-                Text::Fresh(fragments) => self.text.extend_from_slice(fragments.texts()[kind]),
-                Text::Kept(spans) => pieces.read(spans[kind], &mut self.text)?,
+                Text::Kept(spans) if spans[kind].offset == ahead.end() => ahead.len += spans[kind].len,
+                Text::Kept(spans) => {
+                    pieces.read(ahead, &mut self.text)?;
+                    ahead = spans[kind];
+                }
+                Text::Fresh(fragments) => {
+                    pieces.read(std::mem::take(&mut ahead), &mut self.text)?;
+                    self.text.extend_from_slice(fragments.texts()[kind]);
+                }
             }
         }
+        pieces.read(ahead, &mut self.text)?;
         self.part.raw = pieces.append(&self.text)?;
         Ok(())
     }

@@ -17,9 +17,9 @@ pub const USUAL: u64 = 4 << 10;
 /// Bytes of fragments after which a chunk ends in any case.
 pub const LIMIT: u64 = 12 << 20;
 /// Bytes of fragments by which groups of the open run are measured.
-pub const UNIT: u64 = 256 << 10;
+pub const UNIT: u64 = 64 << 10;
 /// How many times as large as the next group's limit a group's limit is.
-const BASE: usize = 4;
+const BASE: usize = 8;
 
 /// Says after which package a chunk ends.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +90,13 @@ pub struct Span {
     pub len: u64,
 }
 
+impl Span {
+    /// The place behind its last byte.
+    pub fn end(self) -> u64 {
+        self.offset.saturating_add(self.len)
+    }
+}
+
 /// One chunk's share of one metadata file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Part {
@@ -138,10 +145,10 @@ mod tests {
         assert_eq!(sizes(0), [0; 0]);
         assert_eq!(sizes(1), [1]);
         assert_eq!(sizes(2 * 3 + 1), [7]);
-        assert_eq!(sizes(2 * 4), [8]);
-        assert_eq!(sizes(2 * (2 * 16 + 3 * 4 + 1) + 1), [64, 24, 3]);
-        assert_eq!(sizes(2 * (3 * 16 + 2)), [96, 4]);
-        let efforts: Vec<Effort> = groups(std::iter::repeat_n(UNIT, 5)).iter().map(|g| g.effort).collect();
+        assert_eq!(sizes(2 * 8), [16]);
+        assert_eq!(sizes(2 * (2 * 64 + 3 * 8 + 1) + 1), [256, 48, 3]);
+        assert_eq!(sizes(2 * (3 * 64 + 2)), [384, 4]);
+        let efforts: Vec<Effort> = groups(std::iter::repeat_n(UNIT, 9)).iter().map(|g| g.effort).collect();
         assert_eq!(efforts, [Effort::Thorough, Effort::Quick], "only what the next append makes again");
     }
 }

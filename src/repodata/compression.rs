@@ -26,7 +26,7 @@ pub enum Effort {
 }
 
 const ZSTD_QUICK: i32 = 6;
-const ZSTD_THOROUGH: i32 = 9;
+const ZSTD_THOROUGH: i32 = 8;
 const GZIP_LEVEL: u32 = 6;
 
 impl Compression {

@@ -1,42 +1,21 @@
 //! From what is dirty to what is published: the one story, in order.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use rayon::prelude::*;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::adopt::Adopted;
 use super::inbox::Batch;
 use super::lock::TreeLock;
-use super::{Progress, Repository, RepositoryError, lock, press};
-use crate::catalog::{CatalogError, Frontier, Job, Key, Listing, PieceFile, Update};
-use crate::config::RepositoryConfig;
-use crate::package::openpgp::Keyring;
-use crate::package::{Location, Verify};
-use crate::repodata::join::{Recipe, Trail, walk, walk_open};
-use crate::repodata::{KINDS, MetadataType, Part, Pieces};
+use super::{Progress, Repository, RepositoryError};
+use crate::catalog::CatalogError;
+use crate::package::Location;
 use crate::scan;
 use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
 
-/// Packages that one thread reads in one go, unless they are large.
-const READ_AT_ONCE: usize = 8;
-/// Bytes of packages that one thread reads in one go.
-const LARGE: u64 = 4 << 20;
-/// How many times as much is read ahead of what the catalog takes in. Bounds memory, not the result.
-const READ_AHEAD: usize = 32;
-/// Bytes of fragments that may wait to be compressed.
-const BACKLOG: usize = 48 << 20;
-/// How many packages of the same NEVRA are named in the log after one change; the status names all.
-const DUPLICATES_NAMED: usize = 20;
-/// Trails kept of each file: what `expected` prepares, the current one, and the one just walked.
-const TRAILS: usize = 8;
-/// Changes of no more packages, and of no more chunks, are hurried.
-const FEW: usize = 8;
 /// A file whose mtime is this close to the moment it was read is looked at once more.
-const TOO_YOUNG: Duration = Duration::from_secs(2);
+pub(super) const TOO_YOUNG: Duration = Duration::from_secs(2);
 
 /// What a refresh leaves to do.
 #[derive(Default)]
@@ -59,15 +38,15 @@ pub struct Remains {
 
 /// What a look found, and what arrived: everything one change of the catalog takes in.
 #[derive(Default)]
-struct Changes {
-    read: Vec<Found>,
-    arrived: Vec<Scanned>,
-    gone: Vec<Location>,
-    unfinished: Vec<Rejected>,
+pub(super) struct Changes {
+    pub read: Vec<Found>,
+    pub arrived: Vec<Scanned>,
+    pub gone: Vec<Location>,
+    pub unfinished: Vec<Rejected>,
     /// What of `read` somebody else has read.
-    adopted: Option<Adopted>,
+    pub adopted: Option<Adopted>,
     /// Whether nothing follows, so that the file of pieces is synced now rather than at rest.
-    last: bool,
+    pub last: bool,
 }
 
 /// Files that somebody keeps writing to: since when, and whether they were rejected for it.
@@ -247,146 +226,6 @@ impl Repository {
         kept
     }
 
-    /// Reads what is new, and makes the chunks that change; everything in order of publication.
-    fn take_in(
-        &mut self,
-        changes: Changes,
-        remains: &mut Remains,
-        progress: &dyn Progress,
-    ) -> Result<Listing, RepositoryError> {
-        let Changes { read, arrived, gone, unfinished, adopted, last: _ } = changes;
-        let config = self.config.clone();
-        let keyring = self.trusted.now();
-        let young = nanoseconds((self.clock)()) - i64::try_from(TOO_YOUNG.as_nanos()).unwrap_or(i64::MAX);
-        progress.to_read(read.len() as u64);
-        remains.read = read.len() as u64;
-        let adopted = adopted.as_ref();
-        remains.recheck.extend(read.iter().filter(|f| adopted.is_some_and(|a| a.has(&f.location))).cloned());
-        let mut work: Vec<Work> =
-            read.into_iter().map(Work::Read).chain(arrived.into_iter().map(Work::Ready)).collect();
-        let unfinished_at = unfinished.iter().map(|rejected| &rejected.location);
-        let forget = gone.iter().chain(work.iter().map(Work::location)).chain(unfinished_at);
-        let pieces = self.catalog()?.pieces();
-        let Self { catalog: Some(catalog), trails, .. } = self else {
-            return Err(RepositoryError::Panicked { name: config.name.clone() });
-        };
-        let mut update = catalog.update(forget, work.iter().map(Work::mtime))?;
-        for rejected in &unfinished {
-            warn!(repo.name = %config.name, location = %rejected.location,
-                  "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
-            update.reject(rejected)?;
-        }
-        let frontier = update.frontier();
-        work.sort_by_cached_key(|work| work.key(frontier));
-
-        let backlog = Backlog::default();
-        let few = work.len() <= FEW;
-        let mut held = Vec::new();
-        let mut work = work.into_iter().peekable();
-        rayon::in_place_scope(|scope| {
-            let run = |jobs: Vec<Job>| {
-                for job in jobs {
-                    let weight = job.weight();
-                    backlog.add(weight);
-                    let backlog = &backlog;
-                    scope.spawn(move |_| {
-                        job.run();
-                        backlog.remove(weight);
-                    });
-                }
-            };
-            let read = |group: Vec<Work>| {
-                let (done, outcomes) = mpsc::sync_channel(1);
-                let (config, keyring) = (&config, keyring.as_ref());
-                scope.spawn(move |_| {
-                    let read = |work: Work| work.read(config, keyring, adopted, progress);
-                    // Nobody waits for it any more after a failure of the catalog.
-                    let _ = done.send(group.into_iter().map(read).collect::<Vec<_>>());
-                });
-                outcomes
-            };
-            // Reading goes on while the catalog takes in what was read, in order.
-            let mut ahead = VecDeque::new();
-            loop {
-                while ahead.len() < READ_AHEAD && work.peek().is_some() {
-                    ahead.push_back(read(next_group(&mut work)));
-                }
-                let Some(outcomes) = ahead.pop_front() else { break };
-                // A reader that panicked sends nothing; the scope passes its panic on.
-                let Ok(outcomes) = outcomes.recv() else { break };
-                let mut packages = Vec::with_capacity(outcomes.len());
-                for outcome in outcomes {
-                    match outcome {
-                        Outcome::Package(package) => {
-                            if package.stamp.mtime_ns >= young {
-                                remains.young.push(package.location.clone());
-                            }
-                            packages.push(package);
-                        }
-                        // Between the look and the reading it became another file: its place in the order is another.
-                        Outcome::Moved(location) => remains.young.push(location),
-                        Outcome::Bad(rejected) => {
-                            warn!(repo.name = %config.name, location = %rejected.location,
-                                  "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
-                            update.reject(&rejected)?;
-                        }
-                    }
-                }
-                let jobs = update.put(packages)?;
-                if few {
-                    held.extend(jobs);
-                } else {
-                    run(jobs);
-                    backlog.wait_below(BACKLOG);
-                }
-            }
-            let jobs = update.finish()?;
-            if !few {
-                run(jobs);
-                return Ok(());
-            }
-            held.extend(jobs);
-            Ok::<_, RepositoryError>(())
-        })?;
-        let walked = if few { hurry(&update, held, &config, &pieces, trails) } else { Vec::new() };
-        // Committing keeps one thread busy, hashing the others.
-        let outline = if few { Vec::new() } else { update.outline(&[]) };
-        let (mut listing, walked) = rayon::in_place_scope(|scope| {
-            let (done, more) = mpsc::sync_channel(1);
-            let (config, pieces, trails) = (&config, &pieces, &*trails);
-            scope.spawn(move |_| {
-                let walked = if few { walked } else { hash(&outline, config, pieces, trails, walk) };
-                let _ = done.send(walked);
-            });
-            let listing = update.commit()?;
-            // A walk that panicked sends nothing; the scope passes its panic on.
-            Ok::<_, RepositoryError>((listing, more.recv().unwrap_or_default()))
-        })?;
-        for (kept, walked) in trails.iter_mut().zip(walked) {
-            kept.push(walked);
-            // A publication that keeps failing must not gather one at each attempt.
-            if kept.len() > TRAILS {
-                kept.remove(0);
-            }
-        }
-        if listing.misplaced {
-            listing = Listing { duplicates: listing.duplicates, ..self.put_in_place()? };
-        }
-        for (new, other) in listing.duplicates.iter().take(DUPLICATES_NAMED) {
-            warn!(repo.name = %config.name, location = %new,
-                  "{new} and {other} in {} have the same NEVRA and other bytes; both are published", config.name);
-        }
-        debug!(repo.name = %config.name, chunks = listing.chunks.len(), "catalog of {} changed", config.name);
-        Ok(listing)
-    }
-
-    /// Mends the order of publication after packages that decide about it turned out to be rejected.
-    fn put_in_place(&mut self) -> Result<Listing, RepositoryError> {
-        let mut update = self.catalog()?.update(std::iter::empty(), std::iter::empty())?;
-        update.finish()?.into_par_iter().for_each(Job::run);
-        Ok(Listing { changed: true, ..update.commit()? })
-    }
-
     /// Refuses a root that is another directory than before, unless it was made anew in its place.
     fn accept_root(&mut self) -> Result<(), RepositoryError> {
         let root = scan::root_id(&self.config.path)?;
@@ -401,153 +240,7 @@ impl Repository {
     }
 }
 
-/// One package on its way into the catalog.
-enum Work {
-    Read(Found),
-    Ready(Scanned),
-}
-
-enum Outcome {
-    Package(Scanned),
-    Moved(Location),
-    Bad(Rejected),
-}
-
-impl Work {
-    fn mtime(&self) -> i64 {
-        match self {
-            Self::Read(found) => found.stamp.mtime(),
-            Self::Ready(scanned) => scanned.stamp.mtime(),
-        }
-    }
-
-    fn location(&self) -> &Location {
-        match self {
-            Self::Read(found) => &found.location,
-            Self::Ready(scanned) => &scanned.location,
-        }
-    }
-
-    /// Bytes to be read for it.
-    fn size(&self) -> u64 {
-        match self {
-            Self::Read(found) => found.stamp.size,
-            Self::Ready(_) => 0,
-        }
-    }
-
-    fn key(&self, frontier: Frontier) -> Key {
-        frontier.key(self.mtime(), self.location().clone())
-    }
-
-    fn read(
-        self,
-        config: &RepositoryConfig,
-        keyring: Option<&Arc<Keyring>>,
-        adopted: Option<&Adopted>,
-        progress: &dyn Progress,
-    ) -> Outcome {
-        if let (Self::Read(found), Some(adopted)) = (&self, adopted)
-            // Whoever made that metadata checked no signature.
-            && config.verify != Verify::Signature
-            // What cannot be read back from the spool is read from the package.
-            && let Ok(Some(scanned)) = adopted.take(found)
-        {
-            progress.one_read();
-            return Outcome::Package(scanned);
-        }
-        match self {
-            Self::Ready(scanned) => Outcome::Package(scanned),
-            Self::Read(found) => {
-                let outcome = match scan::read(config, keyring, &found) {
-                    Ok(scanned) if scanned.stamp.mtime() == found.stamp.mtime() => Outcome::Package(scanned),
-                    Ok(scanned) => Outcome::Moved(scanned.location),
-                    Err(rejected) => Outcome::Bad(rejected),
-                };
-                progress.one_read();
-                outcome
-            }
-        }
-    }
-}
-
-/// Runs the jobs of a small change, and beside them hashes what the files will consist of: of a change far
-/// from the end, both take long, and neither needs what the other makes. The ways walked, by kind.
-fn hurry(
-    update: &Update<'_>,
-    mut jobs: Vec<Job>,
-    config: &RepositoryConfig,
-    pieces: &PieceFile,
-    trails: &[Vec<Trail>],
-) -> Vec<Trail> {
-    // What cannot be stored now fails again when the job runs, and is reported then.
-    let gathered = jobs.len() <= FEW && jobs.par_iter_mut().try_for_each(Job::gather).is_ok();
-    let outline = if gathered { update.outline(&jobs) } else { Vec::new() };
-    let run = || jobs.into_par_iter().for_each(Job::run);
-    rayon::join(|| hash(&outline, config, pieces, trails, walk_open), run).0
-}
-
-/// Walks the way through each file of these chunks, as far as `walk` goes.
-fn hash(
-    outline: &[(u64, [Part; KINDS])],
-    config: &RepositoryConfig,
-    pieces: &PieceFile,
-    trails: &[Vec<Trail>],
-    walk: fn(Recipe<'_>, &dyn Pieces, &[&Trail]) -> io::Result<Trail>,
-) -> Vec<Trail> {
-    if outline.is_empty() {
-        return Vec::new();
-    }
-    let packages = outline.iter().map(|(packages, _)| packages).sum();
-    let of_kind = |(i, &kind): (usize, &MetadataType)| {
-        let parts: Vec<Part> = outline.iter().map(|(_, parts)| parts[i]).collect();
-        let trails: Vec<&Trail> = trails[i].iter().collect();
-        // Whoever joins the pieces hashes what could not be hashed here.
-        walk(press::recipe(config, kind, packages, &parts), pieces, &trails).unwrap_or_default()
-    };
-    config.kinds().par_iter().enumerate().map(of_kind).collect()
-}
-
-/// What one thread reads in one go: a few packages, or one that is large.
-fn next_group(work: &mut impl Iterator<Item = Work>) -> Vec<Work> {
-    let mut bytes = 0;
-    let mut group = Vec::with_capacity(READ_AT_ONCE);
-    while bytes < LARGE
-        && group.len() < READ_AT_ONCE
-        && let Some(next) = work.next()
-    {
-        bytes += next.size();
-        group.push(next);
-    }
-    group
-}
-
-/// Bytes of fragments that wait to be compressed.
-#[derive(Default)]
-struct Backlog {
-    bytes: Mutex<usize>,
-    less: Condvar,
-}
-
-impl Backlog {
-    fn add(&self, bytes: usize) {
-        *lock(&self.bytes) += bytes;
-    }
-
-    fn remove(&self, bytes: usize) {
-        *lock(&self.bytes) -= bytes;
-        self.less.notify_one();
-    }
-
-    fn wait_below(&self, limit: usize) {
-        let mut bytes = lock(&self.bytes);
-        while *bytes > limit {
-            bytes = self.less.wait(bytes).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-    }
-}
-
-fn nanoseconds(time: SystemTime) -> i64 {
+pub(super) fn nanoseconds(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -13,7 +13,7 @@ use crate::package::Location;
 use crate::tree::Dirty;
 
 /// A batch goes out once it was quiet for this long; a tenth of the burst's age, within these bounds.
-const QUIET: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
+const QUIET: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(250));
 /// A batch waits no longer than this; half of the burst's age, within these bounds.
 const LONGEST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Changes further apart belong to different bursts.

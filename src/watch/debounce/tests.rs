@@ -36,7 +36,7 @@ fn a_single_change_goes_out_after_a_moment_of_quiet() {
     let (mut debounce, start) = new();
     assert_eq!(debounce.deadline(), None);
     debounce.note(Change::Complete(loc("a.rpm")), start);
-    assert_eq!(debounce.take(start + ms(3)), None);
+    assert_eq!(debounce.take(start + QUIET.0 / 2), None);
     assert_eq!(run(&mut debounce, start, ms(1_000_000)), [(QUIET.0, Dirty::settled(loc("a.rpm")))]);
     assert_eq!(debounce.deadline(), None, "at rest nothing wakes it");
 }
