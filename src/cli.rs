@@ -231,15 +231,15 @@ struct Refresh {
 /// Read everything again, and tell what is not as it was published.
 ///
 /// Every package is held against what is remembered of it, every metadata file against repomd.xml: bytes that the disk
-/// has lost, files that are missing, files that are not ours. It only reads, also beside a running daemon. Ends
-/// with 1 when something was found.
+/// has lost, files that are missing, files that are not ours. Has the running daemon do it; without one, does it itself.
+/// It only reads, unless told to repair. Ends with 1 when something was found.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   createrepod verify                 every repository of the configuration
   createrepod verify rpm             the one called rpm
   createrepod verify /srv/rpm        a directory without configuration
-  createrepod verify rpm --repair    read again what changed, make damaged metadata anew (stop the daemon first)")]
+  createrepod verify rpm --repair    read again what changed, make damaged metadata anew")]
 struct Verify {
     /// Names of repositories, or directories (with a slash in them). None: all that are configured.
     #[arg(value_name = "REPO")]

@@ -82,7 +82,7 @@ struct Shared {
     /// The keys whose signatures count; shared with the worker, which reads them.
     trusted: keyring::Trusted,
     /// What the last verification found.
-    verified: Mutex<Option<Verified>>,
+    verified: Mutex<Option<verify::Verified>>,
     /// Hears how long a full comparison took.
     compared: OnceLock<OnCompared>,
     figures: figures::Figures,
@@ -175,15 +175,8 @@ pub struct Status {
     pub pending: u64,
     /// How long the last publication took; `None` before the first one of this process.
     pub took: Option<Duration>,
-    /// The last verification of this process, if there was one.
-    pub verified: Option<Verified>,
-}
-
-/// When everything was read again, and what was wrong.
-#[derive(Debug, Clone)]
-pub struct Verified {
-    pub at: SystemTime,
-    pub report: Arc<verify::Report>,
+    /// The last verification, if there was one.
+    pub verified: Option<verify::Verified>,
 }
 
 /// Why a repository cannot be opened or kept up to date.
@@ -309,7 +302,7 @@ impl Handle {
             rejected_before,
             receiving: receive::Reservations::default(),
             batches: batches::Batches::default(),
-            verified: Mutex::new(None),
+            verified: Mutex::new(verify::Verified::read(&config.state_dir)),
             compared: OnceLock::new(),
             figures: figures::Figures::new(&config.name),
             inbox: Inbox::default(),
@@ -482,6 +475,11 @@ impl Handle {
     /// How many files of the tree are not published, for whatever reason; see [`Handle::status`].
     pub fn left_out(&self) -> usize {
         self.shared.progress.borrow().left_out
+    }
+
+    /// How many findings the last verification had; `None` before the first one.
+    pub fn findings(&self) -> Option<usize> {
+        lock(&self.shared.verified).as_ref().map(|verified| verified.told.found)
     }
 
     /// Blocking: asks the catalog for what was rejected.

@@ -45,6 +45,7 @@ pub mod site;
 mod socket;
 mod splice;
 mod tls;
+pub mod verify;
 
 pub(crate) use access::{authorize, removes_now};
 pub use access_log::AccessLogger;
@@ -57,16 +58,17 @@ pub use tls::{Tls, TlsError};
 
 pub(crate) use error::{receive_status, receive_words};
 pub(crate) use files::media_type;
+pub(crate) use health::verified;
 pub(crate) use route::{encode_path, place, writable};
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
@@ -86,8 +88,7 @@ pub async fn run(
     guard: Arc<Guard>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let room = Arc::new(Semaphore::new(settings.now().limits.connections));
-    let door = Door { room, crowd: Arc::default() };
+    let door = Door { room: Arc::default(), crowd: Arc::default() };
     let server = Arc::new(Server::new(site, guard, settings));
     let (close, closed) = watch::channel(());
     // Dropped with this future, they are aborted: whoever gives up on us breaks everything off.
@@ -101,6 +102,7 @@ pub async fn run(
         // Nobody would be let in any more, and nobody would notice.
         Some(_) = accepting.join_next() => error!("no more connections are taken; this is a bug, please report it"),
     }
+    server.closing.store(true, Ordering::Relaxed);
     drop(close);
     for open in accepting.join_all().await {
         open.join_all().await;
@@ -117,13 +119,15 @@ pub(crate) struct Server {
     pub(crate) metrics: Arc<metrics::Metrics>,
     /// What WebDAV keeps in memory.
     pub(crate) shares: Shares,
+    /// Set when the doors close: what goes on for long is broken off.
+    pub(crate) closing: Arc<AtomicBool>,
 }
 
 impl Server {
     fn new(site: Arc<Site>, guard: Arc<Guard>, settings: Arc<Settings>) -> Self {
         let (crowded, given, shares) = (Crowded::default(), repomd::Given::default(), Shares::default());
-        let metrics = Arc::default();
-        Self { site, guard, settings, crowded, given, metrics, shares }
+        let (metrics, closing) = Default::default();
+        Self { site, guard, settings, crowded, given, metrics, shares, closing }
     }
 
     /// The longest that a client may have itself let wait.
@@ -171,22 +175,45 @@ impl Ends {
 /// Who may still come in.
 #[derive(Clone)]
 struct Door {
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     crowd: Arc<Crowd>,
+}
+
+/// How many are inside. How many may be is asked anew for each, so that it may change.
+#[derive(Default)]
+struct Room {
+    inside: AtomicUsize,
+    left: Notify,
+}
+
+/// A connection's place; given back when dropped.
+struct Place(Arc<Room>);
+
+impl Room {
+    fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let one_more = |inside| (inside < most).then_some(inside + 1);
+        self.inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+        self.0.left.notify_one();
+    }
 }
 
 impl Door {
     /// Waits for room, and makes some where a connection is idle.
-    async fn enter(&self, crowded: &Crowded) -> Option<OwnedSemaphorePermit> {
+    async fn enter(&self, server: &Server) -> Place {
         loop {
-            if let Ok(permit) = self.room.clone().try_acquire_owned() {
-                return Some(permit);
+            if let Some(place) = self.room.take(server.settings.now().limits.connections) {
+                return place;
             }
-            crowded.make_room();
-            // Another may become idle meanwhile, so this is asked again. The semaphore is never closed.
-            if let Ok(permit) = timeout(Duration::from_millis(100), self.room.clone().acquire_owned()).await {
-                return permit.ok();
-            }
+            server.crowded.make_room();
+            // Another may become idle meanwhile, or more be let in, so this is asked again.
+            let _ = timeout(Duration::from_millis(100), self.room.left.notified()).await;
         }
     }
 }
@@ -243,10 +270,10 @@ async fn accept(
         let next = async {
             let accepted = listener.accept().await;
             // Beyond the limit one client waits here, the others in the kernel's queue.
-            let permit = door.enter(&server.crowded).await;
-            (permit, accepted)
+            let place = door.enter(&server).await;
+            (place, accepted)
         };
-        let (permit, accepted) = tokio::select! {
+        let (place, accepted) = tokio::select! {
             next = next => next,
             _ = closed.changed() => return open,
         };
@@ -262,14 +289,14 @@ async fn accept(
                     let is_tls = tls.is_some();
                     open.spawn(async move {
                         turn_away(accepted, is_tls).await;
-                        drop(permit);
+                        drop(place);
                     });
                     continue;
                 };
                 let (tls, server, closed) = (tls.clone(), server.clone(), closed.clone());
                 open.spawn(async move {
                     life::live(accepted, tls, server, closed).await;
-                    drop((permit, admitted));
+                    drop((place, admitted));
                 });
             }
             Err(error) => {

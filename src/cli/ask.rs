@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 use super::failure::{Exit, Failure};
 
@@ -26,35 +28,74 @@ pub fn ask(
     headers: &[(&str, &str)],
     limit: Duration,
 ) -> Result<Option<Answer>, Failure> {
-    let failed = |why: String| {
-        Failure::new(Exit::Failed, format!("cannot ask the daemon at {}: {why}", socket.display()))
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
-    runtime.block_on(async {
-        let stream = match UnixStream::connect(socket).await {
-            Ok(stream) => stream,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    format!(
-                        "you may not ask the daemon at {}: do it as root, or as a member of the group createrepod",
-                        socket.display()
-                    ),
-                ));
-            }
-            Err(error) => return Err(failed(error.to_string())),
+    runtime(socket)?.block_on(async {
+        let Some(stream) = connect(socket).await? else { return Ok(None) };
+        let whole = async {
+            let answer = exchange(stream, method, path, headers).await?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await?.to_bytes().to_vec();
+            anyhow::Ok(Answer { status, body })
         };
-        let answer = tokio::time::timeout(limit, exchange(stream, method, path, headers)).await;
-        match answer {
+        match tokio::time::timeout(limit, whole).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(format!("no answer within {} s", limit.as_secs()))),
+            Ok(Err(error)) => Err(failed(socket, &error.to_string())),
+            Err(_) => Err(failed(socket, &format!("no answer within {} s", limit.as_secs()))),
         }
     })
+}
+
+/// Asks for what takes long and is told line by line: each is `heard` when it comes. `None` when no daemon listens there;
+/// the answer's body is empty unless it is a refusal.
+pub fn listen(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    heard: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<Option<Answer>, Failure> {
+    let broken = |error: anyhow::Error| failed(socket, &error.to_string());
+    runtime(socket)?.block_on(async {
+        let Some(stream) = connect(socket).await? else { return Ok(None) };
+        let answer = exchange(stream, method, path, &[]).await.map_err(broken)?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        let mut pending = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken(error.into()))?;
+            pending.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref));
+            while status.is_success()
+                && let Some(end) = pending.iter().position(|byte| *byte == b'\n')
+            {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                heard(&String::from_utf8_lossy(&line))?;
+            }
+        }
+        Ok(Some(Answer { status, body: pending }))
+    })
+}
+
+fn failed(socket: &Path, why: &str) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot ask the daemon at {}: {why}", socket.display()))
+}
+
+fn runtime(socket: &Path) -> Result<Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| failed(socket, &error.to_string()))
+}
+
+/// `None` when nobody listens there.
+async fn connect(socket: &Path) -> Result<Option<UnixStream>, Failure> {
+    match UnixStream::connect(socket).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "you may not ask the daemon at {}: do it as root, or as a member of the group createrepod",
+                socket.display()
+            ),
+        )),
+        Err(error) => Err(failed(socket, &error.to_string())),
+    }
 }
 
 async fn exchange(
@@ -62,18 +103,14 @@ async fn exchange(
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<Response<Incoming>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let talking = tokio::spawn(connection);
+    tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await?.to_bytes().to_vec();
-    talking.abort();
-    Ok(Answer { status, body })
+    Ok(sender.send_request(request.body(Empty::<Bytes>::new())?).await?)
 }
 
 /// The control socket of a daemon that was started with `directory`, and no configuration.

@@ -16,6 +16,9 @@ use crate::repository;
 /// A busy disk may let the daemon wait; nothing that is well takes this long.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How many findings of a verification people are shown.
+const NAMED: usize = 20;
+
 /// Prints all repositories, or one.
 pub fn run(asked: &Asked, json: bool) -> Result<(), Failure> {
     let answer = match &asked.socket {
@@ -62,6 +65,7 @@ fn resting(config: &RepositoryConfig) -> Value {
             "published_at": found.published_at.map(at),
             "rejected": found.rejected.iter().map(|r| json!({ "location": r.location.as_str(), "reason": r.reason })).collect::<Vec<_>>(),
             "duplicates": found.duplicates.iter().map(crate::package::Location::as_str).collect::<Vec<_>>(),
+            "verified": found.verified.as_ref().map(crate::serve::verified),
         }),
         Err(error) => {
             json!({ "name": config.name, "url": config.url, "path": config.path, "trouble": format!("{error:#}") })
@@ -102,12 +106,8 @@ fn of_one(repository: &Value, running: bool, now: SystemTime) -> String {
         Some(count) => format!("  {count} packages"),
         None => "  nothing published yet".to_owned(),
     };
-    if let Some(at) = word("published_at").and_then(|at| humantime::parse_rfc3339(&at).ok()) {
-        let age = Duration::from_secs(now.duration_since(at).unwrap_or_default().as_secs());
-        text += &match age.is_zero() {
-            true => ", published just now".to_owned(),
-            false => format!(", published {} ago", humantime::format_duration(age)),
-        };
+    if let Some(age) = age(&repository["published_at"], now) {
+        text += &format!(", published {age}");
     }
     if let Some(took) = repository["took_ms"].as_u64() {
         text += &format!(" in {took} ms");
@@ -130,6 +130,7 @@ fn of_one(repository: &Value, running: bool, now: SystemTime) -> String {
         let by = watching["by"].as_str().unwrap_or_default();
         text += &format!("  watched by {by}: {}\n", escaped(why));
     }
+    text += &verified(&name, &repository["verified"], now);
     let list = |key: &str| repository[key].as_array().map(Vec::as_slice).unwrap_or_default();
     for (key, place) in [("rejected", "location"), ("refused", "path")] {
         for found in list(key) {
@@ -147,6 +148,37 @@ fn of_one(repository: &Value, running: bool, now: SystemTime) -> String {
     text
 }
 
+/// "1h 5m ago"; `None` where there is no time.
+fn age(at: &Value, now: SystemTime) -> Option<String> {
+    let at = humantime::parse_rfc3339(at.as_str()?).ok()?;
+    let age = Duration::from_secs(now.duration_since(at).unwrap_or_default().as_secs());
+    Some(match age.is_zero() {
+        true => "just now".to_owned(),
+        false => format!("{} ago", humantime::format_duration(age)),
+    })
+}
+
+/// What reading everything again has found, the last time; nothing when that was never done.
+fn verified(name: &str, verified: &Value, now: SystemTime) -> String {
+    let Some(age) = age(&verified["at"], now) else { return String::new() };
+    let found = verified["found"].as_u64().unwrap_or(0);
+    if found == 0 {
+        return format!("  verified {age}: all is as it was published\n");
+    }
+    let noun = if found == 1 { "thing is not as it was" } else { "things are not as they were" };
+    let mut text =
+        format!("  verified {age}: {found} {noun} published; createrepod verify {name} looks again\n");
+    let findings = verified["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for finding in findings.iter().take(NAMED) {
+        let [kind, what] = ["kind", "what"].map(|key| escaped(finding[key].as_str().unwrap_or_default()));
+        text += &format!("  {kind}: {what}\n");
+    }
+    if found > NAMED as u64 {
+        text += &format!("  … and {} more: createrepod status {name} --json\n", found - NAMED as u64);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +188,8 @@ mod tests {
         let status = json!({ "version": "1.2.3", "running": true, "repositories": [
             { "name": "rpm", "url": "/rpm/", "path": "/srv/rpm", "packages": 2, "revision": 17, "published_at": "1970-01-01T00:00:10Z",
               "took_ms": 12, "pending": 3, "trouble": null, "watching": { "by": "inotify" },
-              "rejected": [{ "location": "a\u{1b}.rpm", "reason": "truncated" }], "refused": [], "duplicates": ["b.rpm"] },
+              "rejected": [{ "location": "a\u{1b}.rpm", "reason": "truncated" }], "refused": [], "duplicates": ["b.rpm"],
+              "verified": { "at": "1970-01-01T00:00:15Z", "found": 1, "findings": [{ "kind": "rotten", "what": "c.rpm: its bytes" }] } },
             { "name": "far", "url": "/far/", "packages": null, "trouble": "cannot read /far",
               "watching": { "by": "polling", "why": "nfs" } },
         ]});
@@ -166,6 +199,8 @@ mod tests {
         rpm at /rpm/, /srv/rpm
           2 packages, published 1m 5s ago in 12 ms, revision 17
           3 changes wait for the next publication
+          verified 1m ago: 1 thing is not as it was published; createrepod verify rpm looks again
+          rotten: c.rpm: its bytes
           rejected: a\u{1b}.rpm: truncated
           duplicate: b.rpm has the name and version of another package, and other bytes
 

@@ -8,7 +8,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
 use super::news::News;
-use crate::config::{Config, LimitsConfig, ServerConfig, TlsConfig};
+use crate::config::{Config, ServerConfig, TlsConfig};
 
 /// Editors and package managers write several files, and each of them several times.
 const QUIET: Duration = Duration::from_millis(300);
@@ -128,7 +128,6 @@ pub fn needs_restart(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str
         ("control", old.control != new.control),
         // Its listeners would have to become others.
         ("tls", old.tls.is_some() != new.tls.is_some()),
-        ("limits.connections", old.limits.connections != new.limits.connections),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
@@ -139,7 +138,6 @@ pub fn live(old: &ServerConfig, new: ServerConfig) -> ServerConfig {
         listen: old.listen.clone(),
         control: old.control.clone(),
         tls: old.tls.as_ref().map(|old| new.tls.unwrap_or_else(|| old.clone())),
-        limits: LimitsConfig { connections: old.limits.connections, ..new.limits },
         ..new
     }
 }

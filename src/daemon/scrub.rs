@@ -53,7 +53,7 @@ fn verify_due(site: &Site, stopped: &AtomicBool) -> Duration {
         match handle.verify_due(SystemTime::now()) {
             None => {}
             Some(Duration::ZERO) => {
-                if let Err(cause) = handle.verify(&|| stopped.load(Ordering::Relaxed)) {
+                if let Err(cause) = handle.verify(&(), &|| stopped.load(Ordering::Relaxed), true) {
                     let (name, why) = (&handle.config().name, chain(cause.as_ref()));
                     error!(repo.name = %name, "cannot verify {name}: {why}");
                 }

@@ -10,6 +10,8 @@ use crate::package::Location;
 use crate::publish;
 use crate::tree::Rejected;
 
+use super::verify::Verified;
+
 /// As of the last time somebody looked; the tree may have changed since.
 #[derive(Debug, Clone, Default)]
 pub struct AtRest {
@@ -20,6 +22,7 @@ pub struct AtRest {
     pub packages: Option<u64>,
     pub rejected: Vec<Rejected>,
     pub duplicates: Vec<Location>,
+    pub verified: Option<Verified>,
 }
 
 /// Reads repomd.xml and the catalog, and changes neither. Blocking.
@@ -41,6 +44,7 @@ pub fn at_rest(config: &RepositoryConfig) -> anyhow::Result<AtRest> {
         found.packages = Some(reader.packages()?);
         found.rejected = reader.rejected()?;
         found.duplicates = reader.duplicates()?;
+        found.verified = Verified::read(&config.state_dir);
     }
     Ok(found)
 }

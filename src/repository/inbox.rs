@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::verify::Finding;
 use super::{Known, Ticket, lock};
 use crate::package::{Location, Nevra};
 use crate::tree::{Dirty, Scanned};
@@ -17,6 +18,8 @@ pub struct Batch {
     pub check_metadata: bool,
     /// Read the keys again.
     pub check_keys: bool,
+    /// What was found wrong and is to be read and made again.
+    pub mend: Vec<Finding>,
     /// The last change in it.
     pub upto: Ticket,
 }
@@ -96,6 +99,15 @@ impl Inbox {
             state.waiting.insert(scanned.location.clone(), (ticket, scanned.nevra.clone(), known));
             state.next.arrived.push(scanned);
         }
+        (ticket, state.schedule())
+    }
+
+    /// Has what was found wrong made again: a look at everything that trusts none of it.
+    pub fn mend(&self, findings: Vec<Finding>) -> (Ticket, bool) {
+        let mut state = lock(&self.state);
+        state.next.mend.extend(findings);
+        state.next.dirty.merge(Dirty::everything());
+        let ticket = state.ticket();
         (ticket, state.schedule())
     }
 

@@ -3,6 +3,7 @@
 
 mod finding;
 mod metadata;
+mod record;
 pub mod repair;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Advice, fadvise};
 use tracing::{info, warn};
 
-use super::{Handle, Progress, Verified, lock};
+use super::{Handle, Progress, lock};
 use crate::catalog::Reader;
 use crate::catalog::reader::Listed;
 use crate::config::RepositoryConfig;
@@ -24,6 +25,7 @@ use crate::package::{Hasher, Location, PkgId};
 use crate::scan;
 use crate::tree::{Dirty, FileStamp};
 pub use finding::Finding;
+pub use record::{Named, Told, Verified};
 
 /// Packages asked of the catalog at a time, so that no transaction lasts.
 const AT_ONCE: usize = 512;
@@ -196,18 +198,20 @@ impl Verifying<'_> {
     }
 }
 
-/// Holds the time of the last whole verification, in the state directory; not precious.
-const MARK: &str = "verified";
-
 impl Handle {
     /// Verifies the repository while it is served, at low priority. Blocking, for long. Logs what it finds and keeps it
-    /// for the status. `stop` breaks it off.
-    pub fn verify(&self, stop: &(dyn Fn() -> bool + Sync)) -> anyhow::Result<Arc<Report>> {
+    /// for the status. `stop` breaks it off; see [`verify`] for `gentle`.
+    pub fn verify(
+        &self,
+        progress: &dyn Progress,
+        stop: &(dyn Fn() -> bool + Sync),
+        gentle: bool,
+    ) -> anyhow::Result<Arc<Report>> {
         // A niceness is the thread's own, and none of ours is needed by others afterwards.
         let done = std::thread::scope(|scope| {
             let verifying = scope.spawn(|| {
                 let _ = rustix::process::nice(19);
-                verify(self.config(), &(), stop, true)
+                verify(self.config(), progress, stop, gentle)
             });
             verifying.join().unwrap_or_else(|_| Err(anyhow::anyhow!("verifying ended by a bug")))
         });
@@ -220,10 +224,9 @@ impl Handle {
             let at = SystemTime::now();
             info!(repo.name = %name, packages = report.packages, bytes = report.bytes, findings,
                   "verified {name}: {} packages read, {findings} findings", report.packages);
-            *lock(&self.shared.verified) = Some(Verified { at, report: Arc::clone(&report) });
-            let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            // Without the mark it is done once more than needed.
-            let _ = std::fs::write(self.config().state_dir.join(MARK), format!("{seconds}\n"));
+            let verified = Verified::new(at, &report);
+            verified.keep(&self.config().state_dir);
+            *lock(&self.shared.verified) = Some(verified);
         }
         Ok(report)
     }
@@ -232,14 +235,7 @@ impl Handle {
     /// the repository was first seen.
     pub fn verify_due(&self, now: SystemTime) -> Option<Duration> {
         let every = self.config().verify_every?;
-        let mark = self.config().state_dir.join(MARK);
-        let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse().ok());
-        let last = SystemTime::UNIX_EPOCH
-            + Duration::from_secs(last.unwrap_or_else(|| {
-                let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-                let _ = std::fs::write(&mark, format!("{seconds}\n"));
-                seconds
-            }));
+        let last = record::last(&self.config().state_dir, now);
         // A clock that was set back must not put it off for years.
         let age = now.duration_since(last).unwrap_or(every);
         Some(every.saturating_sub(age))

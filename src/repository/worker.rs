@@ -228,7 +228,7 @@ fn crowded() -> bool {
 }
 
 /// Takes up a batch; what fails is tried again later, what is not ready is looked at again.
-fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
+fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
     let upto = batch.upto;
     let again = as_dirty(&batch);
     let whole = batch.dirty.everything.then(Instant::now);
@@ -236,6 +236,10 @@ fn take_up(shared: &Shared, repository: &mut Repository, batch: Batch) {
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
     let keys = batch.check_keys;
     let checked = checked.and_then(|()| if keys { repository.check_keys() } else { Ok(()) });
+    let checked = checked.and_then(|()| {
+        batch.dirty.settled.extend(repository.mend(&batch.mend)?);
+        Ok(())
+    });
     let begun = Instant::now();
     let before = repository.published.clone();
     match checked.and_then(|()| repository.refresh(batch, &())) {

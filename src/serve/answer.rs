@@ -13,6 +13,7 @@ use hyper::header::{
     WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::mpsc;
 
 use super::access_log::Note;
 use super::body::FileBody;
@@ -44,6 +45,14 @@ pub fn made(
     let Some(second) = chunks.next() else { return text(status, media_type, first) };
     let all = [first, second].into_iter().chain(chunks);
     let mut answer = Response::new(AnswerBody::Chunks(Box::new(all)));
+    *answer.status_mut() = status;
+    set(&mut answer, CONTENT_TYPE, media_type);
+    answer
+}
+
+/// Answers with what comes out of `chunks`, as it comes; none is empty. Whoever fills it sees when the client has left.
+pub fn live(status: StatusCode, media_type: &'static str, chunks: mpsc::Receiver<Bytes>) -> Answer {
+    let mut answer = Response::new(AnswerBody::Live(chunks));
     *answer.status_mut() = status;
     set(&mut answer, CONTENT_TYPE, media_type);
     answer
@@ -170,6 +179,8 @@ pub enum AnswerBody {
     File(Box<FileBody>),
     /// Made while it is sent. No chunk is empty.
     Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
+    /// Made while it is sent, by somebody who takes time over it.
+    Live(mpsc::Receiver<Bytes>),
 }
 
 impl Body for AnswerBody {
@@ -185,6 +196,7 @@ impl Body for AnswerBody {
             Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
             Self::Chunks(chunks) => Poll::Ready(chunks.next().map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Live(chunks) => chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
 
@@ -192,7 +204,7 @@ impl Body for AnswerBody {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
-            Self::Chunks(_) => false,
+            Self::Chunks(_) | Self::Live(_) => false,
         }
     }
 
@@ -200,7 +212,7 @@ impl Body for AnswerBody {
         SizeHint::with_exact(match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.left(),
-            Self::Chunks(_) => return SizeHint::default(),
+            Self::Chunks(_) | Self::Live(_) => return SizeHint::default(),
         })
     }
 }

@@ -11,10 +11,8 @@ use super::answer::{Answer, PLAIN, one_line, set, text};
 use super::browse;
 use super::site::{Mount, Mounts};
 use crate::config::{ReadAccess, RepositoryConfig};
-use crate::repository::{Means, Status, Verified};
-
-/// The most findings of a verification that the status names.
-const MOST_FINDINGS: usize = 1000;
+use crate::repository::verify::Verified;
+use crate::repository::{Means, Status};
 
 /// 200 once every repository that could be opened has its first publication, 503 before.
 pub fn health(mounts: &Mounts) -> Answer {
@@ -137,19 +135,13 @@ fn repository(name: &str, url: &str, status: &Status) -> Value {
     })
 }
 
-fn verified(verified: &Verified) -> Value {
-    let findings: Vec<Value> = verified
-        .report
-        .findings
-        .iter()
-        .take(MOST_FINDINGS)
-        .map(|finding| json!({ "kind": finding.kind(), "what": finding.to_string() }))
-        .collect();
+pub(crate) fn verified(verified: &Verified) -> Value {
     json!({
         "at": humantime::format_rfc3339_seconds(verified.at).to_string(),
-        "packages": verified.report.packages,
-        "bytes": verified.report.bytes,
-        "findings": findings,
+        "packages": verified.told.packages,
+        "bytes": verified.told.bytes,
+        "found": verified.told.found,
+        "findings": verified.told.findings,
     })
 }
 

@@ -111,6 +111,10 @@ fn repositories(registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> 
         "Files of the tree that are not published: rejected or refused.",
     )?;
     let pending = gauge("createrepod_pending_changes", "Changes that wait for the next publication.")?;
+    let findings = gauge(
+        "createrepod_verification_findings",
+        "Things that the last verification found not to be as they were published.",
+    )?;
     let last =
         Opts::new("createrepod_last_publication_timestamp_seconds", "When what is published was published.");
     let last = GaugeVec::new(last, &["repository"])?;
@@ -124,6 +128,9 @@ fn repositories(registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> 
         up.with_label_values(label).set(i64::from(handle.trouble().is_none()));
         left_out.with_label_values(label).set(handle.left_out() as i64);
         pending.with_label_values(label).set(i64::try_from(handle.pending()).unwrap_or(i64::MAX));
+        if let Some(found) = handle.findings() {
+            findings.with_label_values(label).set(found as i64);
+        }
         if let Some(published) = handle.published() {
             packages.with_label_values(label).set(i64::try_from(published.packages).unwrap_or(i64::MAX));
             let at = published.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

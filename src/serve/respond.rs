@@ -23,7 +23,9 @@ use super::metrics::Metrics;
 use super::request::RequestBody;
 use super::route::{Route, encode_path, mount_of, route};
 use super::site::{Mount, Mounts};
-use super::{Ends, Server, Transport, api, batches, browse, dot_repo, files, health, repomd, request_id};
+use super::{
+    Ends, Server, Transport, api, batches, browse, dot_repo, files, health, repomd, request_id, verify,
+};
 use crate::auth::{Permission, Principal};
 use crate::config::ReadAccess;
 use crate::dav;
@@ -192,6 +194,7 @@ async fn answer(
             blocking("put the metrics together", move || metrics.answer(&mounts)).await?
         }
         Route::Refresh(mount) => api::refresh(server, ends, parts, mounts, mount).await,
+        Route::Verify(mount) => verify::answer(server, ends, parts, mounts, mount).await,
         Route::Batches(mount) => {
             *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
             batches::list(open(mount)?).await

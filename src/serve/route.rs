@@ -45,6 +45,8 @@ pub enum Route<'m> {
     Metrics,
     /// `POST /-/api/v1/refresh`, or of one repository
     Refresh(Option<&'m Mount>),
+    /// `POST /-/api/v1/verify`, or of one repository
+    Verify(Option<&'m Mount>),
     /// `/-/api/v1/repositories/<name>/batches`
     Batches(&'m Mount),
     /// One of them: looked at or dropped.
@@ -97,6 +99,7 @@ impl<'m> Route<'m> {
             | Self::Status
             | Self::Metrics
             | Self::Refresh(_)
+            | Self::Verify(_)
             | Self::AddSlash
             | Self::Options(_) => None,
         }
@@ -130,6 +133,7 @@ pub fn route<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Rout
             "/-/status" | "/-/api/v1/status" => Route::Status,
             "/-/metrics" => Route::Metrics,
             "/-/api/v1/refresh" => return post_only(method, Route::Refresh(None)),
+            "/-/api/v1/verify" => return post_only(method, Route::Verify(None)),
             other => match other.strip_prefix("/-/mirrorlist/") {
                 Some(name) => Route::Mirrorlist(mounts.named(name).ok_or(ServeError::NotFound)?),
                 None => return api(method, other, mounts),
@@ -170,6 +174,7 @@ fn api<'m>(method: &Method, path: &str, mounts: &'m Mounts) -> Result<Route<'m>,
     let parts: Vec<&str> = what.split('/').collect();
     match parts.as_slice() {
         ["refresh"] => post_only(method, Route::Refresh(Some(mount))),
+        ["verify"] => post_only(method, Route::Verify(Some(mount))),
         ["batches"] => read_only(method, Route::Batches(mount)),
         ["batches", batch] => {
             let route = Route::Batch(mount, id(batch)?);
@@ -434,6 +439,7 @@ mod tests {
             Ok(Route::Metrics) => "metrics".into(),
             Ok(Route::Refresh(None)) => "refresh".into(),
             Ok(Route::Refresh(Some(mount))) => at("refresh", mount, None),
+            Ok(Route::Verify(mount)) => mount.map_or("verify".into(), |mount| at("verify", mount, None)),
             Ok(Route::DotRepo(mount)) => at("dotrepo", mount, None),
             Ok(Route::PackageKeys(mount)) => at("keys", mount, None),
             Ok(Route::File(mount, location)) => at("file", mount, Some(&location)),

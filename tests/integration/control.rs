@@ -103,6 +103,43 @@ fn causes_are_told_on_this_machine_and_a_page_to_people() {
 }
 
 #[test]
+fn causes_are_told_to_whoever_may_write() {
+    let tree = Tree::new();
+    tree.write("bad.rpm", b"no package");
+    let file = config(&tree);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let far = "[repository.far]\npath = \"@far\"\nwrite = \"token\"\n"
+        .replace('@', &tree.beside("").to_string_lossy());
+    std::fs::write(&file, text + "write = \"token\"\n" + &far).unwrap();
+    std::fs::create_dir(tree.beside("far")).unwrap();
+    std::fs::write(tree.beside("far/worse.rpm"), "no package").unwrap();
+    let daemon = Daemon::serve_config(&file, "/rpm/");
+    let token = |scope: &str| {
+        let words = ["token", "add", scope, "--repository", "rpm", "--scope", scope];
+        let (code, out, err) = command(&words, &file);
+        assert_eq!(code, Some(0), "{err}");
+        format!("Bearer {}", out.trim())
+    };
+    // As a proxy passes them on.
+    let ask = |authorization: &str| {
+        let headers = [("X-Forwarded-For", "192.0.2.1"), ("Authorization", authorization)];
+        http::send(daemon.address(), "GET", "/-/status", &headers, None).text()
+    };
+    let (write, read) = (token("write"), token("read"));
+    let told = eventually(PATIENCE, "both files are looked at", || {
+        let told = ask(&write);
+        (told.matches("\"reason\"").count() == 2).then_some(told)
+    });
+    assert!(told.contains("bad.rpm") && !told.contains("worse.rpm"), "{told}");
+    for nobody in [&read, "Bearer crd_nonsense"] {
+        let told = ask(nobody);
+        assert!(!told.contains("bad.rpm") && !told.contains("worse.rpm"), "{told}");
+        assert!(told.contains("not told to everybody"), "{told}");
+    }
+    daemon.stop();
+}
+
+#[test]
 fn the_control_socket_shows_what_strangers_may_not_read() {
     let tree = Tree::new();
     tree.add(&Rpm::new("a"));

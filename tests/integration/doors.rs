@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -16,12 +17,16 @@ use crate::world::daemon::{program, run, write_config};
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, clients, eventually, http};
 
 fn serve(tree: &Tree, listen: &[&str], server: &str) -> Daemon {
+    Daemon::serve_config(&configure(tree, listen, server), "/rpm/")
+}
+
+fn configure(tree: &Tree, listen: &[&str], server: &str) -> PathBuf {
     let (state, path) = (tree.beside("state"), tree.root());
     let text = format!(
         "[server]\nlisten = {listen:?}\n{server}\n[state]\ndir = {state:?}\n\n\
          [repository.rpm]\npath = {path:?}\nwrite = \"anyone\"\n"
     );
-    Daemon::serve_config(&write_config(tree, &text), "/rpm/")
+    write_config(tree, &text)
 }
 
 /// `https://127.0.0.1:PORT`, as the log has it.
@@ -388,6 +393,117 @@ fn changed_server_keys_are_taken_up_while_connections_go_on() {
         daemon.log().contains("[server] control changed; that is taken up by a restart only").then_some(())
     });
     daemon.stop();
+}
+
+#[test]
+fn certificate_and_key_may_lie_elsewhere_from_now_on() {
+    let tree = Tree::new();
+    let Some(authority) = Authority::new(&tree) else { return };
+    let names = ["server", "other"];
+    names.iter().for_each(|name| authority.issue(name));
+    let configure = |name: &str| {
+        let [certificate, key] = ["crt", "key"].map(|end| authority.at(&format!("{name}.{end}")));
+        let tls = format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}");
+        configure(&tree, &["127.0.0.1:0", "https://127.0.0.1:0"], &tls)
+    };
+    let daemon = Daemon::serve_config(&configure("server"), "/rpm/");
+    let address = https(&daemon).trim_start_matches("https://").to_owned();
+    let subject = || {
+        let mut command = Command::new(&authority.openssl);
+        command.args(["s_client", "-connect", &address]).stdin(Stdio::null()).stderr(Stdio::null());
+        let said = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+        said.lines().find(|line| line.starts_with("subject=")).unwrap_or_default().to_owned()
+    };
+    assert!(subject().ends_with("server"), "{}", subject());
+    configure("nowhere");
+    eventually(PATIENCE, "the mistake is told", || {
+        daemon.log().contains("the configuration stays as it was: cannot speak TLS").then_some(())
+    });
+    assert!(subject().ends_with("server"), "{}", subject());
+    configure("other");
+    eventually(PATIENCE, "the other certificate is shown", || subject().ends_with("other").then_some(()));
+    // From now on that file is the one that is watched.
+    fs::rename(authority.at("server.key"), authority.at("other.key")).unwrap();
+    fs::rename(authority.at("server.crt"), authority.at("other.crt")).unwrap();
+    eventually(PATIENCE, "the renewed one is shown", || subject().ends_with("server").then_some(()));
+    daemon.stop();
+}
+
+/// What is said to a connection that sends this and then waits; empty when nothing is said in `time`.
+fn hears(address: SocketAddr, request: &str, time: Duration) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(time)).unwrap();
+    let mut answer = [0; 12];
+    match stream.read_exact(&mut answer) {
+        Ok(()) => String::from_utf8_lossy(&answer).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+#[test]
+fn each_limit_is_taken_up_while_connections_go_on() {
+    let tree = Tree::new();
+    let patient = "header_time = '1h'\nstall = '1h'\nidle = '1h'\nstop = '1h'\nleast_rate = '0'\n";
+    let configure = |limits: &str| configure(&tree, &["127.0.0.1:0"], &format!("[limits]\n{limits}\n"));
+    let daemon = Daemon::serve_config(&configure(&format!("{patient}connections = 1")), "/rpm/");
+    let address = daemon.address();
+    let mut changes = 0;
+    let mut change = |limits: &str| {
+        configure(limits);
+        changes += 1;
+        eventually(PATIENCE, limits, || {
+            (daemon.log().matches("took up the changed [server]").count() == changes).then_some(())
+        });
+    };
+    let upload = "PUT /rpm/a.rpm HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nbegun";
+    let fields = (0..20).map(|n| format!("X-{n}: {n}\r\n")).collect::<String>();
+    let many = format!("GET /-/health HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+    let large = format!("GET /-/health HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(40_000));
+
+    // One place, and somebody in it: the next one waits until there are more.
+    let mut inside = TcpStream::connect(address).unwrap();
+    inside.write_all(upload.as_bytes()).unwrap();
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| hears(address, &many, PATIENCE));
+        assert_eq!(hears(address, &many, Duration::from_millis(700)), "");
+        change(&format!("{patient}connections = 100"));
+        waiting.join().unwrap()
+    });
+    assert_eq!(waiting, "HTTP/1.1 200");
+    assert_eq!(hears(address, &large, PATIENCE), "HTTP/1.1 200");
+
+    change(&format!("{patient}header_count = 10"));
+    assert_eq!(hears(address, &many, PATIENCE), "HTTP/1.1 431");
+    change(&format!("{patient}header_size = '8k'"));
+    assert_eq!(hears(address, &many, PATIENCE), "HTTP/1.1 200");
+    assert_eq!(hears(address, &large, PATIENCE), "HTTP/1.1 431");
+    change(&patient.replace("header_time = '1h'", "header_time = '1s'"));
+    assert_eq!(hears(address, &many[..many.len() - 2], PATIENCE), "HTTP/1.1 408");
+    change(&patient.replace("stall = '1h'", "stall = '1s'"));
+    assert_eq!(hears(address, upload, PATIENCE), "HTTP/1.1 408");
+    // Never silent for long, and much too slow.
+    change(&patient.replace("stall = '1h'\n", "stall = '5s'\n").replace("'0'", "'1m'"));
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(upload.as_bytes()).unwrap();
+    slow.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut answer = [0; 12];
+    eventually(PATIENCE, "whoever trickles is told", || {
+        let _ = slow.write_all(b"x");
+        slow.read_exact(&mut answer).is_ok().then_some(())
+    });
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    change(&patient.replace("idle = '1h'", "idle = '1s'"));
+    let mut idle = TcpStream::connect(address).unwrap();
+    idle.write_all(b"GET /-/health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    idle.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut all = String::new();
+    idle.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 200") && !all.contains("connection: close"), "{all}");
+    // The upload that was begun first is still patient, and does not hold up the stop.
+    change(&patient.replace("stop = '1h'", "stop = '1s'"));
+    daemon.stop();
+    drop(inside);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use crate::world::daemon::{self, Outcome};
-use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually};
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
 
 /// Changes one byte and puts the times back: what a disk does, not what a program does.
 fn rot(path: &Path, at: u64) {
@@ -19,8 +19,21 @@ fn rot(path: &Path, at: u64) {
     assert_eq!(fs::metadata(path).unwrap().mtime_nsec(), before.mtime_nsec());
 }
 
+/// Damages everything that metadata is made of.
+fn rot_pieces(tree: &Tree) {
+    let state = tree.beside("state/repositories/rpm");
+    let pieces = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    let pieces = pieces.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("pieces."));
+    for path in pieces {
+        for at in (0..fs::metadata(&path).unwrap().len()).step_by(100) {
+            rot(&path, at);
+        }
+    }
+}
+
 fn configured(tree: &Tree, more: &str) -> Daemon {
-    let daemon = Daemon::configured(tree, "", more);
+    let control = format!("control = \"{}\"", tree.beside("control.sock").display());
+    let daemon = Daemon::configured(tree, &control, more);
     for number in 0..5 {
         tree.add(&Rpm::new(format!("p{number}")).payload(5000));
     }
@@ -29,10 +42,27 @@ fn configured(tree: &Tree, more: &str) -> Daemon {
 }
 
 fn verify(tree: &Tree, more: &[&str]) -> Outcome {
+    run_with(tree, &[&["verify", "rpm"], more].concat())
+}
+
+fn run_with(tree: &Tree, words: &[&str]) -> Outcome {
     let config = tree.beside("createrepod.toml");
-    let mut arguments = vec!["verify", "rpm", "--config", config.to_str().unwrap()];
-    arguments.extend(more);
-    daemon::run(&arguments)
+    daemon::run([words, &["--config", config.to_str().unwrap()]].concat())
+}
+
+/// The same by the command itself, whoever has the repository.
+fn verify_here(tree: &Tree, more: &[&str]) -> Outcome {
+    let config = fs::read_to_string(tree.beside("createrepod.toml")).unwrap();
+    let deaf = config.lines().map(|line| if line.starts_with("control = ") { "control = ''" } else { line });
+    let config = tree.write_beside("deaf.toml", deaf.collect::<Vec<_>>().join("\n").as_bytes());
+    daemon::run([&["verify", "rpm", "--config", config.to_str().unwrap()], more].concat())
+}
+
+/// What is said, without the time it took.
+fn said(outcome: &Outcome) -> (Option<i32>, String, &str) {
+    let lines = outcome.stdout.lines();
+    let lines = lines.map(|line| line.rsplit_once(" findings, ").map_or(line, |(said, _)| said));
+    (outcome.status.code(), lines.collect::<Vec<_>>().join("\n"), &outcome.stderr)
 }
 
 fn sound(outcome: &Outcome) {
@@ -84,14 +114,7 @@ fn damaged_pieces_are_found_before_they_are_published_and_made_again() {
     let daemon = configured(&tree, "verify_every = \"never\"");
     let before = daemon.until("all", |metadata| metadata.packages.len() == 5);
     daemon.stop();
-    let state = tree.beside("state/repositories/rpm");
-    let pieces = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
-    let pieces = pieces.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("pieces."));
-    for path in pieces {
-        for at in (0..fs::metadata(&path).unwrap().len()).step_by(100) {
-            rot(&path, at);
-        }
-    }
+    rot_pieces(&tree);
     let outcome = verify(&tree, &[]);
     assert!(outcome.stdout.contains("pieces that metadata is made of are damaged"), "{outcome:?}");
     assert_eq!(outcome.status.code(), Some(1));
@@ -103,16 +126,74 @@ fn damaged_pieces_are_found_before_they_are_published_and_made_again() {
 }
 
 #[test]
-fn a_repair_is_refused_while_a_daemon_has_the_repository() {
+fn the_daemon_that_has_the_repository_finds_and_mends_the_same() {
+    let tree = Tree::new();
+    let daemon = configured(&tree, "verify_every = \"never\"");
+    let before = daemon.until("all", |metadata| metadata.packages.len() == 5);
+    sound(&verify(&tree, &[]));
+    tree.write("repodata/left-behind.xml", b"<x/>");
+    let (filelists, other) = (&before.records["filelists"].href, &before.records["other"].href);
+    rot(&tree.path(filelists), 20);
+    fs::remove_file(tree.path(other)).unwrap();
+    rot_pieces(&tree);
+    let outcome = verify(&tree, &[]);
+    assert_eq!(said(&outcome), said(&verify_here(&tree, &[])));
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.stdout.contains(" 4 findings"), "{outcome:?}");
+    let shown = daemon.status()["repositories"][0]["verified"]["findings"].clone();
+    assert_eq!(shown.as_array().map(Vec::len), Some(4), "{shown}");
+    let status = || run_with(&tree, &["status", "rpm"]).stdout;
+    let foreign = "  foreign: repodata/left-behind.xml: it is not ours";
+    assert!(
+        status().contains(": 4 things are not as they were published") && status().contains(foreign),
+        "{}",
+        status()
+    );
+    let page = http::send(daemon.address(), "GET", "/-/status", &[("Accept", "text/html")], None).text();
+    assert!(page.contains("foreign: repodata/left-behind.xml"), "{page}");
+    let metrics = || http::send(daemon.address(), "GET", "/-/metrics", &[], None).text();
+    assert!(metrics().contains("createrepod_verification_findings{repository=\"rpm\"} 4\n"), "{}", metrics());
+
+    let outcome = verify(&tree, &["--repair"]);
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.stdout.contains("4 findings before, 1 now"), "{outcome:?}");
+    let after = daemon.metadata();
+    assert_eq!((after.primary, after.filelists), (before.primary, before.filelists));
+    assert!(metrics().contains("createrepod_verification_findings{repository=\"rpm\"} 1\n"), "{}", metrics());
+    // It goes on, and what it makes from now on is sound.
+    tree.remove("repodata/left-behind.xml");
+    tree.add(&Rpm::new("more"));
+    daemon.until("one more", |metadata| metadata.packages.len() == 6);
+    sound(&verify(&tree, &[]));
+    // Strangers may not keep the disk busy.
+    let answer = http::send(daemon.address(), "POST", "/-/api/v1/verify", &[], Some(b""));
+    assert!(matches!(answer.status, 401 | 403), "{}", answer.status);
+    tree.write("repodata/again.xml", b"<x/>");
+    assert_eq!(verify(&tree, &[]).status.code(), Some(1));
+    daemon.stop();
+    // A stop and a start forget nothing.
+    assert!(status().contains("foreign: repodata/again.xml"), "{}", status());
+    let daemon = Daemon::serve_config(&tree.beside("createrepod.toml"), "/rpm/");
+    assert_eq!(daemon.status()["repositories"][0]["verified"]["found"], 1);
+    daemon.stop();
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused() {
     let tree = Tree::new();
     let daemon = configured(&tree, "verify_every = \"never\"");
     tree.write("repodata/left-behind.xml", b"<x/>");
-    let outcome = verify(&tree, &["--repair"]);
+    // By the command itself, while the daemon has it.
+    let outcome = verify_here(&tree, &["--repair"]);
     assert_eq!(outcome.status.code(), Some(4), "{outcome:?}");
     assert!(outcome.stderr.contains(&daemon.pid().to_string()), "{outcome:?}");
     let outcome =
         daemon::run(["verify", "nobody", "--config", tree.beside("createrepod.toml").to_str().unwrap()]);
     assert_eq!(outcome.status.code(), Some(3), "{outcome:?}");
+    daemon.stop();
+    let again =
+        daemon::run(["verify", "nobody", "--config", tree.beside("createrepod.toml").to_str().unwrap()]);
+    assert_eq!(said(&outcome), said(&again));
 }
 
 #[test]

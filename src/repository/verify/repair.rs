@@ -7,8 +7,10 @@ use tracing::info;
 
 use super::{Finding, Report, verify};
 use crate::config::RepositoryConfig;
+use crate::package::Location;
 use crate::publish::retire;
-use crate::repository::{Progress, Repository, RepositoryError};
+use crate::repository::{Handle, Progress, Repository, RepositoryError, Ticket};
+use crate::tree::Dirty;
 
 /// Mends what `report` found in a repository that nobody else holds, and verifies again. Blocking.
 ///
@@ -23,10 +25,27 @@ pub fn repair(config: &RepositoryConfig, report: &Report, progress: &dyn Progres
     verify(config, &(), &|| false, false)
 }
 
+impl Handle {
+    /// Has the worker mend what `report` found, while the repository is served; done once the ticket has passed.
+    pub fn mend(&self, report: &Report) -> Ticket {
+        let (ticket, ask) = self.shared.inbox.mend(report.findings.clone());
+        self.ask_for_turn(ask);
+        ticket
+    }
+}
+
 impl Repository {
-    /// Makes the next refresh read and write again what is wrong.
-    pub fn mend(&mut self, findings: &[Finding]) -> Result<(), RepositoryError> {
-        for location in findings.iter().filter_map(Finding::location) {
+    /// Makes the next refresh read and write again what is wrong. The places it has to read, however young their files are:
+    /// what stands for them now is worth nothing.
+    pub fn mend(&mut self, findings: &[Finding]) -> Result<Vec<Location>, RepositoryError> {
+        if findings.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What is known of the files of before is known of damaged ones.
+        self.trails = Default::default();
+        self.databases.rest();
+        let mut places: Vec<Location> = findings.iter().filter_map(Finding::location).cloned().collect();
+        for location in &places {
             self.catalog()?.distrust(location)?;
         }
         let damaged = findings.iter().filter_map(|finding| match finding {
@@ -51,7 +70,9 @@ impl Repository {
         if findings.contains(&Finding::Pieces) {
             let keys = self.catalog()?.keyring()?;
             self.catalog()?.distrust_all(true, &keys)?;
+            let known = self.catalog()?.stamps(&Dirty::everything())?;
+            places.extend(known.into_iter().map(|(location, _)| location));
         }
-        Ok(())
+        Ok(places)
     }
 }

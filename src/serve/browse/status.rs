@@ -55,6 +55,13 @@ fn of_one(out: &mut String, repository: &Value) {
         let by = escape(watching["by"].as_str().unwrap_or_default());
         let _ = writeln!(out, "<p>Watched by {by}: {}</p>", escape(why));
     }
+    if let Some(at) = repository["verified"]["at"].as_str().map(escape) {
+        let found = match repository["verified"]["found"].as_u64() {
+            Some(found @ 1..) => format!("{found} things are not as they were published"),
+            _ => "all is as it was published".to_owned(),
+        };
+        let _ = writeln!(out, "<p>Verified <time datetime=\"{at}\">{at}</time>: {found}</p>");
+    }
     let list = |key: &str| repository[key].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut lines = Vec::new();
     for (key, place, reason) in [("rejected", "location", "reason"), ("refused", "path", "reason")] {
@@ -67,7 +74,8 @@ fn of_one(out: &mut String, repository: &Value) {
         lines.push(format!("duplicate: {}", escape(found.as_str().unwrap_or_default())));
     }
     for found in repository["verified"]["findings"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        lines.push(format!("verification: {}", escape(found["what"].as_str().unwrap_or_default())));
+        let [kind, what] = ["kind", "what"].map(|key| escape(found[key].as_str().unwrap_or_default()));
+        lines.push(format!("{kind}: {what}"));
     }
     if !lines.is_empty() {
         let _ = writeln!(out, "<ul>\n<li>{}</li>\n</ul>", lines.join("</li>\n<li>"));
