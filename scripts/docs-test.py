@@ -12,13 +12,16 @@ import subprocess
 import sys
 import tempfile
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from fresh_root import TOP, build_hello
+
 # Pages that are read together, the programs they take, what they find besides, and what must be printed.
 GROUPS = [
     (["docs/operations.md", "docs/clients.md"], [], "", ["hello-0:1.0-1.noarch", "| hello "]),
-    (["docs/moving.md"], [], """
-for d in /var/www/repos/old-rpms /srv/repos/by-script /srv/repos/yum-hosted; do
+    (["docs/moving.md"], ["htpasswd"], """
+for d in /var/www/repos/old-rpms /srv/repos/by-script /srv/repos/yum-hosted /var/www/repos/by-dav; do
     mkdir -p $d; cp -p "$work/hello-1.0-1.noarch.rpm" $d; done
+htpasswd -bcB /etc/apache2/htpasswd anna secret; htpasswd -bm /etc/apache2/htpasswd ci secret2
+htpasswd -bs /etc/apache2/htpasswd nobody secret3
 echo 'REPO=/var/www/repos/old-rpms' >/etc/inotify-createrepo.conf; trap 'rm /etc/inotify-createrepo.conf; systemctl stop createrepod' EXIT
 """, []),
     (["docs/fronts.md"], ["nginx", "haproxy"], """
@@ -68,17 +71,6 @@ restart) "$0" stop; "$0" start ;;
 kill) kill -s "$3" "$(cat $pidfile)" ;;
 esac
 """
-SPEC = """Name: hello
-Version: 1.0
-Release: 1
-Summary: Hello
-License: MIT
-BuildArch: noarch
-%description
-Hello.
-%files
-"""
-
 
 def explained():
     """Every fragment of the table's first column is a part of a message in the source."""
@@ -113,12 +105,7 @@ def main():
         os.symlink(os.path.abspath(sys.argv[1]), f"{work}/bin/createrepod")
         open(f"{work}/bin/systemctl", "w").write(SYSTEMCTL.replace("@WORK@", work))
         os.chmod(f"{work}/bin/systemctl", 0o755)
-        open(f"{work}/hello.spec", "w").write(SPEC)
-        subprocess.run(
-            ["rpmbuild", "-bb", "--define", f"_rpmdir {work}", "--define", f"_topdir {work}/top",
-             "--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm", f"{work}/hello.spec"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        build_hello(work)
         environment = {**os.environ, "PATH": f"{work}/bin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
         missing = [place for place in PLACES if not os.path.isdir(place)]
         for place in missing:

@@ -16,28 +16,31 @@ import sys
 import tempfile
 import time
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# What scriptlets and the test use in a root that has nothing else.
-TOOLS = ["sh", "systemctl", "systemd-sysusers", "systemd-tmpfiles", "true", "rm", "env", "dpkg", "ls"]
+from fresh_root import TOP, add_libraries, check, fresh_root, install_rpm, run, skipped
 
 
-def run(*words, **more):
-    done = subprocess.run(words, capture_output=True, text=True, **more)
-    if done.returncode != 0:
-        sys.exit(f"FAILED ({done.returncode}): {' '.join(words)}\n{done.stdout}{done.stderr}")
-    return done.stdout + done.stderr
+def judge_containerfile():
+    """hadolint's opinion; scripts/clients.sh installs it."""
+    private = os.environ.get("CREATEREPOD_CLIENTS") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "createrepod/clients"
+    )
+    hadolint = shutil.which("hadolint") or f"{private}/hadolint/bin/hadolint"
+    if not os.path.exists(hadolint):
+        return skipped("hadolint is missing: the Containerfile was not judged")
+    said = run(hadolint, f"{TOP}/packaging/Containerfile")
+    check(said.strip() == "", f"hadolint has nothing to say of the Containerfile {said}")
 
 
-def check(fact, what):
-    if not fact:
-        sys.exit(f"FAILED: {what}")
-    print(f"ok: {what}")
-
-
-def skipped(what):
-    if os.environ.get("CREATEREPOD_REQUIRE_CLIENTS") == "1":
-        sys.exit(f"FAILED: {what}, and CREATEREPOD_REQUIRE_CLIENTS=1")
-    print(f"SKIPPED: {what}", file=sys.stderr)
+def judge_policy():
+    """The policy compiles against the reference policy; scripts/clients.sh installs that."""
+    makefile = "/usr/share/selinux/devel/Makefile"
+    if not os.path.exists(makefile) or not shutil.which("checkmodule"):
+        return skipped("the SELinux reference policy is missing: our policy was not compiled")
+    with tempfile.TemporaryDirectory() as place:
+        for file in glob.glob(f"{TOP}/packaging/selinux/createrepod.*"):
+            shutil.copy(file, place)
+        said = run("make", "-f", makefile, "createrepod.pp", cwd=place)
+        check(os.path.exists(f"{place}/createrepod.pp") and "rror" not in said, "the SELinux policy compiles")
 
 
 def judge_units(root):
@@ -75,45 +78,6 @@ def allowed_calls(unit):
             named = set().union(*map(spell_out, words.lstrip("~").split()))
             allowed = allowed - named if words.startswith("~") else allowed | named
     return allowed
-
-
-def fresh_root(place):
-    """A root with a shell, the three systemd tools that scriptlets call, and nothing else."""
-    for directory in ["etc", "tmp", "var", "proc", "dev", "run", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]:
-        os.makedirs(f"{place}/{directory}")
-    os.chmod(place, 0o755)
-    for link in ["bin", "sbin", "lib", "lib64"]:
-        os.symlink(f"usr/{link}", f"{place}/{link}")
-    open(f"{place}/dev/null", "w").close()
-    for tool in TOOLS:
-        path = shutil.which(tool)
-        if path:
-            copy_with_libraries(path, place)
-    # Fedora's and EL's default: nothing is enabled by being installed.
-    os.makedirs(f"{place}/usr/lib/systemd/system-preset")
-    open(f"{place}/usr/lib/systemd/system-preset/99-default.preset", "w").write("disable *\n")
-    open(f"{place}/etc/passwd", "w").write("root:x:0:0:root:/root:/bin/sh\n")
-    open(f"{place}/etc/group", "w").write("root:x:0:\n")
-
-
-def copy_with_libraries(path, root):
-    wanted = [path] + re.findall(r"(/\S+) \(0x", run("ldd", path)) if is_dynamic(path) else [path]
-    for file in wanted:
-        target = root + file
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if not os.path.exists(target):
-            shutil.copy2(os.path.realpath(file), target)
-
-
-def add_libraries(path, root):
-    """What `path` links, from here: the root has no packages that could bring it."""
-    for library in re.findall(r"(/\S+) \(0x", run("ldd", path)):
-        if not os.path.exists(root + library):
-            copy_with_libraries(library, root)
-
-
-def is_dynamic(path):
-    return subprocess.run(["ldd", path], capture_output=True).returncode == 0
 
 
 def free_port():
@@ -234,12 +198,7 @@ def try_rpm(rpm, spec, rpmlint):
         skipped("rpmlint is missing: the RPM was not judged")
     with tempfile.TemporaryDirectory() as root:
         fresh_root(root)
-        # The root has no packages that could provide anything. Debian's rpm wants to be told that it may install.
-        rpm_in = ["rpm", "--root", root, "--nodeps"]
-        if os.path.exists("/etc/debian_version"):
-            rpm_in.append("--force-debian")
-        run("rpm", "--root", root, "--initdb")
-        said = run(*rpm_in, "-i", rpm)
+        rpm_in, said = install_rpm(root, rpm)
         check(not re.search("scriptlet|warning|error|ailed", said), f"rpm -i complains of nothing: {said.strip()!r}")
         user = createrepod_id(root)
         check(user not in (None, 0), f"the user createrepod was made, number {user}")
@@ -255,7 +214,6 @@ def try_rpm(rpm, spec, rpmlint):
         judge_units(root)
 
         # What a sysadmin does first.
-        add_libraries(f"{root}/usr/bin/createrepod", root)
         config = f"{root}/etc/createrepod/repos.d/rpm.toml"
         text = open(config).read() + 'overwrite = "deny"\n'
         open(config, "w").write(text)
@@ -340,6 +298,8 @@ def main():
             return
     rpm, spec, deb = sys.argv[1:4]
     rpmlint = sys.argv[4] if len(sys.argv) > 4 else shutil.which("rpmlint")
+    judge_containerfile()
+    judge_policy()
     try_rpm(rpm, spec, rpmlint)
     try_deb(deb)
 

@@ -66,13 +66,34 @@ enum Command {
     Status(Status),
     Refresh(Refresh),
     /// Look at the configuration.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  createrepod config check                 tell every mistake at once
+  createrepod config show                  every value, and where it came from
+  createrepod config dnf rpm               the .repo file for clients
+  createrepod config COMMAND --help        tells more of each"
+    )]
     Config(config_command::ConfigCommand),
     /// Make and show the keys that sign repomd.xml.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  createrepod key generate                 makes /etc/createrepod/signing.asc
+  createrepod key export                   the half that clients get"
+    )]
     Key(KeyCommand),
     /// Make, list, rotate and revoke tokens, with which clients say who they are.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  createrepod token add ci --repository rpm --scope write
+  createrepod token list
+  createrepod token revoke ci"
+    )]
     Token(token::TokenCommand),
     /// Make man pages and completions, for packages.
     #[command(subcommand, hide = true)]
@@ -186,6 +207,10 @@ Then, in the configuration of a repository:
         ed25519: bool,
     },
     /// Print the public half of a signing key, for clients and for rpm --import. Needs no passphrase.
+    #[command(after_help = "\
+Examples:
+  createrepod key export > RPM-GPG-KEY-ours
+  createrepod key export ./signing.asc")]
     Export {
         /// The file with the secret key.
         #[arg(value_name = "FILE", default_value = SIGNING_KEY)]
@@ -343,6 +368,60 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The words of an example, without what a shell or a reader does with the rest of the line.
+    fn words(line: &str) -> Vec<String> {
+        let line = line.trim_start();
+        let line = [" > ", " && ", "  "]
+            .iter()
+            .filter_map(|end| line.find(end))
+            .min()
+            .map_or(line, |at| &line[..at]);
+        let mut words = vec![String::new()];
+        for (n, part) in line.split('\'').enumerate() {
+            match n % 2 {
+                1 => words.last_mut().unwrap().push_str(part),
+                _ => {
+                    let mut parts = part.split(' ');
+                    words.last_mut().unwrap().push_str(parts.next().unwrap_or_default());
+                    words.extend(parts.map(str::to_owned));
+                }
+            }
+        }
+        words
+    }
+
+    /// Looks at a command and those below it; `path`: the words that lead there. How many examples were tried.
+    fn try_examples(command: &clap::Command, path: &[&str]) -> usize {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let (mut own, mut tried) = (0, 0);
+        for line in help.lines().filter(|line| line.starts_with("  ")) {
+            let mut words = words(line);
+            if words[0].ends_with("repo_c") {
+                words.insert(0, "createrepod".into());
+            }
+            if words[0] != "createrepod" || words.iter().any(|word| word == "--help") {
+                continue;
+            }
+            Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            tried += 1;
+            own += usize::from(
+                words.iter().skip(1).zip(path).filter(|(word, part)| word == part).count() == path.len(),
+            );
+        }
+        assert!(own > 0, "createrepod {} shows no example of itself", path.join(" "));
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            tried += try_examples(below, &[path, &[below.get_name()]].concat());
+        }
+        tried
+    }
+
+    #[test]
+    fn every_command_shows_an_example_and_every_example_is_one() {
+        let tried = try_examples(&Cli::command(), &[]);
+        assert!(tried > 40, "{tried}");
+        assert_eq!(words("  a --b 'c d' -e'f' > x   said"), ["a", "--b", "c d", "-ef"]);
     }
 
     #[test]

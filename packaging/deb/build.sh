@@ -32,6 +32,9 @@ put 644 "$root/completions/_createrepod" usr/share/zsh/vendor-completions/_creat
 put 644 "$root/completions/createrepod.fish" usr/share/fish/vendor_completions.d/createrepod.fish
 rm -r "$root/man" "$root/completions"
 for page in README.md docs/*.md; do put 644 "$page" "usr/share/doc/createrepod/${page##*/}"; done
+for file in docs/monitoring/* packaging/selinux/*; do
+	put 644 "$file" "usr/share/doc/createrepod/$(basename "$(dirname "$file")")/${file##*/}"
+done
 doc=$root/usr/share/doc/createrepod
 gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 printf 'createrepod (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  Fri, 20 Nov 2026 12:00:00 +0000\n' \

@@ -1,5 +1,6 @@
 //! `config …`: looks at the configuration, and writes what others need to know of it.
 
+mod check;
 mod dnf;
 mod front;
 mod import;
@@ -14,12 +15,21 @@ use clap::{Args, Subcommand};
 use super::ConfigFile;
 use super::failure::{Exit, Failure};
 use super::{load, print};
+use crate::logging::escaped;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Tell all that is wrong with the configuration, without starting.
+    #[command(after_help = "\
+Examples:
+  createrepod config check
+  createrepod config check --config ./createrepod.toml     files of repos.d/ beside it are read too")]
     Check(ConfigFile),
     /// Print every value and where it came from, as TOML.
+    #[command(after_help = "\
+Examples:
+  createrepod config show
+  createrepod config show --config ./createrepod.toml")]
     Show(ConfigFile),
     Dnf(Dnf),
     Systemd(Systemd),
@@ -98,6 +108,12 @@ impl ConfigCommand {
         match self {
             Self::Check(file) => {
                 let resolved = load::files(&file.config, &[])?;
+                let check::Lacks { errors, warnings } = check::lacks(&resolved);
+                for warning in &warnings {
+                    // Nobody to tell is no failure.
+                    let _ = writeln!(std::io::stderr(), "warning: {}", escaped(&warning.to_string()));
+                }
+                errors.or(())?;
                 let count = resolved.config.repositories.len();
                 let repositories = if count == 1 { "repository" } else { "repositories" };
                 print(&format!("{} is fine: {count} {repositories}\n", file.config.display()))

@@ -53,7 +53,8 @@ fn man(directory: &Path) -> io::Result<()> {
     for mut command in compat::commands() {
         command.build();
         let name = command.get_name().to_owned();
-        let command = command.after_help(EXIT_CODES);
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let command = command.after_help(format!("{examples}\n\n{EXIT_CODES}"));
         pages(&command, &name, "8", &mut |name, page| {
             std::fs::write(directory.join(format!("{name}.8")), page)
         })?;

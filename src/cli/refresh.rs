@@ -40,7 +40,8 @@ pub fn run(asked: &Asked, wait: Duration) -> Result<(), Failure> {
         match repository["state"].as_str() {
             Some("published") => {
                 let packages = repository["packages"].as_u64().unwrap_or(0);
-                text += &format!("{name}: {packages} packages, revision {}\n", repository["revision"]);
+                let noun = if packages == 1 { "package" } else { "packages" };
+                text += &format!("{name}: {packages} {noun}, revision {}\n", repository["revision"]);
             }
             Some("closed") => closed.push(name.to_owned()),
             _ => text += &format!("{name}: still at work; createrepod status {name} tells more\n"),

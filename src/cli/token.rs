@@ -54,6 +54,10 @@ pub struct Add {
 
 /// List the tokens: what they are for, how long they count, when they were last used.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  createrepod token list
+  createrepod token list --json")]
 pub struct List {
     /// As JSON, with times in seconds since 1970.
     #[arg(long)]
@@ -84,6 +88,9 @@ pub struct Rotate {
 
 /// Revoke a token: it is refused from the next request on.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  createrepod token revoke ci")]
 pub struct Revoke {
     /// What it is called.
     #[arg(value_name = "NAME")]

@@ -215,9 +215,10 @@ impl Outcome {
     fn end(&self, told: &Told) -> Result<usize, Failure> {
         self.bar.0.finish_and_clear();
         print(&format!(
-            "{}: {} packages and {} metadata files, {} MiB, {} findings, {:.1} s\n",
+            "{}: {} {} and {} metadata files, {} MiB, {} findings, {:.1} s\n",
             escaped(&self.name),
             told.packages,
+            if told.packages == 1 { "package" } else { "packages" },
             told.metadata_files,
             told.bytes >> 20,
             told.findings.len(),

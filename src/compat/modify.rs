@@ -22,7 +22,13 @@ const USAGE: &str = "Usage: modifyrepo_c [options] <input metadata> <output repo
 
 /// Put a file into a repository's metadata, or take one out, as modifyrepo_c does.
 #[derive(Debug, Clone, Default, Args)]
-#[command(args_override_self = true)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  modifyrepo_c updateinfo.xml /srv/rpm/repodata
+  modifyrepo_c --remove updateinfo /srv/rpm/repodata"
+)]
 pub struct ModifyrepoOptions {
     /// The file to put in (or the type to remove), and the repodata directory.
     #[arg(value_name = "FILE REPODATA")]

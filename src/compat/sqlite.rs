@@ -13,7 +13,12 @@ use crate::repodata::{Codec, MetadataType, Record, Repomd};
 
 /// Make SQLite databases from a repository's XML, as sqliterepo_c does.
 #[derive(Debug, Clone, Default, Args)]
-#[command(args_override_self = true)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Example:
+  sqliterepo_c --force /srv/rpm"
+)]
 pub struct SqliterepoOptions {
     /// The repository.
     #[arg(value_name = "DIRECTORY")]

@@ -73,8 +73,9 @@ pub fn status(mounts: &[(Mount, bool)], form: Form) -> Answer {
                 Err(why) => Status { trouble: Some(why.to_string()), ..Status::default() },
             };
             let mut shown = repository(&config.name, &config.url, &status);
-            if !knows {
-                hide_causes(&mut shown);
+            match knows {
+                true => shown["path"] = config.path.to_string_lossy().into(),
+                false => hide_causes(&mut shown),
             }
             shown
         })

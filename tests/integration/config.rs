@@ -50,6 +50,56 @@ fn several_repositories_are_served_and_the_longest_prefix_wins() {
 }
 
 #[test]
+fn a_check_tells_what_the_machine_lacks_as_well() {
+    let tree = Tree::new();
+    let lines = [
+        "[server]",
+        "listen = [\"https://127.0.0.1:0\"]",
+        "tls = { certificate = \"/nonexistent/x.crt\", key = \"/nonexistent/x.key\" }",
+        "access_log = \"/nonexistent/access.log\"",
+        "htpasswd = \"/nonexistent/htpasswd\"",
+        "[repository.gone]",
+        "path = \"/nonexistent/rpm\"",
+        "sign = { key = \"/nonexistent/key.asc\", passphrase = \"credential\" }",
+    ];
+    let warnings = [
+        (5, "htpasswd: /nonexistent/htpasswd"),
+        (7, "path: /nonexistent/rpm"),
+        (8, "sign: /nonexistent/key.asc"),
+    ];
+    let check = |lines: &[&str]| {
+        let file = write_config(&tree, &lines.join("\n"));
+        let outcome = run(["config", "check", "--config", file.to_str().unwrap()]);
+        (outcome.status.code(), outcome.stdout, outcome.stderr)
+    };
+    let (code, out, err) = check(&lines);
+    assert_eq!(code, Some(2), "{out}{err}");
+    for part in [
+        "2 errors",
+        "createrepod.toml:3: tls: cannot read /nonexistent/x.crt",
+        "createrepod.toml:4: access_log: /nonexistent does not exist",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    // Without what would keep it from starting, the rest is a warning.
+    let mut start = lines;
+    (start[1], start[2], start[3]) = ("", "", "");
+    let (code, out, err) = check(&start);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("is fine: 1 repository"), "{out}");
+    for (line, what) in warnings {
+        assert!(
+            err.contains(&format!(
+                "warning: {}:{line}: {what} does not exist",
+                tree.beside("createrepod.toml").display()
+            )),
+            "{what}: {err}"
+        );
+    }
+    assert_eq!(err.lines().count(), 3, "a credential is there for the daemon only: {err}");
+}
+
+#[test]
 fn unknown_keys_are_refused_all_at_once_with_file_line_and_the_nearest_key() {
     let tree = Tree::new();
     let text = head(&tree)

@@ -38,7 +38,8 @@ fn status_and_refresh_ask_the_daemon_and_work_without_one() {
     daemon.until("one package", |metadata| metadata.packages.len() == 1);
     let (code, out, err) = command(&["status"], &file);
     assert_eq!(code, Some(0), "{err}");
-    for part in ["is running", "1 package,", "rejected: bad.rpm: ", "/rpm/"] {
+    let path = tree.root().to_string_lossy();
+    for part in ["is running", "1 package,", "rejected: bad.rpm: ", "/rpm/", &path] {
         assert!(out.contains(part), "{part}: {out}");
     }
     let (_, out, _) = command(&["status", "rpm", "--json"], &file);
@@ -73,7 +74,7 @@ fn a_daemon_of_a_directory_is_asked_by_that_directory() {
     let status = run(["status".as_ref(), tree.root().as_os_str()]).stdout;
     assert!(status.contains("is running") && status.contains("1 package,"), "{status}");
     let refreshed = run(["refresh".as_ref(), tree.root().as_os_str()]).stdout;
-    assert!(refreshed.contains("1 packages, revision"), "{refreshed}");
+    assert!(refreshed.contains("1 package, revision"), "{refreshed}");
     daemon.stop();
 }
 
@@ -91,7 +92,11 @@ fn causes_are_told_on_this_machine_and_a_page_to_people() {
     });
     // As a proxy passes strangers on.
     let far = ask(&[("X-Forwarded-For", "192.0.2.1")]);
-    assert!(!far.text().contains("bad<b>"), "{}", far.text());
+    assert!(
+        !far.text().contains("bad<b>") && !far.text().contains(&*tree.root().to_string_lossy()),
+        "{}",
+        far.text()
+    );
     let far: serde_json::Value = serde_json::from_str(&far.text()).unwrap();
     assert_eq!(far["repositories"][0]["rejected"].as_array().unwrap().len(), 1);
     assert_eq!(far["repositories"][0]["packages"], 1);
@@ -152,6 +157,14 @@ fn the_control_socket_shows_what_strangers_may_not_read() {
     assert!(out.contains("rpm at /rpm/"), "{out}");
     let stranger = http::send(daemon.address(), "GET", "/-/status", &[], None);
     assert!(!stranger.text().contains("/rpm/"), "{}", stranger.text());
+    // Nor do its numbers tell that it is there; Prometheus is given a token.
+    let words = ["token", "add", "prometheus", "--repository", "rpm", "--scope", "read"];
+    let (_, token, _) = command(&words, &file);
+    let bearer = format!("Bearer {}", token.trim());
+    let metrics =
+        |headers: &[(&str, &str)]| http::send(daemon.address(), "GET", "/-/metrics", headers, None).text();
+    assert!(!metrics(&[]).contains("repository=\"rpm\"") && metrics(&[]).contains("createrepod_build_info"));
+    assert!(metrics(&[("Authorization", &bearer)]).contains("createrepod_repository_up{repository=\"rpm\"} 1"));
     daemon.stop();
 }
 

@@ -14,7 +14,14 @@ use crate::repodata::{Codec, Tags};
 
 /// Make the metadata of a directory once, as createrepo_c does.
 #[derive(Debug, Clone, Default, Args)]
-#[command(args_override_self = true)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Examples:
+  createrepo_c /srv/rpm
+  createrepo_c --update --workers 4 --groupfile comps.xml /srv/rpm
+  createrepo_c --compatibility /srv/rpm        for EL7 and older"
+)]
 pub struct CreaterepoOptions {
     /// The directory to index; several with --split.
     #[arg(value_name = "DIRECTORY")]

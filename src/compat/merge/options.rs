@@ -15,7 +15,12 @@ use crate::repodata::Codec;
 
 /// Merge the metadata of several repositories into one, as mergerepo_c does.
 #[derive(Debug, Clone, Default, Args)]
-#[command(args_override_self = true)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Example:
+  mergerepo_c --repo /srv/one --repo https://repo.example.com/two/ --outputdir /srv/both"
+)]
 pub struct MergerepoOptions {
     /// Show the version of createrepo_c this behaves like, and exit.
     #[arg(long)]
