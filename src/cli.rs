@@ -326,12 +326,12 @@ impl Serve {
 
     fn configured(self) -> Result<(), Failure> {
         let (file, listen) = (self.config.config, self.listen);
-        let config = load::files(&file, &listen)?.config;
+        let config = load::files_to_serve(&file, &listen)?.config;
         let directory =
             file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let source = daemon::Source {
             directory: directory.to_owned(),
-            load: Arc::new(move || match load::files(&file, &listen) {
+            load: Arc::new(move || match load::files_to_serve(&file, &listen) {
                 Ok(resolved) => Ok(resolved.config),
                 Err(failure) => Err(failure.to_string()),
             }),

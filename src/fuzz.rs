@@ -284,6 +284,7 @@ pub fn config(data: &[u8]) {
         environment: &|_| None,
         canonical: &|path: &Path| -> PathBuf { path.to_owned() },
         listen: &[],
+        serves: true,
     };
     for outcome in [
         resolve::resolve(Some(&source()), &[], &surroundings),

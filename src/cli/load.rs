@@ -17,8 +17,17 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The configuration in `main` and in `repos.d` beside it.
+/// The configuration in `main` and in `repos.d` beside it, for whoever only looks at it.
 pub fn files(main: &Path, listen: &[Listen]) -> Result<Resolved, Failure> {
+    gathered(main, listen, false)
+}
+
+/// The same for the process that serves it.
+pub fn files_to_serve(main: &Path, listen: &[Listen]) -> Result<Resolved, Failure> {
+    gathered(main, listen, true)
+}
+
+fn gathered(main: &Path, listen: &[Listen], serves: bool) -> Result<Resolved, Failure> {
     let mut problems = Problems::default();
     let main_source = read(main, &mut problems)?;
     let directory = main.with_file_name("repos.d");
@@ -29,7 +38,7 @@ pub fn files(main: &Path, listen: &[Listen]) -> Result<Resolved, Failure> {
     for name in names {
         sources.extend(read(&name, &mut problems)?);
     }
-    let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen };
+    let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen, serves };
     match resolve::resolve(main_source.as_ref(), &sources, &surroundings) {
         Ok(resolved) => Ok(problems.or(resolved)?),
         Err(more) => {
@@ -59,7 +68,8 @@ pub fn existing(directory: &Path, listen: &[Listen]) -> Result<Config, Failure> 
 }
 
 fn judged(directory: &Path, listen: &[Listen]) -> Result<Config, Failure> {
-    let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen };
+    let surroundings =
+        Surroundings { environment: &environment, canonical: &canonical, listen, serves: true };
     Ok(resolve::directory(directory, &surroundings)?)
 }
 

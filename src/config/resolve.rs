@@ -27,6 +27,8 @@ const ACCESS_LOG: &str = "CREATEREPOD_ACCESS_LOG";
 const CONTROL: &str = "CREATEREPOD_CONTROL";
 /// Where systemd puts what LoadCredential= names.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// Where that is for the daemon, as others see it.
+pub const CREDENTIALS_OF_UNIT: &str = "/run/credentials/createrepod.service";
 const STATE_DIR: &str = "CREATEREPOD_STATE_DIR";
 
 /// What surrounds the files: asked through functions, so that tests need no process and no disk.
@@ -37,6 +39,8 @@ pub struct Surroundings<'a> {
     pub canonical: &'a dyn Fn(&Path) -> PathBuf,
     /// `--listen`; empty when not given.
     pub listen: &'a [Listen],
+    /// Whether this process serves, and so is given what LoadCredential= names. Others, such as `config check`, are not.
+    pub serves: bool,
 }
 
 /// A file's name and text.
@@ -410,7 +414,9 @@ impl Layers<'_> {
         });
         match value {
             SignConfig::Key { key, passphrase: Some(file) } if file.is_relative() => {
-                let Some(directory) = (self.surroundings.environment)(CREDENTIALS) else {
+                let given = (self.surroundings.environment)(CREDENTIALS);
+                let others = (!self.surroundings.serves).then(|| CREDENTIALS_OF_UNIT.to_owned());
+                let Some(directory) = given.or(others) else {
                     let file = file.display();
                     self.complain(
                         table,

@@ -16,12 +16,13 @@ struct World {
     environment: Vec<(&'static str, &'static str)>,
     links: Vec<(&'static str, &'static str)>,
     listen: Vec<Listen>,
+    serves: bool,
     asked: RefCell<Vec<String>>,
 }
 
 impl World {
     fn empty() -> Self {
-        Self { environment: vec![], links: vec![], listen: vec![], asked: RefCell::default() }
+        Self { environment: vec![], links: vec![], listen: vec![], serves: true, asked: RefCell::default() }
     }
 
     fn with<T>(&self, act: impl FnOnce(&Surroundings<'_>) -> T) -> T {
@@ -33,7 +34,12 @@ impl World {
             let link = self.links.iter().find_map(|(from, to)| Some((path.strip_prefix(from).ok()?, to)));
             link.map_or_else(|| path.to_owned(), |(rest, to)| Path::new(to).join(rest))
         };
-        act(&Surroundings { environment: &environment, canonical: &canonical, listen: &self.listen })
+        act(&Surroundings {
+            environment: &environment,
+            canonical: &canonical,
+            listen: &self.listen,
+            serves: self.serves,
+        })
     }
 }
 
@@ -316,6 +322,21 @@ fn a_repository_is_signed_by_a_key_or_by_a_command() {
         let complaint = complaint(&of(wrong));
         assert!(complaint.starts_with("/etc/c.toml:3: ") && complaint.contains(why), "{wrong}: {complaint}");
     }
+}
+
+#[test]
+fn whoever_only_looks_is_given_no_credentials_and_needs_none() {
+    let text = "[repository.rpm]\npath = '/x'\nsign = { key = '/k', passphrase = 'signing' }\n";
+    let sign = |world: World| {
+        let main = source("/etc/c.toml", text);
+        let read = world.with(|surroundings| resolve(Some(&main), &[], surroundings));
+        read.unwrap().config.repositories.remove(0).sign.unwrap()
+    };
+    let passphrase = |at: &str| SignConfig::Key { key: "/k".into(), passphrase: Some(at.into()) };
+    let looks = World { serves: false, ..World::empty() };
+    assert_eq!(sign(looks), passphrase("/run/credentials/createrepod.service/signing"));
+    let environment = vec![("CREDENTIALS_DIRECTORY", "/run/credentials/x")];
+    assert_eq!(sign(World { environment, ..World::empty() }), passphrase("/run/credentials/x/signing"));
 }
 
 #[test]

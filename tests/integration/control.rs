@@ -164,7 +164,9 @@ fn the_control_socket_shows_what_strangers_may_not_read() {
     let metrics =
         |headers: &[(&str, &str)]| http::send(daemon.address(), "GET", "/-/metrics", headers, None).text();
     assert!(!metrics(&[]).contains("repository=\"rpm\"") && metrics(&[]).contains("createrepod_build_info"));
-    assert!(metrics(&[("Authorization", &bearer)]).contains("createrepod_repository_up{repository=\"rpm\"} 1"));
+    assert!(
+        metrics(&[("Authorization", &bearer)]).contains("createrepod_repository_up{repository=\"rpm\"} 1")
+    );
     daemon.stop();
 }
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::config::problem::{Origin, Problem, Problems};
-use crate::config::resolve::Resolved;
+use crate::config::resolve::{CREDENTIALS_OF_UNIT, Resolved};
 use crate::config::{AccessLog, SignConfig};
 use crate::serve::{Tls, TlsError};
 
@@ -59,8 +59,8 @@ pub fn lacks(resolved: &Resolved) -> Lacks {
             Some(SignConfig::Command { public_key, .. }) => vec![Some(public_key)],
             None => vec![],
         };
-        // A name without a slash is a credential of systemd's, which is there only for the daemon.
-        for file in files.into_iter().flatten().filter(|file| file.is_absolute()) {
+        // A credential of systemd's is there only while the daemon runs.
+        for file in files.into_iter().flatten().filter(|file| !file.starts_with(CREDENTIALS_OF_UNIT)) {
             warn(&table, "sign", file, "nothing is published until it does");
         }
     }
