@@ -10,6 +10,7 @@ pub mod location;
 pub mod nevra;
 pub mod openpgp;
 mod read;
+mod sha256;
 mod signatures;
 mod tags;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod header;
 mod join;
 mod rendering;
+mod sums;
 
 use createrepod::package::{ChecksumType, Intake, Location, Taken, Verify};
 use createrepod::repodata::{Entry, Fragments, RenderOptions};

@@ -74,6 +74,11 @@ impl PayloadCheck {
         self.hasher.update(payload);
     }
 
+    /// The same, and another sum over other bytes beside it.
+    pub fn update_beside(&mut self, payload: &[u8], other: (&mut Hasher, &[u8])) {
+        Hasher::update_both((&mut self.hasher, payload), other);
+    }
+
     pub fn finish(self) -> Result<(), BadPackage> {
         let kind = self.expected.kind;
         if self.hasher.finish() == self.expected {

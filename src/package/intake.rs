@@ -103,11 +103,16 @@ impl Intake {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        self.pkgid.update(block);
         self.size += block.len() as u64;
-        let fed = self.collect(block);
-        self.failed = fed.as_ref().err().cloned();
-        fed
+        let payload = self.collect(block).inspect_err(|bad| self.failed = Some(bad.clone()))?;
+        match &mut self.payload {
+            Some(check) => check.update_beside(payload, (&mut self.pkgid, block)),
+            None => self.pkgid.update(block),
+        }
+        if let Some(signatures) = &mut self.signatures {
+            signatures.update(payload);
+        }
+        Ok(())
     }
 
     /// The same for blocks that follow one another and are large together: two sums are taken side by side.
@@ -135,8 +140,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Keeps what belongs to lead and headers, and passes the rest on.
-    fn collect(&mut self, mut block: &[u8]) -> Result<(), BadPackage> {
+    /// Keeps what belongs to lead and headers; the rest is payload.
+    fn collect<'b>(&mut self, mut block: &'b [u8]) -> Result<&'b [u8], BadPackage> {
         while self.stage != Stage::Payload {
             let missing = self.goal - self.head.len();
             let (now, later) = block.split_at(missing.min(block.len()));
@@ -148,17 +153,11 @@ impl Intake {
             self.head.extend_from_slice(now);
             block = later;
             if self.head.len() < self.goal {
-                return Ok(());
+                return Ok(block);
             }
             self.advance()?;
         }
-        if let Some(check) = &mut self.payload {
-            check.update(block);
-        }
-        if let Some(signatures) = &mut self.signatures {
-            signatures.update(block);
-        }
-        Ok(())
+        Ok(block)
     }
 
     /// Enters the next stage: this one's bytes are complete.
