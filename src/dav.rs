@@ -6,6 +6,7 @@
 
 mod conditions;
 pub(crate) mod delete;
+mod destination;
 mod digest;
 mod filesystem;
 #[cfg(any(test, fuzzing))]

@@ -5,6 +5,7 @@
 use hyper::StatusCode;
 use hyper::header::{HOST, LOCATION};
 
+use super::destination::{Authority, Destination, elsewhere};
 use super::locks::Reach;
 use super::{Context, Target, condition, multistatus, prefer, published, tell};
 use crate::auth::{Permission, Principal};
@@ -174,28 +175,10 @@ impl Context<'_> {
 
     /// The place in this repository that an absolute URL, or an absolute path, names.
     pub(super) fn target_of(&self, url: &str) -> Result<Target, ServeError> {
-        let bad = || ServeError::BadRequest("the Destination is no absolute URL or path".into());
-        let elsewhere = || {
-            ServeError::BadGateway(
-                "the destination is on another server or in another repository; behind a proxy, pass the Host header on \
-                 or set base_url"
-                    .into(),
-            )
-        };
-        let path = if url.starts_with('/') && !url.starts_with("//") {
-            url
-        } else {
-            let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
-            if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-                return Err(elsewhere());
-            }
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            if !self.is_called(scheme, authority) {
-                return Err(elsewhere());
-            }
-            if path.is_empty() { "/" } else { path }
-        };
-        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let Destination { server, path } = Destination::parse(url)?;
+        if server.is_some_and(|server| !self.is_called(&server)) {
+            return Err(elsewhere());
+        }
         let (repository, location) = place(path, self.mounts)?;
         if repository.config.name != self.mount.config.name {
             return Err(elsewhere());
@@ -204,9 +187,7 @@ impl Context<'_> {
     }
 
     /// Whether this server is known by that host and port: the client says so, or the configuration does.
-    fn is_called(&self, scheme: &str, authority: &str) -> bool {
-        let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-        let plain = |name: &str| name.strip_suffix(port).unwrap_or(name).to_ascii_lowercase();
+    fn is_called(&self, server: &Authority<'_>) -> bool {
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| self.parts.uri.authority().map(hyper::http::uri::Authority::as_str));
         let settings = self.server.settings.now();
@@ -214,7 +195,7 @@ impl Context<'_> {
             let (_, rest) = base.split_once("://")?;
             rest.split('/').next()
         });
-        [host, base].into_iter().flatten().any(|name| plain(name) == plain(authority))
+        server.is_one_of([host, base].into_iter().flatten())
     }
 
     /// Copies or moves what is no file yet.

@@ -55,9 +55,7 @@ pub fn url(data: &[u8]) {
             assert!(!location.is_reserved(), "{path:?}");
         }
     }
-    if let Ok((_, Some(location))) = route::place(path, &MOUNTS) {
-        stays_inside(&location);
-    }
+    place(path);
     // What is normal stays so, and means the same.
     let normal = route::normal(path);
     assert_eq!(route::normal(&normal), normal, "{path:?}");
@@ -66,6 +64,13 @@ pub fn url(data: &[u8]) {
         route::mount_of(&normal, &MOUNTS).map(|mount| &mount.config.name).filter(|_| normal != "/"),
         "{path:?}"
     );
+}
+
+/// What a path names in a repository stays inside.
+pub fn place(path: &str) {
+    if let Ok((_, Some(location))) = route::place(path, &MOUNTS) {
+        stays_inside(&location);
+    }
 }
 
 /// Joined to a root it does not leave it, whatever the path was.
