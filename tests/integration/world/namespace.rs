@@ -21,9 +21,18 @@ pub struct Namespace {
 impl Namespace {
     /// `None`, having said so, where the machine allows none; a failure where clients are required.
     pub fn new() -> Option<Self> {
+        Self::of(&["-Urm", "-m"])
+    }
+
+    /// One in which root may become any other user, as a service manager's does.
+    pub fn with_all_users() -> Option<Self> {
+        Self::of(&["-m"])
+    }
+
+    fn of(ways: &[&'static str]) -> Option<Self> {
         let unshare = find("unshare")?;
         find("nsenter")?;
-        let user = ["-Urm", "-m"].into_iter().find(|&flags| {
+        let user = ways.iter().copied().find(|&flags| {
             let mounts = ["sh", "-c", "mount -t tmpfs none /mnt"];
             Command::new(&unshare).arg(flags).args(mounts).output().is_ok_and(|tried| tried.status.success())
         });
