@@ -1,7 +1,7 @@
 # The commands people and CI run; they are the same.
 #
 #   make test     installs the clients the tests need (Debian and Fedora, as root or with sudo), runs every test
-#   make soak     the storm of clients and the kills, for SECONDS=180; prints what was done (see docs/reliability.md)
+#   make soak     the storm of clients and the kills, for SECONDS=180 and at least KILLS=0 kills; prints what was done (see docs/reliability.md)
 #   make check    formatting, lints, licences and advisories
 #   make clients  only the first half of `make test`
 #   make man      man pages into target/man, completions into target/completions
@@ -20,6 +20,8 @@ BENCH ?=
 SERVE ?=
 # How long `make soak` goes on.
 SECONDS ?= 180
+# How many times the daemon is killed at least, however long that takes.
+KILLS ?= 0
 
 .PHONY: all build test soak fuzz check clients bench bench-serve man rpm deb package-test docs-test
 
@@ -33,7 +35,7 @@ test: clients
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --locked --workspace --features createrepod/crash-points
 
 soak: clients
-	SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --workspace --features createrepod/crash-points --test integration soak::for_as_long_as_wanted -- --ignored --nocapture
+	SOAK_SECONDS=$(SECONDS) SOAK_KILLS=$(KILLS) $(CARGO) test --locked --workspace --features createrepod/crash-points --test integration soak::for_as_long_as_wanted -- --ignored --nocapture
 
 fuzz:
 	@CARGO="$(CARGO)" sh scripts/fuzz.sh $(TARGETS)

@@ -1,7 +1,7 @@
 //! Many clients read while everything changes and while the daemon is killed: none may ever see a gap.
 //!
-//! In `make test` for half a minute; `make soak SECONDS=3600` as long as wanted, with memory and open files
-//! compared. It prints what was done.
+//! In `make test` for half a minute; `make soak SECONDS=3600 KILLS=1000` as long and as often as wanted, with memory and
+//! open files compared. It prints what was done.
 
 mod readers;
 mod writers;
@@ -17,6 +17,7 @@ use crate::crash::points::{Victim, packages_in};
 use crate::sign::generate;
 use crate::world::clients::{Dnf, Gpg};
 use crate::world::daemon::Publications;
+use crate::world::dnf::Resident;
 use crate::world::{Daemon, Metadata, PATIENCE, Random, Tree, eventually_ok};
 use readers::Reader;
 use writers::Writer;
@@ -36,10 +37,16 @@ pub struct Figures {
     uploads: AtomicU64,
     replacements: AtomicU64,
     deletions: AtomicU64,
+    transfers: AtomicU64,
+    /// At random moments.
     kills: AtomicU64,
+    /// At random steps.
+    steps: AtomicU64,
     faults: AtomicU64,
     reads: AtomicU64,
     dnf: AtomicU64,
+    /// What a kill left, read before anything was started.
+    dnf_on_disk: AtomicU64,
     bytes: AtomicU64,
     errors: Mutex<Vec<String>>,
 }
@@ -53,16 +60,20 @@ impl Figures {
     fn print(&self, what: &str) {
         let n = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         println!(
-            "{what}: {} publications, {} uploads, {} replacements, {} deletions, {} kills, {} faults, \
-             {} times all read and {} times by dnf, {} MB checked, {} errors",
+            "{what}: {} publications, {} uploads, {} replacements, {} deletions, {} moves and copies, \
+             {} kills at random moments and {} at random steps, {} uploads broken off, \
+             {} times all read, {} times by dnf and {} times by dnf from the disk after a kill, {} MB checked, {} errors",
             n(&self.publications),
             n(&self.uploads),
             n(&self.replacements),
             n(&self.deletions),
+            n(&self.transfers),
             n(&self.kills),
+            n(&self.steps),
             n(&self.faults),
             n(&self.reads),
             n(&self.dnf),
+            n(&self.dnf_on_disk),
             n(&self.bytes) / 1_000_000,
             self.errors.lock().unwrap().len()
         );
@@ -110,60 +121,96 @@ fn dnf(daemon: &Daemon, stop: &AtomicBool, figures: &Figures) {
     }
 }
 
-/// Writers and two readers until the daemon is killed, at a random moment or at a random step; how often.
-fn kills(victim: &Victim, writers: &mut [Writer], time: Duration, figures: &Figures) {
+/// How many kills, and for how long at least.
+#[derive(Clone, Copy)]
+struct Kills {
+    at_least: u64,
+    time: Duration,
+}
+
+/// Kills while writers write: at random moments, and in between at random steps. After each, dnf reads what lies on the
+/// disk before anybody helps, and, with its signature, what the next daemon serves.
+fn kills(victim: &Victim, writers: &mut [Writer], kills: Kills, figures: &Figures) {
     let begun = Instant::now();
-    let dnf = Gpg::find().and_then(|_| Dnf::find());
+    let mut dnf = Resident::start();
     let mut random = Random::new(begun.elapsed().as_nanos() as u64 + u64::from(std::process::id()));
-    while begun.elapsed() < time {
-        let point = crash::ALL[random.below(crash::ALL.len())];
-        let is_steady = random.below(2) == 0;
-        let daemon = match is_steady {
-            true => victim.start(),
-            // Where nothing leads there in time, it is killed as above.
-            false => match victim.start_to_die(point, 1 + random.below(4) as u64) {
-                Ok(daemon) => daemon,
-                Err(_) => {
-                    is_well_after_a_kill(victim, writers, figures);
-                    continue;
-                }
-            },
-        };
-        if let Err(why) = is_published(victim, &daemon) {
+    let done = || figures.kills.load(Ordering::Relaxed) + figures.steps.load(Ordering::Relaxed);
+    while begun.elapsed() < kills.time || done() < kills.at_least {
+        if !figures.errors.lock().unwrap().is_empty() {
+            return;
+        }
+        let daemon = victim.start();
+        let published = is_published(victim, &daemon);
+        let read = published.and_then(|()| dnf_reads_it(victim, &daemon, dnf.as_mut(), figures));
+        if let Err(why) = read {
             figures.error(why);
             return;
         }
-        // One that may come to its crash point any time owes nobody an answer.
-        if let Some(dnf) = dnf.as_ref().filter(|_| is_steady) {
-            if let Err(why) = dnf.checked(&daemon.get("rpm.repo").text()) {
-                figures.error(format!("dnf after a kill: {why}"));
-            }
-            figures.dnf.fetch_add(1, Ordering::Relaxed);
+        write_until_killed(daemon, writers, random.next() % 500_000, figures);
+        figures.kills.fetch_add(1, Ordering::Relaxed);
+        is_well_after_a_kill(victim, writers, dnf.as_mut(), figures);
+        if !cfg!(feature = "crash-points") || random.below(3) > 0 {
+            continue;
         }
-        let stop = AtomicBool::new(false);
-        let address = daemon.address();
-        std::thread::scope(|scope| {
-            for writer in &mut *writers {
-                let stop = &stop;
-                // Not to be answered is what it is about.
-                scope.spawn(move || _ = writer.write(address, stop, figures));
-            }
-            std::thread::sleep(Duration::from_micros(random.next() % 900_000));
-            daemon.kill_or_dead();
-            stop.store(true, Ordering::Relaxed);
-        });
-        is_well_after_a_kill(victim, writers, figures);
+        // Where nothing leads to the step in time, it is killed as above.
+        let point = crash::ALL[random.below(crash::ALL.len())];
+        if let Ok(daemon) = victim.start_to_die(point, 1 + random.below(4) as u64) {
+            write_until_killed(daemon, writers, 500_000, figures);
+        }
+        figures.steps.fetch_add(1, Ordering::Relaxed);
+        is_well_after_a_kill(victim, writers, dnf.as_mut(), figures);
     }
 }
 
+fn write_until_killed(daemon: Daemon, writers: &mut [Writer], microseconds: u64, figures: &Figures) {
+    let stop = AtomicBool::new(false);
+    let address = daemon.address();
+    std::thread::scope(|scope| {
+        for writer in &mut *writers {
+            let stop = &stop;
+            // Not to be answered is what it is about.
+            scope.spawn(move || _ = writer.write(address, stop, figures));
+        }
+        std::thread::sleep(Duration::from_micros(microseconds));
+        daemon.kill_or_dead();
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// What dnf sees is what the tree holds.
+fn dnf_reads_it(
+    victim: &Victim,
+    daemon: &Daemon,
+    dnf: Option<&mut Resident>,
+    figures: &Figures,
+) -> Result<(), String> {
+    let Some(dnf) = dnf else { return Ok(()) };
+    let read = dnf.read(&daemon.get("rpm.repo").text()).map_err(|why| format!("dnf after a kill: {why}"))?;
+    figures.dnf.fetch_add(1, Ordering::Relaxed);
+    let there = Metadata::from_tree(victim.tree.root())?.nevras();
+    if read == there { Ok(()) } else { Err(format!("dnf read {read:?}, and {there:?} are there")) }
+}
+
 /// Before anybody helps: whole on the disk, and everything acknowledged is there.
-fn is_well_after_a_kill(victim: &Victim, writers: &mut [Writer], figures: &Figures) {
-    figures.kills.fetch_add(1, Ordering::Relaxed);
+fn is_well_after_a_kill(
+    victim: &Victim,
+    writers: &mut [Writer],
+    dnf: Option<&mut Resident>,
+    figures: &Figures,
+) {
     let tree = victim.tree.root();
     match Metadata::from_tree(tree) {
         Ok(metadata) => {
             let size: u64 = metadata.records.values().map(|record| record.size).sum();
             figures.bytes.fetch_add(size, Ordering::Relaxed);
+            if let Some(dnf) = dnf {
+                match dnf.read_directory(tree) {
+                    Ok(read) if read == metadata.nevras() => {}
+                    Ok(read) => figures.error(format!("dnf read {read:?} from the disk after a kill")),
+                    Err(why) => figures.error(format!("dnf after a kill, from the disk: {why}")),
+                }
+                figures.dnf_on_disk.fetch_add(1, Ordering::Relaxed);
+            }
         }
         Err(why) => figures.error(format!("after a kill: {why}")),
     }
@@ -227,7 +274,7 @@ fn bytes_below(directory: &Path) -> u64 {
 }
 
 /// All of it; `at_rest` compares memory and open files of the daemon that had no kill.
-fn soak(time: Duration, compare: bool) {
+fn soak(time: Duration, at_least: u64, compare: bool) {
     let figures = Figures::default();
     let home = Tree::new();
     let key = generate(&home, "signing.asc", &["--ed25519"]);
@@ -261,7 +308,9 @@ fn soak(time: Duration, compare: bool) {
     is_published(&victim, &daemon).unwrap();
     daemon.stop();
 
-    kills(&victim, &mut writers, time * 4 / 10, &figures);
+    let begun = Instant::now();
+    kills(&victim, &mut writers, Kills { at_least, time: time * 4 / 10 }, &figures);
+    println!("kills: {} s", begun.elapsed().as_secs());
     let daemon = victim.start();
     is_published(&victim, &daemon).unwrap();
     victim.is_tidy(&daemon);
@@ -272,13 +321,14 @@ fn soak(time: Duration, compare: bool) {
 
 #[test]
 fn clients_see_no_gap_while_everything_changes_and_the_daemon_is_killed() {
-    soak(Duration::from_secs(30), false);
+    soak(Duration::from_secs(30), 0, false);
 }
 
 /// `make soak`
 #[test]
 #[ignore = "runs as long as SOAK_SECONDS says: make soak"]
 fn for_as_long_as_wanted() {
-    let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(180);
-    soak(Duration::from_secs(seconds), true);
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seconds = number("SOAK_SECONDS").unwrap_or(180);
+    soak(Duration::from_secs(seconds), number("SOAK_KILLS").unwrap_or(0), true);
 }

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod clients;
 pub mod daemon;
+pub mod dnf;
 /// Headers, well-formed and other: the library's own tests use the same file.
 #[path = "../../src/package/testing.rs"]
 pub mod header;

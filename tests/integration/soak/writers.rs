@@ -17,12 +17,20 @@ pub struct Writer {
     number: usize,
     random: Random,
     next: u64,
+    /// Old and new name of what is being moved.
+    moving: Option<(String, String)>,
     pub allowed: BTreeMap<String, Vec<Option<String>>>,
 }
 
 impl Writer {
     pub fn new(number: usize) -> Self {
-        Self { number, random: Random::new(number as u64 + 77), next: 0, allowed: BTreeMap::new() }
+        Self {
+            number,
+            random: Random::new(number as u64 + 77),
+            next: 0,
+            moving: None,
+            allowed: BTreeMap::new(),
+        }
     }
 
     /// Goes on until `stop`, or until somebody does not answer: `Err` says what he was asked for.
@@ -31,7 +39,7 @@ impl Writer {
             let is_there = |values: &Vec<Option<String>>| values.iter().any(Option::is_some);
             let there: Vec<&String> =
                 self.allowed.iter().filter(|(_, values)| is_there(values)).map(|(at, _)| at).collect();
-            let act = self.random.below(10);
+            let act = self.random.below(12);
             let chosen = match there.len() {
                 0 => None,
                 count => Some(there[self.random.below(count)].clone()),
@@ -40,6 +48,10 @@ impl Writer {
             match (act, chosen) {
                 (0..3, Some(chosen)) => self.delete(address, &chosen, figures)?,
                 (_, Some(chosen)) if is_full => self.delete(address, &chosen, figures)?,
+                (10 | 11, Some(chosen)) if !chosen.starts_with("over/") => {
+                    let method = if act == 10 { "MOVE" } else { "COPY" };
+                    self.transfer(address, method, &chosen, figures)?;
+                }
                 (3, _) => self.replace(address, figures)?,
                 (4, _) => self.abort(address, figures)?,
                 _ => self.upload(address, figures)?,
@@ -97,6 +109,46 @@ impl Writer {
         Ok(())
     }
 
+    /// COPY or MOVE beside it.
+    fn transfer(
+        &mut self,
+        address: SocketAddr,
+        method: &str,
+        from: &str,
+        figures: &Figures,
+    ) -> Result<(), String> {
+        self.next += 1;
+        let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let to = format!("{folder}/{}-{}.rpm", method.to_lowercase(), self.next);
+        let before = self.allowed[from].clone();
+        let is_sure = before.len() == 1;
+        let both: Vec<_> = before.iter().cloned().chain([None]).collect();
+        self.allowed.insert(to.clone(), both.clone());
+        if method == "MOVE" {
+            self.allowed.insert(from.to_owned(), both);
+            self.moving = is_sure.then(|| (from.to_owned(), to.clone()));
+        }
+        let destination = format!("/rpm/{to}");
+        let headers = [("Destination", &*destination)];
+        let answer = http::try_send(address, method, &format!("/rpm/{from}"), &headers, None);
+        if !is_sure && answer.as_ref().is_ok_and(|answer| answer.status == 404) {
+            self.allowed.insert(from.to_owned(), vec![None]);
+            self.allowed.insert(to, vec![None]);
+            return Ok(());
+        }
+        self.answered(method, from, answer)?;
+        self.moving = None;
+        let moved: Vec<_> = before.into_iter().filter(Option::is_some).collect();
+        if method == "MOVE" {
+            self.allowed.insert(from.to_owned(), vec![None]);
+        } else {
+            self.allowed.insert(from.to_owned(), moved.clone());
+        }
+        self.allowed.insert(to, moved);
+        figures.transfers.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// An upload that stops in the middle.
     fn abort(&mut self, address: SocketAddr, figures: &Figures) -> Result<(), String> {
         let bytes = self.rpm().build();
@@ -124,6 +176,12 @@ impl Writer {
 
     /// What became of what was not answered is known once the daemon is back: it is what is there.
     pub fn settle(&mut self, tree: &std::path::Path) -> Result<(), String> {
+        if let Some((old, new)) = self.moving.take()
+            && !tree.join(&old).exists()
+            && !tree.join(&new).exists()
+        {
+            return Err(format!("{old}, which was to be {new}, is neither"));
+        }
         for (location, values) in &mut self.allowed {
             let found =
                 std::fs::read(tree.join(location)).ok().map(|bytes| digest("sha256", &bytes).unwrap());
