@@ -32,6 +32,7 @@ pub use publications::Publication;
 pub use reader::Reader;
 pub use update::{Job, Update};
 
+use crate::crash::{self, Point};
 use crate::package::{ChecksumType, Location, Verify};
 use crate::repodata::{Compression, Fragments, KINDS, Part, Pieces, RenderOptions, Span};
 use crate::tree::{Dirty, FileStamp};
@@ -368,6 +369,8 @@ impl Catalog {
         let next =
             PieceFile::open(&self.directory, self.pieces.number() + 1).map_err(CatalogError::Pieces)?;
         let mut chunks = self.chunks()?;
+        // A power cut must not bring a catalog back that names the file which is removed below.
+        self.db.pragma_update(None, "synchronous", "full")?;
         let tx = self.db.transaction()?;
         let mut moved: HashMap<u64, u64> = HashMap::new();
         let mut buffer = Vec::new();
@@ -398,9 +401,13 @@ impl Catalog {
             spans.iter_mut().filter(|span| span.len > 0).try_for_each(&mut move_span)?;
             Ok(true)
         })?;
-        next.sync().map_err(CatalogError::Pieces)?;
+        let synced = next.sync().and_then(|()| fs::File::open(&self.directory)?.sync_all());
+        synced.map_err(CatalogError::Pieces)?;
+        crash::point(Point::CompactionCopied);
         meta::set(&tx, meta::PIECES, next.number())?;
         tx.commit()?;
+        crash::point(Point::CompactionNamed);
+        self.db.pragma_update(None, "synchronous", "normal")?;
         self.pieces = Arc::new(next);
         self.remove_other_piece_files();
         Ok(())

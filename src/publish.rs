@@ -5,7 +5,7 @@
 //! | after this step | on disk | a restart |
 //! |---|---|---|
 //! | `MetadataStaged`: a file written and synced | temporary files in `.createrepod/incoming` | removes them, publishes what is listed |
-//! | `Databases…`: databases brought to what is listed | theirs in the state directory, some counting as damaged | makes anew those that are not as published |
+//! | `DatabasesBuilt`, `DatabasesForgotten`, `DatabasesChangedOne`, `DatabasesChanged`, `DatabasesIndexed`, `DatabasesNoted`: databases brought to what is listed | theirs in the state directory, some counting as damaged | makes anew those that are not as published |
 //! | `RepomdWritten`, `RepomdSynced`, `RepomdSigned`, `SignatureStaged` | more temporary files | the same |
 //! | `NamesNoted` (by the caller): the catalog has the names, and that nothing is published | the same | the same |
 //! | `FileRenamed`: one after the other, the key and the signature last | new files beside the old ones; the old repomd.xml names the old ones; the signature may be ahead of it | signs the old repomd.xml anew until it publishes again; the same names come out, or the new files are superseded |
@@ -17,10 +17,28 @@
 //! | `OldRemoved`: files past their grace removed | the current publication and younger ones | removes what is gone already from the catalog |
 //! | `OldForgotten`: the catalog has forgotten them | the same | nothing to do |
 //!
-//! What leads here, and is killed in the same way: an upload (`incoming`), which is in the tree or not, the catalog's
-//! transaction, which lists it or is found to lag behind the tree, and a batch (`incoming::batch`).
+//! What leads here, and is killed in the same way. Nobody was answered at any of these steps:
+//!
+//! | after this step | on disk | a restart |
+//! |---|---|---|
+//! | `UploadStaged`, `UploadWritten`, `UploadSynced`: an upload (`incoming`) has no name | nothing that anybody finds | nothing to do |
+//! | `UploadPassing`: it has a passing name, where it replaces a file | the old file; the new one in `.createrepod/incoming` | removes the new one |
+//! | `UploadLinked`, `UploadDirectorySynced`, `UploadArrived` | the package in the tree | finds it by comparing, as any file |
+//! | `RemovalMoved`, `RemovalDone`: a package removed over HTTP | the package in `.createrepod/kept` | finds it gone; keeps it for the grace period |
+//! | `RenameKept`: a MOVE begins | the package under its name, and in `.createrepod/kept` | the latter goes with the grace period |
+//! | `RenameDone`, `RenameTold`, `RenameCarried`, `RenameNewSynced`, `RenameSynced` | the package under its new name; after a power cut under either or both, never under none | finds both changes by comparing |
+//! | `FolderMade`: MKCOL, or a COPY of a folder | an empty folder, or one that is half filled with whole packages | publishes what is there |
+//! | `CopyReceived`, `CopyCarried`: a COPY, which comes in as an upload does | the copy in the tree | finds it by comparing |
+//! | `BatchHeld`: a file of a batch | the batch, with or without the file | the batch waits for its commit |
+//! | `BatchBegun`, `BatchShown`, `BatchSynced`: a commit is written down | some of its files in the tree | shows the others before anything is compared |
+//! | `BatchNamedGone`, `BatchRemoved` | all in the tree; the batch's directory, perhaps in part | removes what is left of it |
+//! | `CatalogPieces`, `CatalogWritten`: chunks are cut anew (`catalog::update`) | dead bytes at the end of the file of pieces | the catalog is as before, finds the change again by comparing |
+//! | `CatalogCommitted` | the catalog lists what is not published, and says so | publishes |
+//! | `CompactionCopied`: a smaller file of pieces | two of them; the catalog names the old one | removes the new one |
+//! | `CompactionNamed` | two; the catalog names the new one | removes the old one |
 
 pub mod retire;
+mod staging;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -35,7 +53,8 @@ use crate::repodata::{FormatError, Record, Repomd};
 pub struct Place {
     /// `<path>/repodata`
     pub repodata: PathBuf,
-    /// On the same file system, seen by nobody: `<path>/.createrepod/incoming`
+    /// Seen by nobody: `<path>/.createrepod/incoming`. Metadata wait here, unless `repodata` is a mount of its own;
+    /// see `staging`.
     pub incoming: PathBuf,
     pub umask: u32,
 }
@@ -76,7 +95,7 @@ impl Place {
 
     /// Starts a file; `name` tells it from others being staged for this repository.
     pub fn stage(&self, name: &str) -> Result<Staged, PublishError> {
-        let path = self.incoming.join(format!("metadata-{name}"));
+        let path = self.staging()?.join(format!("metadata-{name}"));
         let mode = 0o666 & !self.umask;
         let open = || {
             let file =
@@ -215,6 +234,15 @@ mod tests {
         staged.write_all(text).unwrap();
         staged.sync().unwrap();
         staged
+    }
+
+    #[test]
+    fn the_table_names_every_step() {
+        let text = include_str!("publish.rs");
+        let table: String = text.lines().filter(|line| line.starts_with("//! |")).collect();
+        for point in crash::ALL {
+            assert!(table.contains(&format!("`{point:?}`")), "{point:?} is missing");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod inbox;
 mod index;
 mod keyring;
 mod lock;
+mod orphans;
 mod pool;
 mod press;
 pub mod properties;
@@ -238,6 +239,8 @@ struct Repository {
     /// Whether publication has stopped because something else keeps replacing repomd.xml.
     contested: bool,
     unfinished: refresh::Unfinished,
+    /// Since when the first publication waits; see [`Repository::must_settle_first`].
+    settling: Option<std::time::Instant>,
     additional: additional::Additional,
     later: worker::Later,
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chunks::corrupt;
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, meta};
 
 use crate::repodata::join::Frame;
 use crate::repodata::{Pieces, Span, Superseded};
@@ -79,6 +79,28 @@ impl Catalog {
         Ok(tx.commit()?)
     }
 
+    /// Notes files of ours whose recipe is not known: those of `repomd.xml` with `superseded_at` = `None`, others with the
+    /// time from which their grace counts. What is known already stays as it is.
+    pub fn take_back(&self, files: &[(String, u64)], superseded_at: Option<u64>) -> Result<(), CatalogError> {
+        let tx = self.db.unchecked_transaction()?;
+        for (name, size) in files {
+            tx.prepare_cached("INSERT OR IGNORE INTO metadata_file VALUES (?, ?, ?, 1, x'', x'', x'')")?
+                .execute(params![name, size, superseded_at])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Whether this is the first look since the machine started; the next one is not.
+    pub fn is_first_since_boot(&self) -> Result<bool, CatalogError> {
+        let boot = super::boot_id();
+        let last = meta::get::<String>(&self.db, meta::LOOKED_SINCE_BOOT)?;
+        if last.as_deref() == Some(&*boot) {
+            return Ok(false);
+        }
+        meta::set(&self.db, meta::LOOKED_SINCE_BOOT, boot)?;
+        Ok(true)
+    }
+
     /// Marks every file but `current` as superseded at `now`, where it was not before.
     pub fn supersede_metadata_files(&self, current: &[String], now: u64) -> Result<(), CatalogError> {
         let tx = self.db.unchecked_transaction()?;
@@ -119,10 +141,12 @@ impl Catalog {
     }
 }
 
-/// The recipe of a superseded file, and when it was superseded; `None` for current and unknown ones.
+/// The recipe of a superseded file, and when it was superseded; `None` for current and unknown ones, and for those
+/// that were taken back without one.
 pub fn recipe(db: &Connection, name: &str) -> rusqlite::Result<Option<(Recipe, u64)>> {
     db.prepare_cached(
-        "SELECT size, head, spans, tail, superseded_at FROM metadata_file WHERE name = ? AND superseded_at IS NOT NULL",
+        "SELECT size, head, spans, tail, superseded_at FROM metadata_file WHERE name = ? AND superseded_at IS NOT NULL
+         AND length(head) + length(spans) > 0",
     )?
     .query_row([name], |row| {
         let spans: Vec<u8> = row.get(2)?;

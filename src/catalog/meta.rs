@@ -24,6 +24,9 @@ pub const KEYRING: &str = "keyring";
 /// Boot during which the catalog was last changed; empty once it was closed in order, all synced.
 pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
 
+/// Boot during which `repodata/` was last looked through for files that a power cut made nobody's.
+pub const LOOKED_SINCE_BOOT: &str = "looked_since_boot";
+
 /// Whether what additional metadata there is was ever published from here.
 pub const ADDITIONAL: &str = "additional";
 

@@ -51,6 +51,12 @@ impl Catalog {
         Ok(number)
     }
 
+    /// The bytes of the repomd.xml that was published last, as far as this catalog knows.
+    pub fn last_repomd(&self) -> Result<Option<Vec<u8>>, CatalogError> {
+        let current = "SELECT repomd FROM publication WHERE superseded_at IS NULL";
+        Ok(self.db.query_row(current, [], |row| row.get(0)).optional()?)
+    }
+
     /// Forgets a superseded publication that nobody was told of.
     pub fn forget_publication(&self, number: u64) -> Result<(), CatalogError> {
         let Ok(number) = i64::try_from(number) else { return Ok(()) };

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::beneath::Root;
 use super::{CommitMode, IncomingError, leads_out};
 use crate::config::RepositoryConfig;
+use crate::crash::{self, Point};
 use crate::package::Location;
 
 /// Makes a directory whose parent exists. [`IncomingError::Exists`] where something has the name.
@@ -26,6 +27,7 @@ pub fn make_directory(config: &RepositoryConfig, location: &Location) -> Result<
             rustix::fs::fchmod(&made, mode | inherited)
         })
         .map_err(io::Error::from);
+    crash::point(Point::FolderMade);
     made.and_then(|()| parent.sync_all()).map_err(failed)
 }
 
@@ -73,6 +75,7 @@ pub fn rename(
         }
     };
     renamed.map_err(failed)?;
+    crash::point(Point::RenameDone);
     Ok(parents)
 }
 
@@ -80,6 +83,7 @@ impl Renamed {
     /// The new name first: a crash in between may show the file twice, never not at all.
     pub fn sync(&self) -> io::Result<()> {
         self.to.sync_all()?;
+        crash::point(Point::RenameNewSynced);
         self.from.sync_all()
     }
 }

@@ -137,6 +137,7 @@ impl Kept {
             Ok(()) => {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 self.entries.insert(key.clone(), Entry { location: location.clone(), size });
+                crash::point(Point::RenameKept);
                 Ok(Some(key))
             }
             Err(error) => {

@@ -5,10 +5,11 @@
 //! (a file of which all but inode and ctime is as it was is read again at low priority) verifies it, also after a
 //! restart; what differs is mended then, and in the end the metadata are those of a full run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::Path;
+use std::time::Instant;
 
 use rayon::prelude::*;
 use tracing::{info, warn};
@@ -20,8 +21,8 @@ use crate::package::nevra::Evr;
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
 use crate::publish;
 use crate::repodata::codec::{Codec, Limits};
-use crate::repodata::element::{Step, attribute, visit};
-use crate::repodata::read::{Foreign, Packages};
+use crate::repodata::element::{Facts, Step, attribute, visit};
+use crate::repodata::read::{Elements, Foreign, Packages};
 use crate::repodata::{Fragments, MetadataType, Pieces, Record, Repomd, Span};
 use crate::tree::{FileStamp, Found, Scanned};
 
@@ -54,6 +55,26 @@ pub fn unverified(stamp: &FileStamp) -> FileStamp {
 }
 
 impl Repository {
+    /// Whether the first publication has to wait: the metadata that are there name packages that may still be written
+    /// to, such as those of a repository copied here a second ago. To publish without them would take them from clients.
+    pub(super) fn must_settle_first(&mut self, unsettled: &[Found]) -> Result<bool, RepositoryError> {
+        if unsettled.is_empty() || !self.catalog()?.is_new()? {
+            return Ok(false);
+        }
+        let since = *self.settling.get_or_insert_with(Instant::now);
+        let Some(repomd) = self.place.current()?.filter(|_| since.elapsed() < self.config.settle_max) else {
+            return Ok(false);
+        };
+        let places = unsettled.iter().map(|found| found.location.as_str()).collect();
+        // What cannot be read is of no use to clients either.
+        let named = names_any(&self.place.repodata, &repomd, &places).unwrap_or(false);
+        if named {
+            let name = &self.config.name;
+            info!(repo.name = %name, "{name} waits with its first publication: packages that the metadata there name are too new");
+        }
+        Ok(named)
+    }
+
     /// What of `found` can be taken over from metadata that somebody else has published here. Only a repository
     /// that knows nothing yet takes anything over.
     pub(super) fn adopt(&mut self, found: &[Found]) -> Result<Option<Adopted>, RepositoryError> {
@@ -99,6 +120,19 @@ impl Adopted {
             fragments: Fragments { primary, filelists, other, ..Fragments::default() },
         }))
     }
+}
+
+/// Whether the primary metadata of `repomd` name a package at one of these places.
+fn names_any(repodata: &Path, repomd: &[u8], places: &HashSet<&str>) -> Result<bool, Reason> {
+    let repomd = publish::parse(repomd).map_err(|error| error.to_string())?;
+    let primary = open(repodata, &repomd, MetadataType::Primary)?;
+    let mut elements = Elements::new(MetadataType::Primary, primary).map_err(|error| error.to_string())?;
+    while let Some(element) = elements.next_element().map_err(|error| error.to_string())? {
+        if Facts::of(&element).is_ok_and(|facts| places.contains(facts.href.as_str())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn read(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::receive::{Condition, Offer, ReceiveError, Received, Removal};
 use super::{Handle, Ticket};
 use crate::auth::Principal;
+use crate::crash::{self, Point};
 use crate::incoming::entries;
 use crate::package::Location;
 
@@ -123,9 +124,11 @@ impl Handle {
             }
         }
         let received = receiving.finish()?;
+        crash::point(Point::CopyReceived);
         if Arc::ptr_eq(&self.shared, &source.shared) {
             self.carry_properties(from, to, true);
         }
+        crash::point(Point::CopyCarried);
         Ok(received)
     }
 

@@ -1,7 +1,10 @@
 //! One writer a tree: flock on `.createrepod/lock`, which ends with the process, however it ends.
+//!
+//! The file is held open for reading only: one held for writing would keep administrators from remounting the
+//! file system read-only.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -22,29 +25,48 @@ impl TreeLock {
         }
         let path = private.join("lock");
         let failed = |source| RepositoryError::Lock { path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
+        let mut file = open(&path).map_err(failed)?;
+        let mut locked = file.try_lock();
+        if matches!(&locked, Err(TryLockError::Error(error)) if error.raw_os_error() == Some(EBADF)) {
+            // NFS locks only what is open for writing.
+            file = for_writing(&path).map_err(failed)?;
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(RepositoryError::Locked { path: private.to_owned(), holder: holder(&mut file) });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        write_pid(&mut file).map_err(failed)?;
+        match write_pid(&path) {
+            // A tree that became read-only is served all the same.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            written => written.map_err(failed)?,
+        }
         Ok(Self { _file: file })
     }
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
+const EBADF: i32 = rustix::io::Errno::BADF.raw_os_error();
+
+fn open(path: &Path) -> io::Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            for_writing(path)?;
+            File::open(path)
+        }
+        opened => opened,
+    }
+}
+
+fn for_writing(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn write_pid(path: &Path) -> io::Result<()> {
+    let mut file = for_writing(path)?;
     file.set_len(0)?;
-    file.rewind()?;
     writeln!(file, "{}", std::process::id())
 }
 

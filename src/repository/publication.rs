@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::additional::Extra;
 use super::databases;
+use super::orphans;
 use super::press::{self, How, Made};
 use super::recover::sha256;
 use super::{Published, Repository, RepositoryError, Signed};
@@ -42,6 +43,7 @@ impl Repository {
             // The catalog was lost, or a change was taken back: nobody needs to fetch anything.
             let signed = self.sign(bytes)?;
             self.put_signature(signed.as_ref())?;
+            self.note_as_ours(shown, &made)?;
             self.note_published(bytes.clone(), shown.revision_number(), packages, signed)?;
             self.keep_trails(packages, made.into_iter().filter_map(|made| made.how.trail()).collect());
             return self.additional_is_published();
@@ -65,12 +67,6 @@ impl Repository {
         let signed = self.sign(&bytes)?;
         crash::point(Point::RepomdSigned);
 
-        let recipe = |made: &Made| Recipe {
-            name: made.file_name.clone(),
-            size: made.joined.size,
-            frame: made.joined.frame.clone(),
-            spans: made.spans.clone(),
-        };
         let mut recipes: Vec<Recipe> = made.iter().map(recipe).collect();
         let mut kept = Vec::new();
         let mut files = Vec::new();
@@ -114,6 +110,19 @@ impl Repository {
         info!(repo.name = %name, packages, revision = now, duration_ms = started.elapsed().as_millis() as u64,
               "published {name} with {packages} packages");
         Ok(())
+    }
+
+    /// Files that are as we would write them are ours, whoever lost the notes of it: they go once they are superseded.
+    fn note_as_ours(&mut self, shown: &Repomd, made: &[Made]) -> Result<(), RepositoryError> {
+        let recipes: Vec<Recipe> = made.iter().map(recipe).collect();
+        let sized = |record: &Record| {
+            let name = record.href.strip_prefix("repodata/").filter(|name| orphans::is_as_ours(name))?;
+            Some((name.to_owned(), record.size?))
+        };
+        let others: Vec<(String, u64)> = shown.records.iter().filter_map(sized).collect();
+        let catalog = self.catalog()?;
+        catalog.note_metadata_files(&recipes)?;
+        Ok(catalog.take_back(&others, None)?)
     }
 
     fn record(&self, made: &Made, shown: Option<&Repomd>, now: u64) -> Record {
@@ -194,6 +203,15 @@ impl Repository {
             true => Err(RepositoryError::Contested { path: self.place.repodata.join("repomd.xml") }),
             false => Ok(()),
         }
+    }
+}
+
+fn recipe(made: &Made) -> Recipe {
+    Recipe {
+        name: made.file_name.clone(),
+        size: made.joined.size,
+        frame: made.joined.frame.clone(),
+        spans: made.spans.clone(),
     }
 }
 

@@ -41,7 +41,7 @@ impl Repository {
             incoming: config.private_dir().join("incoming"),
             umask: config.umask,
         };
-        remove_leftovers(&place);
+        place.remove_leftovers();
         // Before anything looks at the tree: what was being shown together is seen together.
         batch::recover(&config)
             .map_err(|source| RepositoryError::Directory { path: place.incoming.join("batches"), source })?;
@@ -65,10 +65,12 @@ impl Repository {
             restored: Vec::new(),
             contested: false,
             unfinished: super::refresh::Unfinished::default(),
+            settling: None,
             additional: additional::Additional::default(),
             later: super::worker::Later::default(),
         };
         repository.confirm()?;
+        repository.take_back_orphans()?;
         // Uploads come before the first refresh, which reports what is wrong with it.
         _ = repository.read_keyring();
         Ok(repository)
@@ -125,19 +127,6 @@ impl Repository {
         OPEN_CATALOGS.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = catalog.close() {
             warn!(repo.name = %self.config.name, "cannot close the catalog of {}: {error}", self.config.name);
-        }
-    }
-}
-
-/// Removes what a killed process had staged.
-fn remove_leftovers(place: &Place) {
-    for entry in fs::read_dir(&place.incoming).into_iter().flatten().flatten() {
-        // Batches wait for their commit, also through a restart.
-        if entry.file_name() == "batches" {
-            continue;
-        }
-        if let Err(error) = fs::remove_file(entry.path()) {
-            warn!("cannot remove the leftover {}: {error}", entry.path().display());
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Remains {
     pub outside: Vec<(String, String)>,
     /// How many files the catalog lists as rejected now.
     pub rejected: usize,
+    /// Whether nothing was taken up: all of it is to be asked for again once `settle` has passed.
+    pub put_off: bool,
 }
 
 /// What a look found, and what arrived: everything one change of the catalog takes in.
@@ -107,6 +109,9 @@ impl Repository {
             root: Some(self.root),
         };
         let mut found = scan::look(&self.config.path, &dirty, &known, &rules)?;
+        if self.must_settle_first(&found.unsettled)? {
+            return Ok(Remains { put_off: true, ..Remains::default() });
+        }
         // First, while the catalog knows of nothing: what is rejected below would be known.
         let adopted = if dirty.everything { self.adopt(&found.read)? } else { None };
         let (additional, read) = self.look_at_additional(&mut found)?;
@@ -120,8 +125,7 @@ impl Repository {
             refused: dirty.everything.then_some(found.refused),
             outside: self.additional_trouble(),
             young: self.young(read),
-            read: 0,
-            rejected: 0,
+            ..Remains::default()
         };
         let changes =
             Changes { read: found.read, arrived, gone: found.gone, unfinished, adopted, last: false };

@@ -12,7 +12,9 @@ use crate::auth::Principal;
 use crate::catalog::CatalogError;
 use crate::catalog::reader::Listed;
 use crate::config::Overwrite;
+use crate::crash::{self, Point};
 use crate::incoming::beneath::{Root, stat_stamp};
+use crate::incoming::entries::Renamed;
 use crate::incoming::{CommitMode, IncomingError, entries};
 use crate::package::{Evr, Location, Nevra};
 use crate::repodata::Fragments;
@@ -80,8 +82,7 @@ impl Handle {
         }
         // Told before it is synced: whoever hears of it from the tree must find it known.
         let ticket = self.moved(moved.into_iter().collect(), dirty);
-        self.carry_properties(from, to, false);
-        renamed.sync().map_err(|source| failed("sync the rename of", from, source))?;
+        self.end_rename(&renamed, from, to)?;
         self.tell(from, to, by);
         let outcome = if mode == CommitMode::Replace { Outcome::Replaced } else { Outcome::New };
         Ok((outcome, ticket))
@@ -113,10 +114,19 @@ impl Handle {
         let mut dirty = Dirty::settled(from.clone());
         dirty.merge(Dirty::unsure(to.clone()));
         let ticket = self.moved(moved, dirty);
-        self.carry_properties(from, to, false);
-        renamed.sync().map_err(|source| failed("sync the rename of", from, source))?;
+        self.end_rename(&renamed, from, to)?;
         self.tell(from, to, by);
         Ok((Outcome::New, ticket))
+    }
+
+    /// What follows once the worker knows of it.
+    fn end_rename(&self, renamed: &Renamed, from: &Location, to: &Location) -> Result<(), ReceiveError> {
+        crash::point(Point::RenameTold);
+        self.carry_properties(from, to, false);
+        crash::point(Point::RenameCarried);
+        renamed.sync().map_err(|source| failed("sync the rename of", from, source))?;
+        crash::point(Point::RenameSynced);
+        Ok(())
     }
 
     fn tell(&self, from: &Location, to: &Location, by: &Principal) {

@@ -111,9 +111,14 @@ impl Later {
     }
 
     /// Puts off what could not be taken up, longer each time.
-    fn fail(&mut self, mut dirty: Dirty) {
+    fn fail(&mut self, dirty: Dirty) {
         let delay = (FIRST_RETRY * 2u32.saturating_pow(self.failures)).min(LAST_RETRY);
         self.failures = (self.failures + 1).min(10);
+        self.put_off(delay, dirty);
+    }
+
+    /// Has these tried again after `delay`, or by any batch before then.
+    fn put_off(&mut self, delay: Duration, mut dirty: Dirty) {
         if let Some((_, before)) = self.failed.take() {
             dirty.merge(before);
         }
@@ -243,7 +248,8 @@ fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
     let begun = Instant::now();
     let before = repository.published.clone();
     match checked.and_then(|()| repository.refresh(batch, &())) {
-        Ok(Remains { unsettled, young, recheck, refused, outside, rejected, read }) => {
+        Ok(Remains { put_off: true, .. }) => repository.later.put_off(shared.config.settle, again),
+        Ok(Remains { unsettled, young, recheck, refused, outside, rejected, read, put_off: _ }) => {
             // The time it took to read packages says nothing about the next comparison.
             if let (Some(begun), 0, Some(tell)) = (whole, read, shared.compared.get()) {
                 tell(begun.elapsed());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::world::clients::{createrepo_c, find, output};
-use crate::world::daemon::run;
+use crate::world::daemon::{configuration, run};
 use crate::world::tree::{build_all, cp, set_mtime};
 use crate::world::{Daemon, Metadata, Rpm, Tree, eventually};
 
@@ -190,5 +190,37 @@ fn a_kill_before_all_is_verified_is_made_up_for_by_the_next_start() {
     let left = unverified(&tree).unwrap();
     let daemon = Daemon::configured(&tree, "", "");
     assert_ends_like_a_full_run(&daemon, &tree, &format!("{left} were left to verify"));
+    daemon.stop();
+}
+
+#[test]
+fn what_was_indexed_a_moment_ago_is_never_published_without_its_packages() {
+    let Some(program) = createrepo_c("createrepo_c") else { return };
+    let tree = Tree::new();
+    let names = ["a.rpm", "b.rpm", "deep/c.rpm"];
+    for name in names {
+        tree.write(name, &Rpm::new(name.trim_end_matches(".rpm").replace('/', "-")).build());
+    }
+    index_by(&program, &tree, &["--general-compress-type", "gz"]);
+    // One that the metadata do not name is no reason to wait.
+    tree.write("later.rpm", &Rpm::new("later").build());
+    let config = configuration(&tree, "", "settle = \"3s\"");
+    let daemon = Daemon::serve_config_unready(&config, "/rpm/");
+    let put = daemon.request("PUT", "put.rpm", &[("Prefer", "wait=0")], Some(&Rpm::new("put").build()));
+    assert!(matches!(put.status, 201 | 202), "{} {}", put.status, put.text());
+    eventually(LIMIT, "all of it is published", || {
+        let metadata = daemon.metadata();
+        let hrefs: Vec<String> = metadata.hrefs().into_iter().map(str::to_owned).collect();
+        assert!(names.iter().all(|name| metadata.has(name)), "a gap: {hrefs:?}");
+        (hrefs.len() == 5).then_some(())
+    });
+    let waits = "waits with its first publication";
+    assert!(daemon.log().contains(waits), "{}", daemon.log());
+    let repomd = daemon.metadata().repomd;
+    daemon.stop();
+    // It is for the first time only.
+    let daemon = Daemon::serve_config(&config, "/rpm/");
+    assert_eq!(daemon.metadata().repomd, repomd);
+    assert!(!daemon.log().contains(waits), "{}", daemon.log());
     daemon.stop();
 }

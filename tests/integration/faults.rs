@@ -3,8 +3,10 @@
 //! More of them lie where their subject is; docs/reliability.md lists all.
 
 mod descriptors;
+mod mounts;
 mod races;
 mod rights;
+mod sandbox;
 mod space;
 mod state;
 mod tree;

@@ -1,6 +1,7 @@
 //! A power cut loses what was not synced: the order of writes is recorded and cut at every call.
 
 mod disk;
+mod lost;
 mod record;
 
 use std::fs;
@@ -174,6 +175,14 @@ const GOOD: &str = r#"1 openat(5</h/rpm>, ".", O_RDWR|O_CLOEXEC|O_TMPFILE, 0600)
 
 fn judged(lines: &str) -> Result<(), String> {
     Judge::new("/h", "/h/rpm", vec![Some("/h/rpm/a.rpm".into())]).all(lines)
+}
+
+#[test]
+fn a_file_that_gets_the_number_of_one_that_is_still_being_closed_is_followed() {
+    let open = GOOD.lines().find(|line| line.contains("metadata-primary\", O_WRONLY")).unwrap();
+    let closing = "2 close(9</h/rpm/#7 (deleted)> <unfinished ...>";
+    let between = format!("{closing}\n{open}\n2 <... close resumed>) = 0");
+    judged(&GOOD.replace(open, &between)).unwrap();
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use crate::world::clients::{self, createrepo_c};
 use crate::world::daemon::Publications;
 use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
@@ -97,8 +99,10 @@ fn what_cannot_be_published_is_stored_and_the_old_metadata_stay() {
     let before = daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
     // Nobody can make files in a directory that is none.
     let incoming = tree.path(".createrepod/incoming");
-    fs::rename(tree.path("repodata"), tree.beside("repodata")).unwrap();
-    fs::write(tree.path("repodata"), "in the way").unwrap();
+    // In one step: what is missing is made again at once.
+    tree.write_beside("repodata", b"in the way");
+    let (there, other) = (tree.path("repodata"), tree.beside("repodata"));
+    renameat_with(CWD, &there, CWD, &other, RenameFlags::EXCHANGE).unwrap();
     let rpm = Rpm::new("b");
     let answer = daemon.request("PUT", &rpm.file_name(), &[("Prefer", "wait=1")], Some(&rpm.build()));
     assert_eq!(answer.status, 202, "{}", answer.text());

@@ -23,6 +23,8 @@ pub struct Victim {
     pub tree: Tree,
     config: std::path::PathBuf,
     allowed: Allowed,
+    /// Old and new names of what is being moved: it must have one of them.
+    moving: Vec<(String, String)>,
     /// Held by a batch, and acknowledged.
     held: Vec<(String, Vec<u8>)>,
     grace: Duration,
@@ -46,7 +48,7 @@ impl Victim {
             tree.beside("signing.asc").display(),
         );
         let config = daemon::write_config(&tree, &text);
-        Self { tree, config, allowed: Allowed::new(), held: Vec::new(), grace }
+        Self { tree, config, allowed: Allowed::new(), moving: Vec::new(), held: Vec::new(), grace }
     }
 
     fn command(&self) -> Command {
@@ -96,6 +98,45 @@ impl Victim {
         Ok(())
     }
 
+    /// COPY or MOVE of a package, or of a folder with what is in it.
+    fn transfer(&mut self, daemon: &Daemon, method: &str, from: &str, to: &str) -> Result<(), Gone> {
+        let below = format!("{from}/");
+        let is_meant = |at: &String| at == from || at.starts_with(&below);
+        let there = self.allowed.iter().filter(|(at, values)| is_meant(at) && values[0].is_some());
+        let pairs: Vec<(String, String)> =
+            there.map(|(at, _)| (at.clone(), at.replacen(from, to, 1))).collect();
+        assert!(!pairs.is_empty(), "{from} holds something");
+        for (old, new) in &pairs {
+            let bytes = self.allowed[old][0].clone();
+            self.allowed.insert(new.clone(), vec![None, bytes]);
+            if method == "MOVE" {
+                self.allowed.get_mut(old).unwrap().push(None);
+                self.moving.push((old.clone(), new.clone()));
+            }
+        }
+        let destination = daemon.at(to);
+        let answer = self.ask(daemon, method, &daemon.at(from), &[("Destination", &destination)], None)?;
+        assert!(matches!(answer.status, 201 | 202), "{method} {from}: {} {}", answer.status, answer.text());
+        for (old, new) in pairs {
+            self.allowed.get_mut(&new).unwrap().remove(0);
+            if method == "MOVE" {
+                self.allowed.insert(old, vec![None]);
+            }
+        }
+        self.moving.clear();
+        Ok(())
+    }
+
+    /// Replaces a package whose metadata are large, until most of what is kept of metadata is dead.
+    fn waste(&mut self, daemon: &Daemon) -> Result<(), Gone> {
+        for salt in 0..6 {
+            let name = "y".repeat(1000);
+            let large = (0..4000).fold(Rpm::new("large"), |rpm, n| rpm.requires(format!("{name}{n}")));
+            self.put(daemon, "large.rpm", &large.salt(salt), true)?;
+        }
+        Ok(())
+    }
+
     fn commit(&self, daemon: &Daemon) -> Result<http::Response, Gone> {
         self.ask(daemon, "POST", "/-/api/v1/repositories/rpm/batches/b/commit", &[], Some(b""))
     }
@@ -105,6 +146,10 @@ impl Victim {
         self.put(daemon, &format!("new{turn}.rpm"), &Rpm::new(format!("new{turn}")).payload(70_000), true)?;
         self.put(daemon, "base0.rpm", &Rpm::new("base0").salt(7 + turn as u64), true)?;
         self.put(daemon, &format!("deep{turn}/er/down.rpm"), &Rpm::new(format!("down{turn}")), false)?;
+        self.transfer(daemon, "MOVE", &format!("new{turn}.rpm"), &format!("renamed{turn}.rpm"))?;
+        self.transfer(daemon, "MOVE", &format!("deep{turn}"), &format!("moved{turn}"))?;
+        self.transfer(daemon, "COPY", "base0.rpm", &format!("copy{turn}.rpm"))?;
+        self.transfer(daemon, "COPY", &format!("moved{turn}"), &format!("copied{turn}"))?;
         self.delete(daemon, &format!("base{}.rpm", 1 + turn))?;
         for part in 0..3 {
             let (location, rpm) = (format!("batch{turn}/{part}.rpm"), Rpm::new(format!("part{turn}-{part}")));
@@ -133,6 +178,11 @@ impl Victim {
             if !allowed.contains(&found) {
                 let size = found.map(|bytes| bytes.len());
                 return Err(format!("{location} is not what was acknowledged: {size:?} bytes"));
+            }
+        }
+        for (old, new) in &self.moving {
+            if !self.tree.path(old).exists() && !self.tree.path(new).exists() {
+                return Err(format!("{old}, which was to be {new}, is neither"));
             }
         }
         Ok(())
@@ -217,7 +267,7 @@ pub fn packages_in(tree: &Tree) -> Vec<String> {
 }
 
 /// What is named by neither the current publication nor the one whose grace has only begun.
-fn strange_in_repodata(tree: &Tree, named: [&Metadata; 2]) -> Result<(), String> {
+pub fn strange_in_repodata(tree: &Tree, named: [&Metadata; 2]) -> Result<(), String> {
     let mut known: BTreeSet<String> =
         ["repomd.xml", "repomd.xml.asc", "repomd.xml.key"].map(str::to_owned).into();
     let records = named.iter().flat_map(|metadata| metadata.records.values());
@@ -273,8 +323,10 @@ fn kill_at(key: &Path, point: Point, arrival: u64) -> bool {
         fs::remove_dir_all(victim.tree.beside("state/repositories/rpm/databases")).unwrap();
     }
     if let Ok(mut daemon) = victim.start_to_die(point, arrival) {
+        let wasteful = matches!(point, Point::CompactionCopied | Point::CompactionNamed);
+        let wasted = !wasteful || victim.waste(&daemon).is_ok();
         // Once is enough for all but what comes in idle time.
-        if (0..3).all(|turn| victim.act(&daemon, turn).is_ok()) {
+        if wasted && (0..3).all(|turn| victim.act(&daemon, turn).is_ok()) {
             return false;
         }
         let status = eventually(PATIENCE, format!("the death at {point:?}"), || daemon.ended());

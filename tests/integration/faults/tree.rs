@@ -36,7 +36,8 @@ fn a_tree_that_is_deleted_and_made_anew_is_what_is_published() {
     tree.write("old/a.rpm", &Rpm::new("a").build());
     let daemon = Daemon::configured(&tree, "", "rescan = \"1s\"");
     daemon.until_exactly(&["old/a.rpm"]);
-    fs::remove_dir_all(tree.root()).unwrap();
+    // What is published again meanwhile is in the way for a moment.
+    eventually_ok(PATIENCE, "the tree is deleted", || fs::remove_dir_all(tree.root()));
     fs::create_dir(tree.root()).unwrap();
     tree.write("new/b.rpm", &Rpm::new("b").build());
     // What was published has gone with the tree, and is missed until the new one is.

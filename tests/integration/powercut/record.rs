@@ -47,6 +47,10 @@ impl Player {
             return self.call(&format!("{start}{end}"));
         }
         if let Some(start) = rest.strip_suffix(" <unfinished ...>") {
+            // The number is free as soon as close begins: another thread may be given it before close is seen to end.
+            if start.starts_with("close(") {
+                return self.call(&format!("{start}) = 0"));
+            }
             self.begun.insert(thread.to_owned(), start.to_owned());
             return Seen::Other;
         }

@@ -1,0 +1,115 @@
+//! What a power cut takes from the catalog: it does not wait for the disk, and may lose its last commits.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::crash::points::strange_in_repodata;
+use crate::world::daemon::configuration;
+use crate::world::tree::{cp, set_mtime};
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually_ok};
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    cp(["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
+}
+
+fn serve(tree: &Tree, grace: &str) -> Daemon {
+    let more = format!("overwrite = \"allow\"\ngrace = \"{grace}\"");
+    Daemon::serve_config(&configuration(tree, "", &more), "/rpm/")
+}
+
+fn put(daemon: &Daemon, name: &str) {
+    assert_eq!(daemon.put_and_wait(&format!("{name}.rpm"), &Rpm::new(name).build()).status, 201);
+}
+
+/// What the disk says of the machine's start: the tests do not restart it.
+fn start_anew(tree: &Tree) {
+    let catalog = rusqlite::Connection::open(tree.beside("state/repositories/rpm/catalog.sqlite")).unwrap();
+    let changed =
+        catalog.execute("UPDATE meta SET value = 'before' WHERE key = 'looked_since_boot'", []).unwrap();
+    assert_eq!(changed, 1);
+}
+
+#[test]
+fn files_that_the_catalog_lost_sight_of_in_a_power_cut_harm_nobody_and_do_not_stay() {
+    // The new repomd.xml may have been on the disk, or the old one.
+    for is_switched in [true, false] {
+        let tree = Tree::new();
+        let daemon = serve(&tree, "1h");
+        put(&daemon, "a");
+        put(&daemon, "b");
+        let then = fs::read(tree.path("repodata/repomd.xml")).unwrap();
+        daemon.stop();
+        copy(&tree.beside("state"), &tree.beside("then"));
+        let daemon = serve(&tree, "1h");
+        for name in ["c", "d", "e"] {
+            put(&daemon, name);
+        }
+        assert_eq!(daemon.request("DELETE", "a.rpm", &[], None).status, 204);
+        daemon.until_exactly(&["b.rpm", "c.rpm", "d.rpm", "e.rpm"]);
+        daemon.kill();
+        // The cut: bytes that were not synced, names without them, and a catalog of before.
+        copy(&tree.beside("then"), &tree.beside("state"));
+        start_anew(&tree);
+        if !is_switched {
+            fs::write(tree.path("repodata/repomd.xml"), then).unwrap();
+        }
+        for leftover in ["metadata-primary", "metadata-repomd", "00000000000000000001-1-1"] {
+            tree.write(format!(".createrepod/incoming/{leftover}"), b"hal");
+        }
+        // Others' files stay: one of before, and one with a name as we give none.
+        let theirs = [format!("{}-primary.xml.gz", "0".repeat(64)), "productid".to_owned()];
+        for name in &theirs {
+            tree.write(format!("repodata/{name}"), b"theirs");
+        }
+        set_mtime(&tree.path("repodata").join(&theirs[0]), 1_600_000_000);
+
+        Metadata::from_tree(tree.root()).unwrap();
+        let daemon = serve(&tree, "1s");
+        daemon.until_exactly(&["b.rpm", "c.rpm", "d.rpm", "e.rpm"]).matches_tree(tree.root()).unwrap();
+        tree.has_no_leftovers();
+        put(&daemon, "f");
+        // Every grace has ended.
+        std::thread::sleep(Duration::from_millis(2100));
+        let before = daemon.metadata();
+        put(&daemon, "g");
+        eventually_ok(PATIENCE, "nothing strange is left", || {
+            let metadata = Metadata::from_tree(tree.root())?;
+            for name in &theirs {
+                fs::metadata(tree.path("repodata").join(name)).map_err(|_| format!("{name} is gone"))?;
+            }
+            match strange_in_repodata(&tree, [&before, &metadata]) {
+                Ok(()) => Err("theirs are gone".to_owned()),
+                Err(why)
+                    if theirs.iter().all(|name| why.contains(&**name)) && why.matches('"').count() == 4 =>
+                {
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            }
+        });
+        daemon.stop();
+    }
+}
+
+#[test]
+fn what_was_published_when_the_catalog_was_lost_goes_once_it_is_superseded() {
+    let tree = Tree::new();
+    tree.write("a.rpm", &Rpm::new("a").build());
+    set_mtime(&tree.path("a.rpm"), 1_600_000_000);
+    let daemon = serve(&tree, "1s");
+    let before = daemon.until_exactly(&["a.rpm"]);
+    daemon.stop();
+    fs::remove_dir_all(tree.beside("state")).unwrap();
+    let daemon = serve(&tree, "1s");
+    assert_eq!(daemon.until_exactly(&["a.rpm"]).repomd, before.repomd);
+    put(&daemon, "b");
+    std::thread::sleep(Duration::from_millis(2100));
+    let between = daemon.metadata();
+    put(&daemon, "c");
+    eventually_ok(PATIENCE, "nothing of before the loss is left", || {
+        strange_in_repodata(&tree, [&between, &Metadata::from_tree(tree.root())?])
+    });
+    daemon.stop();
+}
