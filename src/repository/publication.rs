@@ -184,13 +184,16 @@ impl Repository {
             return self.keep_signed();
         }
         let path = self.place.repodata.join("repomd.xml");
-        let now = std::time::Instant::now();
-        self.restored.retain(|at| now.duration_since(*at) < Duration::from_secs(600));
-        if self.restored.len() >= 2 {
-            self.contested = true;
-            return Err(RepositoryError::Contested { path });
+        // One that is missing was deleted, perhaps with the tree: nobody contests ours.
+        if current.is_some() {
+            let now = std::time::Instant::now();
+            self.restored.retain(|at| now.duration_since(*at) < Duration::from_secs(600));
+            if self.restored.len() >= 2 {
+                self.contested = true;
+                return Err(RepositoryError::Contested { path });
+            }
+            self.restored.push(now);
         }
-        self.restored.push(now);
         warn!(repo.name = %self.config.name, "{} is not ours any more; it is published again", path.display());
         self.catalog()?.set_published(None)?;
         let listing = self.catalog()?.listing()?;

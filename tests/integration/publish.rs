@@ -7,10 +7,26 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::world::clients::{self, createrepo_c};
 use crate::world::daemon::Publications;
-use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, eventually_ok, http};
 
 fn ready(daemon: &Daemon) -> u16 {
     http::send(daemon.address(), "GET", "/-/ready", &[], None).status
+}
+
+#[test]
+fn metadata_that_are_deleted_come_back_each_time() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let daemon = Daemon::serve(&tree);
+    let before = daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    for _ in 0..4 {
+        fs::rename(tree.path("repodata"), tree.beside("away")).unwrap();
+        fs::remove_dir_all(tree.beside("away")).unwrap();
+        eventually_ok(PATIENCE, "they are back", || Metadata::from_tree(tree.root()));
+    }
+    assert_eq!(daemon.metadata().hrefs(), before.hrefs());
+    eventually(PATIENCE, "ready", || (ready(&daemon) == 200).then_some(()));
+    daemon.stop();
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn strange_in_state(tree: &Tree) -> Result<(), String> {
             let base =
                 ["-wal", "-shm", "-journal"].iter().fold(&*name, |name, end| name.trim_end_matches(end));
             pieces += usize::from(name.starts_with("pieces."));
-            if !name.starts_with("pieces.") && !base.ends_with(".sqlite") && name != "verified" {
+            if !name.starts_with("pieces.") && !base.ends_with(".sqlite") && name != "verified.json" {
                 strange.push(entry.path());
             }
         }
