@@ -22,8 +22,9 @@ use crate::tree::{Found, Rejected, Scanned};
 const READ_AT_ONCE: usize = 8;
 /// Bytes of packages that one thread reads in one go.
 const LARGE: u64 = 4 << 20;
-/// How many times as much is read ahead of what the catalog takes in. Bounds memory, not the result.
-const READ_AHEAD: usize = 32;
+/// How many times as much is read ahead of what the catalog takes in. Half of it is given out at a time, in the order in
+/// which it lies on the disk. Bounds memory, not the result.
+const READ_AHEAD: usize = 64;
 /// Bytes of fragments that may wait to be compressed.
 const BACKLOG: usize = 48 << 20;
 /// How many packages of the same NEVRA are named in the log after one change; the status names all.
@@ -80,21 +81,30 @@ impl Repository {
                     });
                 }
             };
-            let read = |group: Vec<Work>| {
-                let (done, outcomes) = mpsc::sync_channel(1);
+            let read = |group: Vec<Work>, done: mpsc::SyncSender<Vec<Outcome>>| {
                 let (config, keyring) = (&config, keyring.as_ref());
                 scope.spawn(move |_| {
                     let read = |work: Work| work.read(config, keyring, adopted, progress);
                     // Nobody waits for it any more after a failure of the catalog.
-                    let _ = done.send(group.into_iter().map(read).collect::<Vec<_>>());
+                    let _ = done.send(in_disk_order(group, read));
                 });
-                outcomes
             };
             // Reading goes on while the catalog takes in what was read, in order.
             let mut ahead = VecDeque::new();
             loop {
-                while ahead.len() < READ_AHEAD && work.peek().is_some() {
-                    ahead.push_back(read(next_group(&mut work)));
+                if ahead.len() <= READ_AHEAD / 2 {
+                    let groups = std::iter::from_fn(|| work.peek().is_some().then(|| next_group(&mut work)));
+                    let mut window: Vec<_> = groups
+                        .take(READ_AHEAD / 2)
+                        .map(|group| {
+                            let (done, outcomes) = mpsc::sync_channel(1);
+                            ahead.push_back(outcomes);
+                            (group, done)
+                        })
+                        .collect();
+                    // A disk's head goes over the window once.
+                    window.sort_by_key(|(group, _)| group.first().map(Work::inode));
+                    window.into_iter().for_each(|(group, done)| read(group, done));
                 }
                 let Some(outcomes) = ahead.pop_front() else { break };
                 // A reader that panicked sends nothing; the scope passes its panic on.
@@ -200,6 +210,14 @@ impl Work {
         }
     }
 
+    /// A hint where on the disk it lies: files made one after the other mostly lie so, and have inodes that ascend.
+    fn inode(&self) -> u64 {
+        match self {
+            Self::Read(found) => found.stamp.inode,
+            Self::Ready(_) => 0,
+        }
+    }
+
     /// Bytes to be read for it.
     fn size(&self) -> u64 {
         match self {
@@ -255,6 +273,15 @@ fn next_group(work: &mut impl Iterator<Item = Work>) -> Vec<Work> {
         group.push(next);
     }
     group
+}
+
+/// Does it to each in the order in which they lie on the disk; the outcomes are in the order given.
+fn in_disk_order(group: Vec<Work>, mut act: impl FnMut(Work) -> Outcome) -> Vec<Outcome> {
+    let mut turns: Vec<(usize, Work)> = group.into_iter().enumerate().collect();
+    turns.sort_by_key(|(_, work)| work.inode());
+    let mut outcomes: Vec<(usize, Outcome)> = turns.into_iter().map(|(at, work)| (at, act(work))).collect();
+    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// Bytes of fragments that wait to be compressed.
