@@ -66,3 +66,21 @@ pub fn body(data: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Fuzzing seldom spells a URL; this does nothing else.
+        #[test]
+        fn what_is_taken_for_this_server_is_this_server(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "http://", "https://", "HTTP://", "HttpS://", "//", "/", "\\", "@", ":", ":80", ":443", ":8080", "?", "#", "%2f", "..", "rpm/",
+                "repo.example", "REPO.example:8080", "[::1]", "[::1]:8080", "evil.example", "a b", "%00", "\u{fc}", "user", ".",
+            ]), 1..7),
+        ) {
+            super::destination(&parts.concat());
+        }
+    }
+}

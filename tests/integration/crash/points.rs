@@ -37,10 +37,11 @@ impl Victim {
     /// `key`: a copy of it signs.
     pub fn new(key: &Path, metadata: &str, grace: Duration) -> Self {
         let tree = Tree::new();
+        // What a kill kept from the catalog need not settle for long: nobody writes to files here but the daemon.
         fs::copy(key, tree.beside("signing.asc")).unwrap();
         let text = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = \"{}\"\n[repository.rpm]\npath = \"{}\"\n\
-             write = \"anyone\"\noverwrite = \"allow\"\nmetadata = \"{metadata}\"\ngrace = \"{}s\"\n\
+             write = \"anyone\"\noverwrite = \"allow\"\nsettle = \"100ms\"\nmetadata = \"{metadata}\"\ngrace = \"{}s\"\n\
              sign = {{ key = \"{}\" }}\n",
             tree.beside("state").display(),
             tree.root().display(),
@@ -356,7 +357,8 @@ fn a_kill_at_every_step_leaves_a_whole_repository_and_loses_nothing_acknowledged
         Err(_) => ALL.to_vec(),
     };
     let waiting = Mutex::new(wanted.into_iter());
-    let workers = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+    // Each waits for the end of graces most of the time.
+    let workers = 3 * std::thread::available_parallelism().map_or(2, usize::from);
     let unreached = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..workers {
