@@ -49,6 +49,7 @@ htpasswd   apache2-utils     httpd-tools
 haproxy    haproxy           haproxy
 promtool   prometheus        golang-github-prometheus
 strace     strace            strace
+logrotate  logrotate         logrotate
 selinux-policy selinux-policy-dev selinux-policy-devel
 checkmodule checkpolicy      checkpolicy
 semodule_package semodule-utils policycoreutils

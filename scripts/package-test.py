@@ -31,6 +31,24 @@ def judge_containerfile():
     check(said.strip() == "", f"hadolint has nothing to say of the Containerfile {said}")
 
 
+def judge_logrotate(root):
+    """A written log is moved away; what cannot be tried here is the reload after it."""
+    if not shutil.which("logrotate"):
+        return skipped("logrotate is missing: its configuration was not tried")
+    log = f"{root}/var/log/createrepod/access.log"
+    open(log, "w").write("127.0.0.1 - -\n")
+    with tempfile.TemporaryDirectory() as place:
+        text = open(f"{root}/etc/logrotate.d/createrepod").read()
+        # By the user of the root, whom this machine does not know.
+        text = text.replace("/var/log", f"{root}/var/log").replace("    su createrepod createrepod\n", "    su root root\n")
+        text = re.sub("systemctl reload .*", f"touch {place}/reloaded", text)
+        open(f"{place}/conf", "w").write(text)
+        os.chmod(f"{place}/conf", 0o644)
+        run("logrotate", "--force", "--state", f"{place}/state", f"{place}/conf")
+        check(os.path.exists(f"{log}.1") and not os.path.exists(log) and os.path.exists(f"{place}/reloaded"), "logrotate moves the log away, and has it opened anew")
+    os.remove(f"{log}.1")
+
+
 def judge_policy():
     """The policy compiles against the reference policy; scripts/clients.sh installs that."""
     makefile = "/usr/share/selinux/devel/Makefile"
@@ -203,6 +221,7 @@ def try_rpm(rpm, spec, rpmlint):
         user = createrepod_id(root)
         check(user not in (None, 0), f"the user createrepod was made, number {user}")
         check(owner(f"{root}/var/lib/createrepod") == (user, 0o750), "/var/lib/createrepod is createrepod's alone")
+        check(owner(f"{root}/var/log/createrepod") == (user, 0o750), "and so is /var/log/createrepod")
         check(owner(f"{root}/var/www/repos/rpm-repo") == (user, 0o755), "/var/www/repos/rpm-repo is createrepod's")
         binary = open(f"{root}/usr/bin/createrepod", "rb").read()
         check(b"CREATEREPOD_CRASH_AT" not in binary, "no crash points (src/crash.rs) are in the program")
@@ -212,6 +231,7 @@ def try_rpm(rpm, spec, rpmlint):
         run("chroot", root, "systemctl", "enable", "createrepod")
         check(os.path.lexists(enabled), "systemctl enable createrepod")
         judge_units(root)
+        judge_logrotate(root)
 
         # What a sysadmin does first.
         config = f"{root}/etc/createrepod/repos.d/rpm.toml"

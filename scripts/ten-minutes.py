@@ -50,7 +50,7 @@ class Unit:
             if equals and not line.startswith("#"):
                 self.keys.setdefault(key, value)
         keys = self.keys
-        for key, above in [("StateDirectory", "var/lib"), ("RuntimeDirectory", "run")]:
+        for key, above in [("StateDirectory", "var/lib"), ("RuntimeDirectory", "run"), ("LogsDirectory", "var/log")]:
             place = f"{self.root}/{above}/{keys[key]}"
             os.makedirs(place, exist_ok=True)
             os.chmod(place, int(keys[f"{key}Mode"], 8))

@@ -19,6 +19,7 @@ put 644 systemd/createrepod.socket usr/lib/systemd/system/createrepod.socket
 put 644 packaging/createrepod.sysusers usr/lib/sysusers.d/createrepod.conf
 put 644 packaging/createrepod.tmpfiles usr/lib/tmpfiles.d/createrepod.conf
 put 644 packaging/createrepod.firewalld.xml usr/lib/firewalld/services/createrepod.xml
+put 644 packaging/createrepod.logrotate etc/logrotate.d/createrepod
 put 644 etc/createrepod.toml etc/createrepod/createrepod.toml
 put 644 etc/repos.d/rpm.toml etc/createrepod/repos.d/rpm.toml
 "$binary" generate man "$root/man"
@@ -64,6 +65,7 @@ Architecture: $arch
 Maintainer: The createrepod authors <createrepod@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: libc6 (>= $libc), libgcc-s1, systemd
+Recommends: logrotate
 Section: admin
 Priority: optional
 Description: live yum/dnf repositories out of directories of RPMs

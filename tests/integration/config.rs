@@ -61,6 +61,10 @@ fn a_check_tells_what_the_machine_lacks_as_well() {
         "[repository.gone]",
         "path = \"/nonexistent/rpm\"",
         "sign = { key = \"/nonexistent/key.asc\", passphrase = \"credential\" }",
+        "[grant.g]",
+        "users = [\"anna\"]",
+        "repositories = [\"gone\", \"gome\"]",
+        "scope = [\"write\"]",
     ];
     let warnings = [
         (5, "htpasswd: /nonexistent/htpasswd"),
@@ -96,7 +100,8 @@ fn a_check_tells_what_the_machine_lacks_as_well() {
             "{what}: {err}"
         );
     }
-    assert_eq!(err.lines().count(), 3, "a credential is there for the daemon only: {err}");
+    assert!(err.contains(":11: repositories: \"gome\" is the name of none"), "{err}");
+    assert_eq!(err.lines().count(), 4, "a credential is there for the daemon only: {err}");
 }
 
 #[test]

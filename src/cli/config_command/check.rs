@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::resolve::{CREDENTIALS_OF_UNIT, Resolved};
 use crate::config::{AccessLog, SignConfig};
+use crate::rights::Pattern;
 use crate::serve::{Tls, TlsError};
 
 /// What the machine lacks.
@@ -62,6 +63,22 @@ pub fn lacks(resolved: &Resolved) -> Lacks {
         // A credential of systemd's is there only while the daemon runs.
         for file in files.into_iter().flatten().filter(|file| !file.starts_with(CREDENTIALS_OF_UNIT)) {
             warn(&table, "sign", file, "nothing is published until it does");
+        }
+    }
+    // What a tree's pattern will find is not known.
+    if config.trees.is_empty() {
+        let grants = config.access.grants.iter();
+        let grants = grants.map(|grant| (format!("grant.{}", grant.name), &grant.grant.repositories));
+        let webhooks = config.webhooks.iter();
+        let webhooks = webhooks.map(|hook| (format!("webhook.{}", hook.name), &hook.repositories));
+        for (table, patterns) in grants.chain(webhooks) {
+            let is_idle = |pattern: &&Pattern| {
+                pattern.as_str() != "*" && !config.repositories.iter().any(|one| pattern.matches(&one.name))
+            };
+            for pattern in patterns.iter().filter(is_idle) {
+                let message = format!("repositories: {:?} is the name of none", pattern.as_str());
+                lacks.warnings.push(Problem { origin: origin(&table, "repositories"), message });
+            }
         }
     }
     lacks

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
-use crate::config::{Config, Listen};
+use crate::config::{AccessLog, Config, Listen, SignConfig, TlsConfig};
 
-/// Where the shipped unit lets the daemon write (ReadWritePaths= and StateDirectory=).
-const WRITABLE: [&str; 3] = ["/srv", "/var/www", "/var/lib/createrepod"];
+/// Where the shipped unit lets the daemon write: ReadWritePaths=, StateDirectory=, RuntimeDirectory= and LogsDirectory=.
+const WRITABLE: [&str; 5] =
+    ["/srv", "/var/www", "/var/lib/createrepod", "/run/createrepod", "/var/log/createrepod"];
 /// What ProtectHome=true hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// What PrivateTmp=true replaces by directories of its own.
@@ -14,8 +15,7 @@ const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// The drop-in, or a comment that says that none is needed.
 pub fn text(config: &Config) -> Result<String, Failure> {
-    let mut paths: Vec<PathBuf> =
-        config.repositories.iter().flat_map(|r| [r.path.clone(), r.state_dir.clone()]).collect();
+    let Places { write: mut paths, read } = places(config);
     paths.sort();
     paths.dedup();
     // A directory inside another one is opened with it.
@@ -23,6 +23,7 @@ pub fn text(config: &Config) -> Result<String, Failure> {
     paths.retain(|path| !path.ancestors().skip(1).any(|above| all.iter().any(|other| other == above)));
     let under = |path: &Path, places: &[&str]| places.iter().any(|place| path.starts_with(place));
     let outside: Vec<_> = paths.iter().filter(|path| !under(path, &WRITABLE)).collect();
+    let needs = |places: &[&str]| outside.iter().copied().chain(&read).any(|path| under(path, places));
 
     let mut unit = String::new();
     let mut service = String::new();
@@ -31,11 +32,11 @@ pub fn text(config: &Config) -> Result<String, Failure> {
         unit += &format!("RequiresMountsFor={quoted}\n");
         service += &format!("ReadWritePaths={quoted}\n");
     }
-    if outside.iter().any(|path| under(path, &HOMES)) {
-        service += "# A tree lies below a home directory, which the unit hides.\nProtectHome=false\n";
+    if needs(&HOMES) {
+        service += "# Something lies below a home directory, which the unit hides.\nProtectHome=false\n";
     }
-    if outside.iter().any(|path| under(path, &TEMPORARY)) {
-        service += "# A tree lies below /tmp, of which the unit has one of its own.\nPrivateTmp=false\n";
+    if needs(&TEMPORARY) {
+        service += "# Something lies below /tmp, of which the unit has one of its own.\nPrivateTmp=false\n";
     }
     if config
         .server
@@ -64,6 +65,51 @@ PrivateUsers=false
     ))
 }
 
+/// What the configuration has the daemon write, and what else it has it read.
+#[derive(Default)]
+struct Places {
+    write: Vec<PathBuf>,
+    read: Vec<PathBuf>,
+}
+
+fn places(config: &Config) -> Places {
+    let mut places = Places::default();
+    let trees = config.trees.iter().map(|tree| &tree.template);
+    for repository in config.repositories.iter().chain(trees) {
+        match &repository.metadata_dir {
+            Some(metadata) => {
+                places.write.push(metadata.clone());
+                places.read.push(repository.path.clone());
+            }
+            None => places.write.push(repository.path.clone()),
+        }
+        match &repository.sign {
+            Some(SignConfig::Key { key, .. }) => places.read.push(key.clone()),
+            Some(SignConfig::Command { public_key, .. }) => places.read.push(public_key.clone()),
+            None => {}
+        }
+        places.read.extend(repository.keyring.clone());
+    }
+    places.write.extend(config.access.state_dir.clone());
+    let server = &config.server;
+    let sockets = server.listen.iter().filter_map(|listen| match listen {
+        Listen::Unix(path) => Some(path),
+        Listen::Http(_) | Listen::Https(_) => None,
+    });
+    let log = match &server.access_log {
+        AccessLog::File(file) => Some(file),
+        AccessLog::Off | AccessLog::Journal => None,
+    };
+    // Made, replaced and renamed there.
+    let beside = sockets.chain(&server.control).chain(log).filter_map(|path| path.parent());
+    places.write.extend(beside.map(Path::to_owned));
+    places.read.extend(config.access.htpasswd.clone());
+    if let Some(TlsConfig { certificate, key, client_ca }) = server.tls.clone() {
+        places.read.extend([Some(certificate), Some(key), client_ca].into_iter().flatten());
+    }
+    places
+}
+
 /// As systemd.syntax(7) reads it: specifiers and quotes escaped.
 fn quoted(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control)).ok_or_else(|| {
@@ -79,7 +125,8 @@ fn quoted(path: &Path) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{RepositoryConfig, ServerConfig};
+    use crate::config::tree::{Pattern, TreeConfig};
+    use crate::config::{AccessConfig, RepositoryConfig, ServerConfig};
 
     fn drop_in(paths: &[&str], listen: &str) -> String {
         let repositories = paths.iter().map(|path| RepositoryConfig {
@@ -97,6 +144,32 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_written_elsewhere_is_opened_and_what_is_only_read_is_not() {
+        let read_only = RepositoryConfig {
+            metadata_dir: Some("/data/metadata".into()),
+            sign: Some(SignConfig::Key { key: "/home/ci/key.asc".into(), passphrase: None }),
+            ..RepositoryConfig::new("x", "/mnt/mirror")
+        };
+        let tree = TreeConfig {
+            pattern: Pattern::parse("{release}").unwrap(),
+            template: RepositoryConfig::new("el", "/data/el"),
+        };
+        let server = ServerConfig {
+            listen: vec!["unix:/run/front/http.sock".parse().unwrap()],
+            access_log: AccessLog::File("/var/log/repos/access.log".into()),
+            ..ServerConfig::default()
+        };
+        let access = AccessConfig { state_dir: Some("/data/state".into()), ..AccessConfig::default() };
+        let config =
+            Config { server, access, repositories: vec![read_only], trees: vec![tree], ..Config::default() };
+        let text = text(&config).unwrap();
+        let opened: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("ReadWritePaths=")).collect();
+        assert_eq!(opened, ["/data/el", "/data/metadata", "/data/state", "/run/front", "/var/log/repos"]);
+        assert!(text.contains("ProtectHome=false") && !text.contains("PrivateTmp"), "{text}");
+    }
+
+    #[test]
     fn paths_elsewhere_homes_and_low_ports_are_opened() {
         insta::assert_snapshot!(drop_in(&["/data/100% rpms", "/home/ci/rpm"], "0.0.0.0:80"), @r#"
         # Made by `createrepod config systemd`. Put it into /etc/systemd/system/createrepod.service.d/paths.conf, then:
@@ -108,7 +181,7 @@ mod tests {
         [Service]
         ReadWritePaths="/data/100%% rpms"
         ReadWritePaths=/home/ci/rpm
-        # A tree lies below a home directory, which the unit hides.
+        # Something lies below a home directory, which the unit hides.
         ProtectHome=false
         # A port below 1024; createrepod.socket with ListenStream= would do without this.
         AmbientCapabilities=CAP_NET_BIND_SERVICE
