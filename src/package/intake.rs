@@ -22,6 +22,7 @@ pub const APART: usize = 256 << 10;
 /// rest as it passes.
 pub struct Intake {
     verify: Verify,
+    /// Over the payload as it passes, and before it over all of `head`, once that is complete.
     pkgid: Hasher,
     /// Bytes seen.
     size: u64,
@@ -105,9 +106,10 @@ impl Intake {
         }
         self.size += block.len() as u64;
         let payload = self.collect(block).inspect_err(|bad| self.failed = Some(bad.clone()))?;
+        // What comes before the payload is taken by `main_complete`.
         match &mut self.payload {
-            Some(check) => check.update_beside(payload, (&mut self.pkgid, block)),
-            None => self.pkgid.update(block),
+            Some(check) => check.update_beside(payload, (&mut self.pkgid, payload)),
+            None => self.pkgid.update(payload),
         }
         if let Some(signatures) = &mut self.signatures {
             signatures.update(payload);
@@ -210,7 +212,10 @@ impl Intake {
         main.index.check_against(&signature.index)?;
         let bytes = &self.head[start..];
         if self.verify >= Verify::Header {
-            digests::check_header(signature.header(&self.head), bytes)?;
+            let whole = (&mut self.pkgid, &self.head[..]);
+            digests::check_header(signature.header(&self.head), bytes, whole)?;
+        } else {
+            self.pkgid.update(&self.head);
         }
         if self.verify >= Verify::Digest {
             let (signature, main) = (signature.header(&self.head), main.header(&self.head));
