@@ -8,29 +8,33 @@ pub mod batch;
 pub mod beneath;
 pub mod entries;
 pub mod kept;
+mod place;
 mod shared_sync;
 mod temporary;
+mod writing;
 
-use std::fs::{File, FileTimes};
-use std::io::{self, Seek, Write};
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustix::fs::Mode;
 
 use crate::config::RepositoryConfig;
 use crate::crash::{self, Point};
-use crate::package::intake::{APART, BadPackage, Intake, Taken};
+use crate::package::intake::{APART, BadPackage, Intake};
 use crate::package::openpgp::Keyring;
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
-use crate::repodata::additional;
-use crate::repodata::codec::Limits;
-use crate::repodata::{Codec, Entry, FormatError, Fragments, RenderOptions};
+use crate::repodata::{FormatError, Fragments};
 use crate::tree::{FileStamp, Scanned};
 use beneath::{Root, stamp};
+use place::Place;
 use temporary::Temporary;
+use writing::{lanes, write_vectored};
+
+/// Bytes that may gather before the kernel is to write them.
+const AHEAD: u64 = 8 << 20;
 
 /// Why an upload did not get into the tree.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +83,8 @@ pub struct Staged {
     /// What the sender says of the bytes, and our own sum of them.
     stated: Vec<(Checksum, Hasher)>,
     written: u64,
+    /// How much of it the kernel was told to bring to the disk.
+    behind: u64,
 }
 
 /// A complete and valid upload, on disk but without a name.
@@ -100,25 +106,12 @@ pub struct Committed {
     pub package: Option<Scanned>,
 }
 
-/// Where an upload is going, and the file that holds it until then.
-struct Place {
-    root: Root,
-    /// The repository's directory, for messages.
-    path: PathBuf,
-    location: Location,
-    /// The type of metadata it is to hold; `None` for packages and other files.
-    metadata: Option<String>,
-    umask: u32,
-    render: RenderOptions,
-    file: File,
-    temporary: Temporary,
-}
-
 impl Staged {
     /// Prepares to take a file for `location` whose checksums are as `stated`. Makes no directory yet: missing parents are made by
     /// the commit, so that an upload that fails leaves none.
     pub fn begin(
         config: &RepositoryConfig,
+        root: Root,
         location: &Location,
         stated: Vec<Checksum>,
         batch: Option<&batch::BatchPlace>,
@@ -131,7 +124,6 @@ impl Staged {
                 _ => IncomingError::Io { attempt, path, source },
             }
         };
-        let root = Root::open(&config.path, config.symlinks).map_err(failed("open the repository of"))?;
         let parents: Vec<&str> = parents(location);
         let (directory, _) = root.deepest(&parents).map_err(failed("find the directory of"))?;
         let directory = match batch {
@@ -144,8 +136,9 @@ impl Staged {
                 held.into()
             }
         };
-        let (file, temporary) =
-            Temporary::create(&config.private_dir(), &directory).map_err(failed("stage an upload for"))?;
+        let mode = Mode::from_raw_mode(0o666 & !config.umask);
+        let (file, temporary) = Temporary::create(&config.private_dir(), &directory, mode)
+            .map_err(failed("stage an upload for"))?;
         let reader =
             location.names_a_package().then(|| Box::new(Intake::new(config.checksum, config.verify)));
         let place = Place {
@@ -161,7 +154,7 @@ impl Staged {
         crash::point(Point::UploadStaged);
         let stated =
             stated.into_iter().map(|sum| (Hasher::new(sum.kind), sum)).map(|(h, sum)| (sum, h)).collect();
-        Ok(Self { place, reader, stated, written: 0 })
+        Ok(Self { place, reader, stated, written: 0, behind: 0 })
     }
 
     /// Whose signatures count, where the repository asks for them.
@@ -170,52 +163,43 @@ impl Staged {
         self
     }
 
-    /// Takes the next block: into the file, the checksum and the header's reader, in one pass.
-    pub fn write(&mut self, block: &[u8]) -> Result<(), IncomingError> {
-        // The reader goes first: what is no package is refused before it costs disk.
-        if let Some(reader) = &mut self.reader {
-            reader.feed(block)?;
-        }
-        self.stated.iter_mut().for_each(|(_, hasher)| hasher.update(block));
-        (&self.place.file).write_all(block).map_err(|source| self.place.io("write", source))?;
-        self.written += block.len() as u64;
-        Ok(())
-    }
-
-    /// Takes blocks that follow one another: they are written while their sums are taken.
-    pub fn write_all<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), IncomingError> {
+    /// Takes blocks that follow one another: into the file, the checksum and the header's reader, in one pass.
+    pub fn write<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), IncomingError> {
+        let Self { place, reader, stated, written, behind } = self;
         let size: usize = blocks.iter().map(|block| block.as_ref().len()).sum();
         // What is no package is refused before it costs disk.
-        let is_known = self.reader.as_ref().is_none_or(|reader| reader.head().is_some());
-        if size < APART || !is_known {
-            return blocks.iter().try_for_each(|block| self.write(block.as_ref()));
-        }
-        let Self { place, reader, stated, .. } = self;
-        let file = &place.file;
-        let write = || blocks.iter().try_for_each(|block| (&*file).write_all(block.as_ref()));
-        let written = std::thread::scope(|scope| {
-            let lane = std::thread::Builder::new().name("upload".into());
-            let writing = lane.spawn_scoped(scope, write);
-            let read = reader.as_mut().map_or(Ok(()), |reader| reader.feed_all(blocks));
-            for (_, hasher) in stated {
-                blocks.iter().for_each(|block| hasher.update(block.as_ref()));
+        let is_known = reader.as_ref().is_none_or(|reader| reader.head().is_some());
+        let mut sum = || {
+            stated.iter_mut().for_each(|(_, sum)| blocks.iter().for_each(|block| sum.update(block.as_ref())));
+            blocks
+                .iter()
+                .try_for_each(|block| reader.as_mut().map_or(Ok(()), |reader| reader.feed(block.as_ref())))
+        };
+        let write = || write_vectored(&place.file, blocks);
+        let stored = match (is_known && size >= APART).then(lanes).flatten() {
+            Some(lanes) => {
+                let mut read = Ok(());
+                // Writing stays on this thread: a disk that hangs must not hold up the sums of other uploads.
+                let stored = lanes.in_place_scope(|scope| {
+                    scope.spawn(|_| read = sum());
+                    write()
+                });
+                read.map(|()| stored)?
             }
-            let written = match writing {
-                Ok(writing) => {
-                    writing.join().unwrap_or_else(|_| Err(io::Error::other("a thread broke down")))
-                }
-                Err(_) => write(),
-            };
-            read.map(|()| written)
-        })?;
-        written.map_err(|source| self.place.io("write", source))?;
-        self.written += size as u64;
+            None => sum().map(|()| write())?,
+        };
+        stored.map_err(|source| place.io("write", source))?;
+        *written += size as u64;
+        if *written - *behind >= AHEAD {
+            place.write_back(*behind, *written - *behind);
+            *behind = *written;
+        }
         Ok(())
     }
 
     /// Ends the upload: checks it, renders its metadata, and makes its bytes survive a power cut.
     pub fn finish(self) -> Result<Checked, IncomingError> {
-        let Self { place, reader, stated, written } = self;
+        let Self { place, reader, stated, written, .. } = self;
         // Before the package's own checks: bytes lost on the way are to be called that.
         for (stated, hasher) in stated {
             let found = hasher.finish();
@@ -223,7 +207,7 @@ impl Staged {
                 return Err(IncomingError::Digest { stated, found });
             }
         }
-        let now = SystemTime::now();
+        let now = place.settle_times().map_err(|source| place.io("set the time of", source))?;
         let package = match reader {
             Some(reader) => Some(place.read_package(reader.finish()?, written, now)?),
             None => {
@@ -232,19 +216,18 @@ impl Staged {
             }
         };
         crash::point(Point::UploadWritten);
-        rustix::fs::fchmod(&place.file, Mode::from_raw_mode(0o666 & !place.umask))
-            .map_err(|source| place.io("set the mode of", source.into()))?;
-        place
-            .file
-            .set_times(FileTimes::new().set_modified(now))
-            .and_then(|()| place.file.sync_data())
-            .map_err(|source| place.io("sync", source))?;
+        place.file.sync_data().map_err(|source| place.io("sync", source))?;
         crash::point(Point::UploadSynced);
         Ok(Checked { place, package })
     }
 }
 
 impl Checked {
+    /// The repository's root, as it was opened for this upload.
+    pub fn root(&self) -> &Root {
+        &self.place.root
+    }
+
     /// Name and checksum of the package; `None` for other files.
     pub fn package(&self) -> Option<(&Nevra, &PkgId)> {
         self.package.as_ref().map(|package| (&package.nevra, &package.pkgid))
@@ -290,67 +273,6 @@ impl Checked {
         });
         Ok(Committed { stamp, package })
     }
-}
-
-impl Place {
-    /// Checks additional metadata as the worker will.
-    fn check_metadata(&self) -> Result<(), IncomingError> {
-        let Some(kind) = &self.metadata else { return Ok(()) };
-        (&self.file).rewind().map_err(|source| self.io("read", source))?;
-        let name = self.location.file_name();
-        let limits = Limits { open_size: Some(additional::longest(kind)) };
-        let text = Codec::open(&self.file, limits);
-        let text = text.map_err(|error| FormatError { file: "file", why: error.to_string() })?;
-        Ok(additional::check(kind, name, text)?)
-    }
-
-    fn read_package(
-        &self,
-        taken: Taken,
-        written: u64,
-        now: SystemTime,
-    ) -> Result<ReadPackage, IncomingError> {
-        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        Ok(rendered(&taken, &self.location, &self.render, written, seconds)?)
-    }
-
-    fn io(&self, attempt: &'static str, source: io::Error) -> IncomingError {
-        IncomingError::Io { attempt, path: self.location.under(&self.path), source }
-    }
-
-    fn directory_failed(&self, source: io::Error) -> IncomingError {
-        match source.kind() {
-            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                IncomingError::NoDirectory(self.location.clone())
-            }
-            _ if leads_out(&source) => IncomingError::NoDirectory(self.location.clone()),
-            _ => self.io("make the directories of", source),
-        }
-    }
-
-    fn link_failed(&self, source: io::Error) -> IncomingError {
-        match source.kind() {
-            io::ErrorKind::AlreadyExists => IncomingError::Exists(self.location.clone()),
-            io::ErrorKind::IsADirectory => IncomingError::IsDirectory(self.location.clone()),
-            _ => self.io("give its name to", source),
-        }
-    }
-}
-
-/// What is kept of a package of `size` bytes whose file time is `file_time` (seconds since the epoch).
-fn rendered(
-    taken: &Taken,
-    location: &Location,
-    options: &RenderOptions,
-    size: u64,
-    file_time: i64,
-) -> Result<ReadPackage, BadPackage> {
-    let package = taken.package()?;
-    let entry = Entry { pkgid: &taken.pkgid, location, file_time, size, header_range: taken.header_range };
-    let fragments = Fragments::render(&package, &entry, options);
-    let nevra = package.nevra();
-    drop(package);
-    Ok(ReadPackage { pkgid: taken.pkgid.clone(), nevra, fragments })
 }
 
 /// A link that `symlinks` does not let us follow, or a circle of them.

@@ -159,7 +159,7 @@ async fn receive(handle: &Handle, offer: Offer, body: &mut RequestBody) -> Resul
 }
 
 fn write(mut receiving: Receiving, parts: Vec<Bytes>) -> Result<Receiving, ReceiveError> {
-    receiving.write_all(&parts)?;
+    receiving.write(&parts)?;
     Ok(receiving)
 }
 

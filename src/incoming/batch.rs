@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::beneath::{Root, stamp};
-use super::{Checked, CommitMode, IncomingError, Place, ReadPackage, parents};
+use super::place::{Place, rendered};
+use super::{Checked, CommitMode, IncomingError, ReadPackage, parents};
 use crate::config::RepositoryConfig;
 use crate::crash::{self, Point};
 use crate::package::intake::Intake;
@@ -480,7 +481,7 @@ fn read_again(
     }
     let taken = intake.finish().map_err(io::Error::other)?;
     let metadata = file.metadata()?;
-    let read = super::rendered(&taken, location, &config.render_options(), at, metadata.mtime())
+    let read = rendered(&taken, location, &config.render_options(), at, metadata.mtime())
         .map_err(io::Error::other)?;
     Ok((read.nevra, read.pkgid, read.fragments))
 }

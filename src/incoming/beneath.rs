@@ -137,6 +137,11 @@ impl Root {
     }
 
     fn make_missing(&self, parents: &[&str], mode: u32, made: &mut Made) -> io::Result<File> {
+        // Mostly all of them are there.
+        match self.open_at(&parents.join("/"), OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found.map(File::from),
+        }
         let (_, depth) = self.deepest(parents)?;
         let existing = parents[..depth].join("/");
         let mut directory = File::from(self.open_at(&existing, OFlags::RDONLY | OFlags::DIRECTORY)?);

@@ -23,10 +23,10 @@ pub(super) struct Temporary {
 
 impl Temporary {
     /// Makes a file on the file system of `directory`, which is where it will go.
-    pub(super) fn create(private: &Path, directory: &OwnedFd) -> io::Result<(File, Self)> {
+    pub(super) fn create(private: &Path, directory: &OwnedFd, mode: Mode) -> io::Result<(File, Self)> {
         let mut temporary = Self { incoming: private.join("incoming"), name: None };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
+        match rustix::fs::openat(directory, ".", flags, mode) {
             Ok(file) => return Ok((File::from(file), temporary)),
             // No O_TMPFILE here: NFS, FUSE and other file systems, each in its own words.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {}
@@ -48,6 +48,11 @@ impl Temporary {
         let file = File::options().read(true).write(true).create_new(true).open(&name)?;
         self.name = Some(name);
         Ok(file)
+    }
+
+    /// Whether it has a name, as on network file systems.
+    pub(super) fn is_named(&self) -> bool {
+        self.name.is_some()
     }
 
     /// Names the file `name` in `directory`, in one step.
@@ -146,7 +151,9 @@ mod tests {
         let directory = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let mut file = match named {
             true => temporary.create_named().unwrap(),
-            false => Temporary::create(&root.join(".createrepod"), &directory).unwrap().0,
+            false => {
+                Temporary::create(&root.join(".createrepod"), &directory, Mode::RUSR | Mode::WUSR).unwrap().0
+            }
         };
         file.write_all(b"new").unwrap();
         (file, temporary)

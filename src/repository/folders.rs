@@ -118,7 +118,7 @@ impl Handle {
         loop {
             match io::Read::read(&mut file, &mut block) {
                 Ok(0) => break,
-                Ok(n) => receiving.write(&block[..n])?,
+                Ok(n) => receiving.write(&[&block[..n]])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(reading(error)),
             }

@@ -1,6 +1,6 @@
 //! What is asked of a repository's worker, gathered until it has time.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,9 @@ pub struct Inbox {
 struct State {
     next: Batch,
     /// Packages that arrived and are not in the catalog yet, with the ticket of their arrival.
-    waiting: BTreeMap<Location, (Ticket, Nevra, Known)>,
+    waiting: HashMap<Location, (Ticket, Nevra, Known)>,
+    /// Where those of each NEVRA wait.
+    places: HashMap<Nevra, Vec<Location>>,
     last: Ticket,
     passed: Ticket,
     /// Whether the repository has its turn or waits for it.
@@ -96,6 +98,10 @@ impl Inbox {
                 stamp: scanned.stamp,
                 pkgid: scanned.pkgid.clone(),
             };
+            let places = state.places.entry(scanned.nevra.clone()).or_default();
+            if !places.contains(&scanned.location) {
+                places.push(scanned.location.clone());
+            }
             state.waiting.insert(scanned.location.clone(), (ticket, scanned.nevra.clone(), known));
             state.next.arrived.push(scanned);
         }
@@ -125,7 +131,9 @@ impl Inbox {
 
     pub fn waiting_of(&self, nevra: &Nevra) -> Vec<Known> {
         let state = lock(&self.state);
-        state.waiting.values().filter(|(_, n, _)| n == nevra).map(|(_, _, known)| known.clone()).collect()
+        let places = state.places.get(nevra).into_iter().flatten();
+        let waiting = places.filter_map(|location| state.waiting.get(location));
+        waiting.filter(|(_, n, _)| n == nevra).map(|(_, _, known)| known.clone()).collect()
     }
 
     pub fn waiting_at(&self, location: &Location) -> Option<Known> {
@@ -163,7 +171,12 @@ impl Inbox {
     pub fn pass(&self, upto: Ticket) {
         let mut state = lock(&self.state);
         state.passed = state.passed.max(upto);
-        state.waiting.retain(|_, (ticket, _, _)| *ticket > upto);
+        let State { waiting, places, .. } = &mut *state;
+        waiting.retain(|_, (ticket, _, _)| *ticket > upto);
+        places.retain(|_, places| {
+            places.retain(|location| waiting.contains_key(location));
+            !places.is_empty()
+        });
     }
 
     /// For the worker: ends its turn. `may_wait`: what came in meanwhile may, if nobody waits for it; it is

@@ -3,24 +3,28 @@
 //! What decides between two uploads of one name or one NEVRA is who holds both [`Reservations`]
 //! when the bytes are complete, not who began first: a stalled upload stands in nobody's way.
 
+mod decide;
+mod held_back;
+mod removal;
 mod reservations;
 
 use std::io;
-use std::time::SystemTime;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::batches::BatchId;
-use super::{Handle, Known, Ticket, lock};
+use super::{Handle, Ticket};
 use crate::auth::Principal;
 use crate::config::{Accept, Overwrite};
 use crate::crash::{self, Point};
 pub use crate::incoming::IncomingError;
 use crate::incoming::batch::BatchPlace;
-use crate::incoming::kept::Removed;
-use crate::incoming::{self, Checked, CommitMode, Staged, beneath};
+use crate::incoming::beneath::Root;
+use crate::incoming::{self, CommitMode, Staged, beneath};
 use crate::package::{Checksum, Hasher, Location, Nevra, PkgId, Verify};
 use crate::tree::{Dirty, FileStamp};
+use decide::Decision;
+pub use removal::Removal;
 pub use reservations::Reservations;
 
 impl ReceiveError {
@@ -87,15 +91,6 @@ pub enum ReceiveError {
     Catalog { location: Location, source: anyhow::Error },
 }
 
-/// What becomes of a removed package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
-    /// It stays fetchable for the grace period.
-    WithGrace,
-    /// It is gone, and so is what earlier removals have kept of this name.
-    AtOnce,
-}
-
 /// What an upload did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -133,7 +128,8 @@ impl Handle {
             return Err(ReceiveError::Reserved(location.clone()));
         }
         // First, because to an existing folder the answer is another than to a strange name.
-        let here = self.look(location)?;
+        let root = self.root(location)?;
+        let here = look(&root, location)?;
         self.refuse_strange_name(location)?;
         let stamp = here.as_ref().map(|here| here.stamp);
         if !(offer.condition)(stamp.as_ref()) {
@@ -150,78 +146,9 @@ impl Handle {
         if let Some(id) = &offer.batch {
             self.open_batch(id).map_err(|error| error.of(location))?;
         }
-        let staged =
-            Staged::begin(self.config(), location, offer.stated.clone(), place.as_ref())?.trusting(keyring);
+        let staged = Staged::begin(self.config(), root, location, offer.stated.clone(), place.as_ref())?
+            .trusting(keyring);
         Ok(Receiving { handle: self.clone(), offer, staged })
-    }
-
-    /// Takes a package (or with `accept = "any"` any file) out of the repository. Blocking.
-    pub fn remove(
-        &self,
-        location: &Location,
-        condition: &Condition,
-        how: Removal,
-        by: &Principal,
-    ) -> Result<Ticket, ReceiveError> {
-        if location.is_reserved() {
-            return Err(ReceiveError::Reserved(location.clone()));
-        }
-        self.refuse_strange_name(location)?;
-        let reservations = &self.shared.receiving;
-        let _held = reservations.hold(location, None);
-        let failed = |source| ReceiveError::Io { attempt: "remove", location: location.clone(), source };
-        let here = self.look(location)?;
-        if here.is_none() && how == Removal::AtOnce {
-            // What an earlier removal has kept.
-            let forgotten = match reservations.kept(self.config()).map_err(failed)?.as_mut() {
-                Some(kept) => kept.forget(location).map_err(failed)?,
-                None => false,
-            };
-            if forgotten {
-                return Ok(self.submit(Dirty::settled(location.clone())));
-            }
-        }
-        let Some(here) = here else {
-            return Err(ReceiveError::NotFound(location.clone()));
-        };
-        if !condition(Some(&here.stamp)) {
-            return Err(ReceiveError::Condition(location.clone()));
-        }
-        let keep = how == Removal::WithGrace;
-        let removed = match reservations.kept(self.config()).map_err(failed)?.as_mut() {
-            Some(kept) => {
-                let removed = kept.remove(self.config(), location, keep).map_err(failed)?;
-                if !keep {
-                    kept.forget(location).map_err(failed)?;
-                }
-                removed
-            }
-            None => Removed::Gone,
-        };
-        let repo = &self.config().name;
-        info!(repo.name = %repo, location = %location, kept = removed == Removed::Kept, by = by.name(),
-              "removed {:?} from {repo}{}", location.as_str(), by.in_a_sentence());
-        self.drop_properties(location);
-        self.expire_kept();
-        Ok(self.submit(Dirty::settled(location.clone())))
-    }
-
-    /// Drops removed packages whose grace period, or whose space, has run out. Blocking; cheap when
-    /// there is nothing to do. To be called now and then.
-    pub fn expire_kept(&self) {
-        let repo = &self.config().name;
-        let expired = self.shared.receiving.kept(self.config()).and_then(|mut kept| match kept.as_mut() {
-            Some(kept) => kept.expire(self.config(), SystemTime::now()),
-            None => Ok((0, 0)),
-        });
-        match expired {
-            Ok((_, 0)) => {}
-            Ok((_, count)) => warn!(repo.name = %repo, count,
-                "gave up {count} removed packages of {repo} before their grace period ended: grace_space is used up"),
-            Err(error) => {
-                warn!(repo.name = %repo, %error, "cannot clear removed packages of {repo}: {error}");
-            }
-        }
     }
 
     /// `accept = "packages"` takes packages, and the files that hold additional metadata.
@@ -234,23 +161,14 @@ impl Handle {
         }
     }
 
-    /// What has this name now. A link counts as the file it leads to.
+    /// What has this name now.
     pub(super) fn look(&self, location: &Location) -> Result<Option<Here>, ReceiveError> {
-        let failed = |source| ReceiveError::Io { attempt: "look at", location: location.clone(), source };
-        let root = beneath::Root::open(&self.config().path, self.config().symlinks).map_err(failed)?;
-        let file = match root.read(location.as_str()) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory || incoming::leads_out(&error) => {
-                return Err(IncomingError::NoDirectory(location.clone()).into());
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(ReceiveError::Folder(location.clone()));
-        }
-        Ok(Some(Here { stamp: beneath::stamp(&metadata), file }))
+        look(&self.root(location)?, location)
+    }
+
+    /// The repository's directory, opened for what is about `location`.
+    fn root(&self, location: &Location) -> Result<Root, ReceiveError> {
+        Root::open(&self.config().path, self.config().symlinks).map_err(|source| looking(location, source))
     }
 
     /// The package's checksum: remembered when the file is the one remembered, else taken now.
@@ -264,12 +182,27 @@ impl Handle {
                 .map_err(|source| ReceiveError::Io { attempt: "read", location: location.clone(), source }),
         }
     }
+}
 
-    /// A file kept for `location` after its removal, if its grace period still runs.
-    pub(super) fn kept_file(&self, location: &Location) -> io::Result<Option<std::path::PathBuf>> {
-        let kept = self.shared.receiving.kept(self.config())?;
-        Ok(kept.as_ref().and_then(|kept| kept.find(location, self.config().grace, SystemTime::now())))
+/// What has this name now. A link counts as the file it leads to.
+fn look(root: &Root, location: &Location) -> Result<Option<Here>, ReceiveError> {
+    let file = match root.read(location.as_str()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory || incoming::leads_out(&error) => {
+            return Err(IncomingError::NoDirectory(location.clone()).into());
+        }
+        Err(error) => return Err(looking(location, error)),
+    };
+    let metadata = file.metadata().map_err(|source| looking(location, source))?;
+    if metadata.is_dir() {
+        return Err(ReceiveError::Folder(location.clone()));
     }
+    Ok(Some(Here { stamp: beneath::stamp(&metadata), file }))
+}
+
+fn looking(location: &Location, source: io::Error) -> ReceiveError {
+    ReceiveError::Io { attempt: "look at", location: location.clone(), source }
 }
 
 pub(super) struct Here {
@@ -282,14 +215,9 @@ fn catalog(location: &Location, source: anyhow::Error) -> ReceiveError {
 }
 
 impl Receiving {
-    /// Takes the next block. An error is final.
-    pub fn write(&mut self, block: &[u8]) -> Result<(), ReceiveError> {
-        Ok(self.staged.write(block)?)
-    }
-
-    /// The same for blocks that follow one another; faster where they are large together.
-    pub fn write_all<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), ReceiveError> {
-        Ok(self.staged.write_all(blocks)?)
+    /// Takes blocks that follow one another. An error is final.
+    pub fn write<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), ReceiveError> {
+        Ok(self.staged.write(blocks)?)
     }
 
     /// Ends the upload: checks it, decides, and puts it into the tree.
@@ -333,110 +261,11 @@ impl Receiving {
     }
 }
 
-/// What is to be done with a complete and valid upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decision {
-    New,
-    Replace,
-    /// The stamp of the file that has these bytes already.
-    Same(FileStamp),
-}
-
 impl Handle {
-    fn decide(&self, offer: &Offer, checked: &Checked) -> Result<Decision, ReceiveError> {
-        let location = &offer.location;
-        let here = self.look(location)?;
-        if !(offer.condition)(here.as_ref().map(|here| &here.stamp)) {
-            return Err(ReceiveError::Condition(location.clone()));
-        }
-        self.decide_between(location, here, checked.package())
-    }
-
-    fn decide_between(
-        &self,
-        location: &Location,
-        here: Option<Here>,
-        package: Option<(&Nevra, &PkgId)>,
-    ) -> Result<Decision, ReceiveError> {
-        let Some((nevra, pkgid)) = package else {
-            return Ok(if here.is_some() { Decision::Replace } else { Decision::New });
-        };
-        let here = match here {
-            Some(here) => Some((self.pkgid(location, &here)?, here.stamp)),
-            None => None,
-        };
-        // What the catalog has not yet noticed to be gone does not stand in the way.
-        let mut same_nevra = self.find_nevra(nevra).map_err(|source| catalog(location, source))?;
-        same_nevra.retain(|known| known.location != *location && self.is_there(&known.location));
-        let here = here.as_ref().map(|(pkgid, stamp)| (pkgid, *stamp));
-        decide(self.config().overwrite, location, (nevra, pkgid), here, &same_nevra)
-    }
-
     /// Has the worker look at a file that holds additional metadata; nobody waits for others.
     fn submit_metadata(&self, location: &Location) -> Option<Ticket> {
         self.config().additional_metadata.kind_of(location)?;
         Some(self.submit(Dirty::settled(location.clone())))
-    }
-
-    /// What would become of a file in the tree as it is now.
-    pub(super) fn decide_about(
-        &self,
-        location: &Location,
-        package: Option<(&Nevra, &PkgId)>,
-    ) -> Result<Outcome, ReceiveError> {
-        let here = self.look(location)?;
-        Ok(match self.decide_between(location, here, package)? {
-            Decision::New => Outcome::New,
-            Decision::Replace => Outcome::Replaced,
-            Decision::Same(_) => Outcome::Same,
-        })
-    }
-
-    /// Puts a complete and valid upload into its batch, by the rules that hold in the tree.
-    fn hold_back(
-        &self,
-        id: &BatchId,
-        offer: &Offer,
-        checked: &mut Checked,
-    ) -> Result<Received, ReceiveError> {
-        let location = &offer.location;
-        loop {
-            let batch = self.open_batch(id).map_err(|error| error.of(location))?;
-            let mut batch = lock(&batch);
-            if batch.is_over() {
-                // It was committed while this waited: what follows begins another one.
-                continue;
-            }
-            if !batch.has_room_for(location) {
-                return Err(ReceiveError::BatchFull);
-            }
-            let package = checked.package().map(|(nevra, pkgid)| (nevra.clone(), pkgid.clone()));
-            let nevra = package.as_ref().map(|(nevra, _)| nevra.clone());
-            let _held = self.shared.receiving.hold(location, nevra.as_ref());
-            // What the commit would refuse is refused now, while the sender listens.
-            self.decide(offer, checked)?;
-            let mut outcome = Outcome::New;
-            if let Some((nevra, pkgid)) = &package {
-                let (here, elsewhere) = batch.known(location, nevra);
-                let stamp = FileStamp { inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
-                let here = here.as_ref().map(|pkgid| (pkgid, stamp));
-                match decide(self.config().overwrite, location, (nevra, pkgid), here, &elsewhere)? {
-                    Decision::Same(_) => outcome = Outcome::Same,
-                    Decision::New | Decision::Replace => {}
-                }
-            }
-            let (stamp, size) = checked.stamp().map(|stamp| (stamp, stamp.size))?;
-            if outcome != Outcome::Same {
-                checked.hold(self.config(), batch.place())?;
-                if batch.stored(location.clone(), size, package) {
-                    outcome = Outcome::Replaced;
-                }
-            }
-            let (repo, name, batch) = (&self.config().name, location.as_str(), id.as_str());
-            info!(repo.name = %repo, location = %name, batch, by = offer.by.name(),
-                  "received {name:?} for {repo}, held back in the batch {batch}{}", offer.by.in_a_sentence());
-            return Ok(Received { outcome, stamp, nevra, ticket: None, batch: Some(id.clone()) });
-        }
     }
 
     /// Nothing to wait for when the file is published as it is; otherwise a place in the queue.
@@ -450,107 +279,5 @@ impl Handle {
         let known = self.find_location(location).map_err(|source| catalog(location, source))?;
         let is_published = all_published && known.is_some_and(|known| known.stamp == *stamp);
         Ok((!is_published).then(|| self.submit(Dirty::settled(location.clone()))))
-    }
-
-    fn is_there(&self, location: &Location) -> bool {
-        matches!(self.look(location), Ok(Some(_)))
-    }
-}
-
-/// The overwrite rule and the rule of duplicates (product.md rule 10).
-fn decide(
-    overwrite: Overwrite,
-    location: &Location,
-    (nevra, pkgid): (&Nevra, &PkgId),
-    here: Option<(&PkgId, FileStamp)>,
-    same_nevra_elsewhere: &[Known],
-) -> Result<Decision, ReceiveError> {
-    let taken = |identical| Err(ReceiveError::NameTaken { location: location.clone(), identical });
-    let decision = match (here, overwrite) {
-        (None, _) => Decision::New,
-        (Some((old, _)), Overwrite::Deny) => return taken(old == pkgid),
-        (Some((old, stamp)), Overwrite::Same | Overwrite::Allow) if old == pkgid => {
-            return Ok(Decision::Same(stamp));
-        }
-        (Some(_), Overwrite::Same) => return taken(false),
-        (Some(_), Overwrite::Allow) => Decision::Replace,
-    };
-    match same_nevra_elsewhere.iter().find(|known| known.pkgid != *pkgid) {
-        Some(known) => {
-            Err(ReceiveError::NevraTaken { nevra: nevra.clone(), location: known.location.clone() })
-        }
-        None => Ok(decision),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::package::{Checksum, ChecksumType, Evr};
-
-    const STAMP: FileStamp = FileStamp { inode: 1, size: 2, mtime_ns: 3, ctime_ns: 4 };
-
-    fn sum(text: &str) -> PkgId {
-        Checksum::of(ChecksumType::Sha256, text.as_bytes())
-    }
-
-    /// What becomes of bytes "new" at `a.rpm`, in short.
-    fn outcome(overwrite: Overwrite, here: Option<&str>, elsewhere: &[(&str, &str)]) -> &'static str {
-        let location = Location::parse("a.rpm").unwrap();
-        let evr = Evr { epoch: 0, version: "1".into(), release: "1".into() };
-        let nevra = Nevra { name: "a".into(), evr, arch: "noarch".into() };
-        let here = here.map(sum);
-        let elsewhere: Vec<Known> = elsewhere
-            .iter()
-            .map(|(at, bytes)| Known {
-                location: Location::parse(at).unwrap(),
-                stamp: STAMP,
-                pkgid: sum(bytes),
-            })
-            .collect();
-        match decide(
-            overwrite,
-            &location,
-            (&nevra, &sum("new")),
-            here.as_ref().map(|h| (h, STAMP)),
-            &elsewhere,
-        ) {
-            Ok(Decision::New) => "new",
-            Ok(Decision::Replace) => "replace",
-            Ok(Decision::Same(stamp)) if stamp == STAMP => "same",
-            Err(ReceiveError::NameTaken { identical: true, .. }) => "name taken, identical",
-            Err(ReceiveError::NameTaken { identical: false, .. }) => "name taken",
-            Err(ReceiveError::NevraTaken { location, .. }) if location.as_str() == "b.rpm" => "nevra taken",
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_overwrite_rule_decides_about_names() {
-        use Overwrite::{Allow, Deny, Same};
-        for (rule, absent, identical, other) in [
-            (Deny, "new", "name taken, identical", "name taken"),
-            (Same, "new", "same", "name taken"),
-            (Allow, "new", "same", "replace"),
-        ] {
-            assert_eq!(outcome(rule, None, &[]), absent, "{rule:?}");
-            assert_eq!(outcome(rule, Some("new"), &[]), identical, "{rule:?}");
-            assert_eq!(outcome(rule, Some("old"), &[]), other, "{rule:?}");
-        }
-    }
-
-    #[test]
-    fn one_nevra_has_one_content_over_http() {
-        for rule in [Overwrite::Deny, Overwrite::Same, Overwrite::Allow] {
-            assert_eq!(
-                outcome(rule, None, &[("b.rpm", "new")]),
-                "new",
-                "{rule:?}: the same bytes twice are fine"
-            );
-            assert_eq!(outcome(rule, None, &[("c.rpm", "new"), ("b.rpm", "old")]), "nevra taken", "{rule:?}");
-        }
-        assert_eq!(outcome(Overwrite::Allow, Some("old"), &[("b.rpm", "old")]), "nevra taken");
-        // What is there already stays as it is, whatever else is wrong.
-        assert_eq!(outcome(Overwrite::Allow, Some("new"), &[("b.rpm", "old")]), "same");
     }
 }

@@ -27,8 +27,8 @@ const MEND_AFTER: Duration = Duration::from_secs(30);
 const LOOK_OUTSIDE: Duration = Duration::from_secs(30);
 /// After a publication of uploads the next one, of uploads that came meanwhile and that nobody waits for, is put
 /// off for so many times the time it took.
-const PAUSE: u32 = 8;
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: u32 = 16;
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// When files that were too young to be sure of are looked at once more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 

@@ -28,6 +28,7 @@ mod foreign;
 mod front;
 mod hostile;
 mod incremental;
+mod limits;
 mod lock;
 mod many;
 mod odd;

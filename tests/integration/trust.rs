@@ -106,6 +106,8 @@ fn what_is_signed_gets_in_and_what_is_not_is_refused_with_its_reason_both_ways()
         ("header", joined(&built(&gpg, "header", NOW, Signed::Header, true, b"payload"))),
         ("whole", joined(&built(&gpg, "whole", NOW, Signed::Whole, false, b"payload"))),
         ("both", joined(&built(&gpg, "both", NOW, Signed::Whole, true, b"payload"))),
+        // Comes in many blocks, which are summed side by side.
+        ("large", joined(&built(&gpg, "large", NOW, Signed::Whole, true, &vec![7; 3_000_000]))),
     ];
     // The payload is another, and every unsigned digest says that this is right.
     let swapped = |name: &str, signed, with_digest| {

@@ -18,8 +18,9 @@ impl World {
     /// Holds a file (no package) of this content back.
     fn hold(&self, location: &str, content: &str) {
         let location = Location::parse(location).unwrap();
-        let mut staged = Staged::begin(&self.config, &location, vec![], Some(&self.place)).unwrap();
-        staged.write(content.as_bytes()).unwrap();
+        let root = Root::open(&self.config.path, self.config.symlinks).unwrap();
+        let mut staged = Staged::begin(&self.config, root, &location, vec![], Some(&self.place)).unwrap();
+        staged.write(&[content]).unwrap();
         staged.finish().unwrap().hold(&self.config, &self.place).unwrap();
     }
 
