@@ -158,11 +158,11 @@ fn the_order_is_settled_packages_by_name_then_young_ones_by_time_in_all_three_fi
     daemon.until("four", |metadata| metadata.packages.len() == 4 && dated(metadata));
     assert_eq!(order(), ["z.rpm", "b.rpm", "m.rpm", "a.rpm"]);
     // Those of another day settle once enough have come.
-    for n in 0..16 {
+    for n in 0..64 {
         add(format!("y{n:02}"), 1_600_000_000 - n);
     }
-    daemon.until("twenty", |metadata| metadata.packages.len() == 20 && dated(metadata));
-    let young = (0..16).rev().map(|n| format!("y{n:02}.rpm"));
+    daemon.until("all", |metadata| metadata.packages.len() == 68 && dated(metadata));
+    let young = (0..64).rev().map(|n| format!("y{n:02}.rpm"));
     let expected: Vec<String> =
         ["a.rpm", "b.rpm", "m.rpm", "z.rpm"].map(String::from).into_iter().chain(young).collect();
     assert_eq!(order(), expected);
