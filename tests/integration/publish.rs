@@ -35,7 +35,7 @@ fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_a
     tree.add(&Rpm::new("a"));
     let daemon = Daemon::serve(&tree);
     daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
-    // Once by createrepo_c, which also removes what it thinks is old; once by hand.
+    // Once by createrepo_c, which also removes what it thinks is old; once by hand. To remove ours is not to write there.
     match createrepo_c("createrepo_c") {
         Some(createrepo) => _ = clients::output(Command::new(createrepo).arg("--quiet").arg(tree.root())),
         None => fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap(),
@@ -56,6 +56,8 @@ fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_a
     daemon.metadata();
     fs::remove_file(tree.path("repodata/repomd.xml")).unwrap();
     healed("repomd.xml was removed");
+    fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
+    healed("somebody else's was written");
     assert_eq!(ready(&daemon), 200);
 
     fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
