@@ -56,12 +56,20 @@ fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_a
     daemon.metadata();
     fs::remove_file(tree.path("repodata/repomd.xml")).unwrap();
     healed("repomd.xml was removed");
-    fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
-    healed("somebody else's was written");
-    assert_eq!(ready(&daemon), 200);
-
-    fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
-    eventually(PATIENCE, "not ready", || (ready(&daemon) == 503).then_some(()));
+    // createrepo_c may have been seen as one who deletes: then it takes one more.
+    let foreign = || fs::read(tree.path("repodata/repomd.xml")).is_ok_and(|bytes| bytes == b"<repomd/>");
+    for _ in 0..3 {
+        assert_eq!(ready(&daemon), 200);
+        fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
+        eventually(PATIENCE, "it is replaced, or we stop", || {
+            (!foreign() || ready(&daemon) == 503).then_some(())
+        });
+        if foreign() {
+            break;
+        }
+        healed("somebody else's was written");
+    }
+    assert_eq!(ready(&daemon), 503);
     assert!(daemon.status().to_string().contains("repomd.xml"), "{}", daemon.status());
     assert_eq!(fs::read_to_string(tree.path("repodata/repomd.xml")).unwrap(), "<repomd/>");
     daemon.stop();
