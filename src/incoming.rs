@@ -23,9 +23,8 @@ use rustix::fs::Mode;
 
 use crate::config::RepositoryConfig;
 use crate::crash::{self, Point};
-use crate::package::intake::{APART, BadPackage, Intake};
 use crate::package::openpgp::Keyring;
-use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
+use crate::package::{BadPackage, Checksum, Hasher, Intake, Location, Nevra, PkgId};
 use crate::repodata::{FormatError, Fragments};
 use crate::tree::{FileStamp, Scanned};
 use beneath::{Root, stamp};
@@ -33,6 +32,8 @@ use place::Place;
 use temporary::Temporary;
 use writing::{lanes, write_vectored};
 
+/// From so many bytes on, taking their sums on another thread costs less than it saves.
+const APART: usize = 256 << 10;
 /// Bytes that may gather before the kernel is to write them.
 const AHEAD: u64 = 8 << 20;
 

@@ -84,12 +84,8 @@ impl PayloadCheck {
         }))
     }
 
-    pub fn update(&mut self, payload: &[u8]) {
-        self.hasher.update(payload);
-    }
-
-    /// The same, and another sum over other bytes beside it.
-    pub fn update_beside(&mut self, payload: &[u8], other: (&mut Hasher, &[u8])) {
+    /// Takes the next bytes of the payload, and beside it another sum of others.
+    pub fn update(&mut self, payload: &[u8], other: (&mut Hasher, &[u8])) {
         Hasher::update_both((&mut self.hasher, payload), other);
     }
 

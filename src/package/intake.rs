@@ -13,8 +13,6 @@ const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 /// Least the buffer grows by, so that small blocks do not move it again and again.
 const GROWTH: usize = 16 << 10;
-/// From so many bytes on a thread for the second sum costs less than it saves.
-pub const APART: usize = 256 << 10;
 
 /// Reads one package from a stream of blocks: scan feeds it from a file, an upload from the network.
 ///
@@ -108,37 +106,12 @@ impl Intake {
         let payload = self.collect(block).inspect_err(|bad| self.failed = Some(bad.clone()))?;
         // What comes before the payload is taken by `main_complete`.
         match &mut self.payload {
-            Some(check) => check.update_beside(payload, (&mut self.pkgid, payload)),
+            Some(check) => check.update(payload, (&mut self.pkgid, payload)),
             None => self.pkgid.update(payload),
         }
         if let Some(signatures) = &mut self.signatures {
             signatures.update(payload);
         }
-        Ok(())
-    }
-
-    /// The same for blocks that follow one another and are large together: two sums are taken side by side.
-    pub fn feed_all<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), BadPackage> {
-        let size: usize = blocks.iter().map(|block| block.as_ref().len()).sum();
-        let Some(check) = self.payload.as_mut().filter(|_| self.stage == Stage::Payload && size >= APART)
-        else {
-            return blocks.iter().try_for_each(|block| self.feed(block.as_ref()));
-        };
-        if let Some(failed) = &self.failed {
-            return Err(failed.clone());
-        }
-        let pkgid = &mut self.pkgid;
-        let apart = std::thread::scope(|scope| {
-            let lane = std::thread::Builder::new().name("upload".into());
-            let apart =
-                lane.spawn_scoped(scope, || blocks.iter().for_each(|block| check.update(block.as_ref())));
-            blocks.iter().for_each(|block| pkgid.update(block.as_ref()));
-            apart.is_ok()
-        });
-        if !apart && let Some(check) = &mut self.payload {
-            blocks.iter().for_each(|block| check.update(block.as_ref()));
-        }
-        self.size += size as u64;
         Ok(())
     }
 

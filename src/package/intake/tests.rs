@@ -312,23 +312,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn blocks_taken_together_are_taken_as_they_are_one_by_one() {
-    let bytes = sample().package(&vec![7; 3 * APART]);
-    let blocks: Vec<&[u8]> = bytes.chunks(APART / 3).collect();
-    let together = |bytes: &[u8]| {
-        let mut intake = Intake::new(ChecksumType::Sha256, Verify::Digest);
-        for blocks in bytes.chunks(APART / 3).collect::<Vec<_>>().chunks(5) {
-            intake.feed_all(blocks)?;
-        }
-        intake.finish()
-    };
-    assert!(blocks.len() > 8);
-    let taken = together(&bytes).unwrap();
-    assert_eq!(taken.pkgid, take(&bytes, Verify::Digest).unwrap().pkgid);
-    assert_eq!(taken.size, bytes.len() as u64);
-    let mut damaged = bytes;
-    *damaged.last_mut().unwrap() ^= 1;
-    assert!(matches!(together(&damaged), Err(BadPackage::Damaged(_))));
-}
