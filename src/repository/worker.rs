@@ -235,7 +235,6 @@ fn crowded() -> bool {
 /// Takes up a batch; what fails is tried again later, what is not ready is looked at again.
 fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
     let upto = batch.upto;
-    let again = as_dirty(&batch);
     let whole = batch.dirty.everything.then(Instant::now);
     let checked =
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
@@ -245,6 +244,7 @@ fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
         batch.dirty.settled.extend(repository.mend(&batch.mend)?);
         Ok(())
     });
+    let again = as_dirty(&batch);
     let begun = Instant::now();
     let before = repository.published.clone();
     match checked.and_then(|()| repository.refresh(batch, &())) {

@@ -26,13 +26,7 @@ pub(super) async fn refresh(
     mounts: &Arc<Mounts>,
     one: Option<&Mount>,
 ) -> Result<Answer, ServeError> {
-    let wanted: Vec<&Mount> = match one {
-        Some(mount) => vec![mount],
-        None => mounts.all().iter().collect(),
-    };
-    for mount in &wanted {
-        authorize(server, ends, parts, &mount.config, Permission::Admin).await?;
-    }
+    let wanted = wanted(server, ends, parts, mounts, one).await?;
     let tickets: Vec<_> = wanted
         .iter()
         .map(|mount| (*mount, mount.door.as_ref().ok().map(|handle| handle.submit(Dirty::everything()))))
@@ -59,6 +53,24 @@ pub(super) async fn refresh(
     let mut answer = text(status, "application/json", format!("{body:#}\n"));
     set(&mut answer, CACHE_CONTROL, "no-store");
     Ok(answer)
+}
+
+/// One repository, or all of them, for whoever may administer each.
+pub(super) async fn wanted<'m>(
+    server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    mounts: &'m Mounts,
+    one: Option<&'m Mount>,
+) -> Result<Vec<&'m Mount>, ServeError> {
+    let wanted: Vec<&Mount> = match one {
+        Some(mount) => vec![mount],
+        None => mounts.all().iter().collect(),
+    };
+    for mount in &wanted {
+        authorize(server, ends, parts, &mount.config, Permission::Admin).await?;
+    }
+    Ok(wanted)
 }
 
 fn outcome(mount: &Mount, handle: &crate::repository::Handle, done: bool) -> Value {

@@ -12,12 +12,11 @@ use hyper::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::access::authorize;
 use super::answer::{Answer, live, set};
+use super::api::wanted;
 use super::error::ServeError;
 use super::site::{Mount, Mounts};
 use super::{Ends, Server};
-use crate::auth::Permission;
 use crate::repository::verify::{Report, Told};
 use crate::repository::{Handle, Progress};
 
@@ -51,13 +50,8 @@ pub(super) async fn answer(
     mounts: &Arc<Mounts>,
     one: Option<&Mount>,
 ) -> Result<Answer, ServeError> {
-    let wanted: Vec<Mount> = match one {
-        Some(mount) => vec![mount.clone()],
-        None => mounts.all().to_vec(),
-    };
-    for mount in &wanted {
-        authorize(server, ends, parts, &mount.config, Permission::Admin).await?;
-    }
+    let wanted = wanted(server, ends, parts, mounts, one).await?;
+    let wanted: Vec<Mount> = wanted.into_iter().cloned().collect();
     let repair = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "repair"));
     let (tell, lines) = mpsc::channel(AHEAD);
     let work = Work { tell, closing: server.closing.clone(), repair };
