@@ -1,7 +1,7 @@
 //! A directory of packages, and the ways in which people change one.
 
 use std::fs::{self, File, FileTimes};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -96,8 +96,14 @@ fn write(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
+/// The files below; a directory that the daemon removes meanwhile is as good as empty.
 fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(why) if why.kind() == ErrorKind::NotFound => return,
+        Err(why) => panic!("{}: {why}", directory.display()),
+    };
+    for entry in entries {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_dir() {
             walk(&entry.path(), found);
