@@ -1,12 +1,18 @@
 //! Joins kept pieces into a metadata file, and takes both of its checksums, hashing only what no
 //! earlier run over the same pieces has hashed.
 
+mod ahead;
+mod lane;
+
 use std::io::{self, Write};
 
 use super::chunk::{Part, Pieces};
 use super::compression::{Compression, Effort};
 use super::repomd::MetadataType;
-use crate::package::{Checksum, ChecksumType, Hasher};
+use crate::package::{Checksum, ChecksumType};
+use lane::{Lane, Side};
+
+pub use ahead::walk_ahead;
 
 /// What repomd.xml says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,21 +72,53 @@ struct PackedMark {
     crc: crc32fast::Hasher,
 }
 
-/// One of the two byte streams of a file: its hash so far, and how long it is.
-#[derive(Clone)]
-struct Side {
-    hasher: Hasher,
-    len: u64,
-}
-
-impl Side {
-    fn new(kind: ChecksumType) -> Self {
-        Self { hasher: Hasher::new(kind), len: 0 }
+impl Recipe<'_> {
+    fn preamble(&self) -> String {
+        self.kind.preamble(self.packages)
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
+    /// The bytes before the first piece.
+    fn head(&self) -> io::Result<Vec<u8>> {
+        let preamble = self.compression.piece(Effort::Quick, self.preamble().as_bytes())?;
+        Ok([self.compression.head(), &preamble].concat())
+    }
+
+    fn open_lane(&self, known: &[OpenMark]) -> Lane {
+        let start = known.last().map(|mark| mark.side.clone());
+        Lane::new(known.len(), start.unwrap_or_else(|| Side::of(self.checksum, self.preamble().as_bytes())))
+    }
+
+    fn packed_lane(&self, known: &[PackedMark], head: &[u8]) -> Lane {
+        let start = known.last().map(|mark| mark.side.clone());
+        Lane::new(known.len(), start.unwrap_or_else(|| Side::of(self.checksum, head)))
+    }
+
+    /// `known`, and what was walked from there.
+    fn open_marks(&self, known: &[OpenMark], walked: Vec<Side>) -> Vec<OpenMark> {
+        let new = self.parts[known.len()..].iter().zip(walked);
+        let new = new.map(|(part, side)| OpenMark { raw_offset: part.raw.offset, side });
+        known.iter().cloned().chain(new).collect()
+    }
+
+    /// The same of the compressed side.
+    fn packed_marks(&self, known: &[PackedMark], walked: Vec<Side>) -> Vec<PackedMark> {
+        let mut crc = self.crc_behind(known);
+        let new = self.parts[known.len()..].iter().zip(walked).map(|(part, side)| {
+            // Combined from the parts': cheap enough to do every time for what is new.
+            crc.combine(&crc32fast::Hasher::new_with_initial_len(part.raw_crc, part.raw.len));
+            PackedMark { piece_offset: part.piece.offset, side, crc: crc.clone() }
+        });
+        known.iter().cloned().chain(new).collect()
+    }
+
+    /// CRC-32 of the uncompressed bytes up to here.
+    fn crc_behind(&self, marks: &[PackedMark]) -> crc32fast::Hasher {
+        let start = marks.last().map(|mark| mark.crc.clone());
+        start.unwrap_or_else(|| {
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(self.preamble().as_bytes());
+            crc
+        })
     }
 }
 
@@ -125,6 +163,14 @@ fn longest<'t, M>(
     best.map_or(&[], |(known, trail)| &marks(trail)[..known])
 }
 
+fn known_open<'t>(recipe: &Recipe<'_>, trails: &[&'t Trail]) -> &'t [OpenMark] {
+    longest(trails, |trail| trail.known_open(recipe), |trail| &trail.open)
+}
+
+fn known_packed<'t>(recipe: &Recipe<'_>, trails: &[&'t Trail]) -> &'t [PackedMark] {
+    longest(trails, |trail| trail.known_packed(recipe), |trail| &trail.packed)
+}
+
 /// Writes the file to `sink` and returns its checksums with the trail that was walked.
 ///
 /// `trails` may hold any number of earlier trails of the same kind of file; of each side the one that
@@ -135,35 +181,18 @@ pub fn join(
     trails: &[&Trail],
     sink: &mut (dyn Write + Send),
 ) -> io::Result<(Joined, Trail)> {
-    let known = longest(trails, |trail| trail.known_packed(&recipe), |trail| &trail.packed);
-    let preamble = recipe.kind.preamble(recipe.packages);
-    let closing = recipe.kind.closing();
-
-    let start = known.last();
+    let head = recipe.head()?;
     let (open, packed) = rayon::join(
-        || open_side(&recipe, pieces, trails, &preamble),
-        || packed_side(&recipe, pieces, known.len(), start.map(|m| m.side.clone()), &preamble, sink),
+        || open_side(&recipe, pieces, trails),
+        || packed_side(&recipe, pieces, trails, &head, sink),
     );
     let (mut open, open_marks) = open?;
-    let (mut packed, packed_sides, head, sink) = packed?;
+    let (mut packed, packed_marks, sink) = packed?;
 
-    // CRC-32 of the whole, combined from the parts': cheap enough to do every time for what is new.
-    let mut crc = match start {
-        Some(mark) => mark.crc.clone(),
-        None => {
-            let mut crc = crc32fast::Hasher::new();
-            crc.update(preamble.as_bytes());
-            crc
-        }
-    };
-    let mut trail = Trail { packages: recipe.packages, open: open_marks, packed: known.to_vec() };
-    for (part, side) in recipe.parts[known.len()..].iter().zip(packed_sides) {
-        crc.combine(&crc32fast::Hasher::new_with_initial_len(part.raw_crc, part.raw.len));
-        trail.packed.push(PackedMark { piece_offset: part.piece.offset, side, crc: crc.clone() });
-    }
-    crc.update(closing.as_bytes());
-
+    let closing = recipe.kind.closing();
     open.take(closing.as_bytes());
+    let mut crc = recipe.crc_behind(&packed_marks);
+    crc.update(closing.as_bytes());
     let mut end = recipe.compression.piece(Effort::Quick, closing.as_bytes())?;
     end.extend(recipe.compression.tail(crc.finalize(), open.len));
     packed.take(&end);
@@ -175,13 +204,12 @@ pub fn join(
         open_size: open.len,
         frame: Frame { head, tail: end },
     };
-    Ok((joined, trail))
+    Ok((joined, Trail { packages: recipe.packages, open: open_marks, packed: packed_marks }))
 }
 
 /// Walks the uncompressed side alone, while what it consists of is still being compressed.
 pub fn walk_open(recipe: Recipe<'_>, pieces: &dyn Pieces, trails: &[&Trail]) -> io::Result<Trail> {
-    let preamble = recipe.kind.preamble(recipe.packages);
-    let (_, open) = open_side(&recipe, pieces, trails, &preamble)?;
+    let (_, open) = open_side(&recipe, pieces, trails)?;
     Ok(Trail { packages: recipe.packages, open, packed: Vec::new() })
 }
 
@@ -195,71 +223,39 @@ fn open_side(
     recipe: &Recipe<'_>,
     pieces: &dyn Pieces,
     trails: &[&Trail],
-    preamble: &str,
 ) -> io::Result<(Side, Vec<OpenMark>)> {
-    let mut marks = longest(trails, |trail| trail.known_open(recipe), |trail| &trail.open).to_vec();
-    let mut side = match marks.last() {
-        Some(mark) => mark.side.clone(),
-        None => {
-            let mut side = Side::new(recipe.checksum);
-            side.take(preamble.as_bytes());
-            side
-        }
-    };
-    let mut buffer = Vec::new();
-    for part in &recipe.parts[marks.len()..] {
-        for block in blocks(part.raw) {
-            buffer.clear();
-            pieces.read(block, &mut buffer)?;
-            side.take(&buffer);
-        }
-        marks.push(OpenMark { raw_offset: part.raw.offset, side: side.clone() });
-    }
-    Ok((side, marks))
+    let known = known_open(recipe, trails);
+    let mut lane = recipe.open_lane(known);
+    lane::walk(std::slice::from_mut(&mut lane), recipe.parts.iter().map(|part| part.raw), pieces)?;
+    Ok((lane.side, recipe.open_marks(known, lane.behind)))
 }
 
-/// The stream, its marks, the bytes before the first piece, and the sink given back.
-type PackedSide<'s> = (Side, Vec<Side>, Vec<u8>, &'s mut (dyn Write + Send));
+/// The stream, its marks, and the sink given back.
+type PackedSide<'s> = (Side, Vec<PackedMark>, &'s mut (dyn Write + Send));
 
 fn packed_side<'s>(
     recipe: &Recipe<'_>,
     pieces: &dyn Pieces,
-    known: usize,
-    start: Option<Side>,
-    preamble: &str,
+    trails: &[&Trail],
+    head: &[u8],
     sink: &'s mut (dyn Write + Send),
 ) -> io::Result<PackedSide<'s>> {
-    let mut head = recipe.compression.head().to_vec();
-    head.extend(recipe.compression.piece(Effort::Quick, preamble.as_bytes())?);
-    sink.write_all(&head)?;
-    let mut side = start.unwrap_or_else(|| {
-        let mut side = Side::new(recipe.checksum);
-        side.take(&head);
-        side
-    });
-    let mut marks = Vec::with_capacity(recipe.parts.len() - known);
+    sink.write_all(head)?;
+    let known = known_packed(recipe, trails);
+    let mut lane = recipe.packed_lane(known, head);
     let mut buffer = Vec::new();
-    for (i, part) in recipe.parts.iter().enumerate() {
-        for block in blocks(part.piece) {
+    for (at, part) in recipe.parts.iter().enumerate() {
+        for block in lane::blocks(part.piece) {
             buffer.clear();
             pieces.read(block, &mut buffer)?;
             sink.write_all(&buffer)?;
-            if i >= known {
-                side.take(&buffer);
+            if at >= lane.known {
+                lane.side.take(&buffer);
             }
         }
-        if i >= known {
-            marks.push(side.clone());
+        if at >= lane.known {
+            lane.behind.push(lane.side.clone());
         }
     }
-    Ok((side, marks, head, sink))
-}
-
-/// Cuts a span into blocks that stay in the processor's cache between reading and hashing.
-fn blocks(span: super::chunk::Span) -> impl Iterator<Item = super::chunk::Span> {
-    const BLOCK: u64 = 128 << 10;
-    (0..span.len.div_ceil(BLOCK)).map(move |i| super::chunk::Span {
-        offset: span.offset + i * BLOCK,
-        len: BLOCK.min(span.len - i * BLOCK),
-    })
+    Ok((lane.side, recipe.packed_marks(known, lane.behind), sink))
 }

@@ -3,12 +3,13 @@
 
 use std::io;
 
+use rayon::prelude::*;
 use tracing::{debug, warn};
 
 use super::{Repository, RepositoryError, adopt, press};
 use crate::catalog::PieceFile;
-use crate::repodata::join::{Trail, walk};
-use crate::repodata::{Pieces, Span, compression};
+use crate::repodata::join::{Trail, walk_ahead};
+use crate::repodata::{Part, Pieces, Span, compression};
 use crate::scan;
 use crate::tree::{Dirty, Found, Scanned};
 
@@ -57,31 +58,38 @@ impl Repository {
     }
 
     /// Hashes the metadata files as they will be with a few packages more or one less, so that the next
-    /// publications hash only from the chunk on that changes. Gives up as soon as `stop` says so.
-    pub fn prepare(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), RepositoryError> {
+    /// publications hash only from the chunk on that changes. Gives up as soon as `stop` says so, and keeps
+    /// what it has. Whether it is done.
+    pub fn prepare(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Result<bool, RepositoryError> {
         let listing = self.catalog()?.listing()?;
         let pieces = self.catalog()?.pieces();
         let patient = Patient { pieces: &pieces, stop };
-        for packages in expected(listing.packages()) {
-            for (i, &kind) in self.config.kinds().iter().enumerate() {
-                let parts = listing.parts(i);
-                let recipe = press::recipe(&self.config, kind, packages, &parts);
-                let trails = &mut self.trails[i];
-                if trails.iter().any(|trail| trail.covers(&recipe)) {
-                    continue;
-                }
-                match walk(recipe, &patient, &trails.iter().collect::<Vec<_>>()) {
-                    Ok(trail) => {
-                        trails.retain(|old| old.packages() != packages);
-                        trails.push(trail);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-                    Err(source) => return Err(press::failed(&self.config, source)),
-                }
+        let (config, kinds) = (&self.config, self.config.kinds());
+        let parts: Vec<Vec<Part>> = (0..kinds.len()).map(|i| listing.parts(i)).collect();
+        let recipe = |i: usize, packages| press::recipe(config, kinds[i], packages, &parts[i]);
+        let is_known = |&packages: &u64| {
+            let known = |i: usize| self.trails[i].iter().any(|trail| trail.covers(&recipe(i, packages)));
+            (0..kinds.len()).all(known)
+        };
+        let lacking: Vec<u64> = expected(listing.packages()).filter(|count| !is_known(count)).collect();
+        // All kinds of the likeliest come first: one alone is of no use.
+        for counts in lacking.chunks(2) {
+            let walk = |(i, trails): (usize, &mut Vec<Trail>)| {
+                let known: Vec<&Trail> = trails.iter().collect();
+                let (walked, ended) = walk_ahead(recipe(i, listing.packages()), counts, &patient, &known);
+                trails.retain(|old| !counts.contains(&old.packages()));
+                trails.extend(walked);
+                ended
+            };
+            let trails = self.trails[..kinds.len()].par_iter_mut().enumerate();
+            match trails.map(walk).collect::<io::Result<()>>() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
+                Err(source) => return Err(press::failed(config, source)),
             }
         }
-        debug!(repo.name = %self.config.name, "prepared the next publications of {}", self.config.name);
-        Ok(())
+        debug!(repo.name = %config.name, "prepared the next publications of {}", config.name);
+        Ok(true)
     }
 
     /// Keeps the trails of a publication, and of earlier ones those that may still be of use.
@@ -122,8 +130,11 @@ impl Repository {
 
 /// How many packages the next publications may have, the likeliest first. What was prepared for the
 /// second of a row of appends is still of use after the first.
+///
+/// Two are hashed in the time of one, so in a row of appends every second one gets two more, and none one.
 fn expected(packages: u64) -> impl Iterator<Item = u64> {
-    [1, -1, 2, 3, 4].into_iter().filter_map(move |step| packages.checked_add_signed(step))
+    let last = packages.is_multiple_of(2).then_some(5);
+    [1, 2, -1, 3, 4].into_iter().chain(last).filter_map(move |step| packages.checked_add_signed(step))
 }
 
 /// Pieces that can no longer be read once there is something better to do.

@@ -198,8 +198,12 @@ fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch
     let quiet_for = repository.later.active.elapsed();
     match repository.later.idle {
         Idle::Prepare if quiet_for >= QUIET => {
-            idle_work(shared, repository);
-            repository.later.idle = Idle::Rest;
+            if idle_work(shared, repository) {
+                repository.later.idle = Idle::Rest;
+            } else {
+                // It goes on when it is quiet again.
+                repository.later.active = Instant::now();
+            }
         }
         _ if !repository.later.recheck.is_empty() => {
             let mut waiting = std::mem::take(&mut repository.later.recheck);
@@ -218,13 +222,15 @@ fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch
     }
 }
 
-fn idle_work(shared: &Arc<Shared>, repository: &mut Repository) {
+/// Whether all of it is done.
+fn idle_work(shared: &Arc<Shared>, repository: &mut Repository) -> bool {
     repository.tidy();
     Handle { shared: Arc::clone(shared) }.expire_kept();
     let stop = || shared.inbox.has_work() || pool::has_waiting();
-    if let Err(trouble) = repository.prepare(&stop) {
+    repository.prepare(&stop).unwrap_or_else(|trouble| {
         report(shared, &trouble);
-    }
+        true
+    })
 }
 
 /// Whether more catalogs are open than should stay so.
