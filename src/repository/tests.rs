@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::inbox::Batch;
+use super::verify::{Finding, Report};
 use super::{Handle, Repository, index};
-use crate::config::{MetadataProfile, RepositoryConfig};
+use crate::config::{MetadataProfile, RepositoryConfig, SignConfig};
 use crate::package::{Checksum, ChecksumType, Location};
 use crate::repodata::Repomd;
+use crate::sign::key::{Algorithm, SecretKey};
 use crate::tree::Dirty;
 
 /// Enough for several chunks, of which one in 256 packages ends one.
@@ -393,6 +395,39 @@ async fn what_could_not_be_taken_up_goes_along_with_the_next_change() {
     let ticket = handle.submit(settled(act(tree.path(), &Step::Put(2, 2, 2))));
     let published = handle.wait(ticket, Duration::from_secs(60)).await.unwrap();
     assert_eq!((published.packages, handle.trouble()), (2, None));
+    tokio::task::spawn_blocking(move || handle.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_to_be_mended_is_mended_after_what_kept_it_from_being() {
+    let (tree, state, keys) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    act(tree.path(), &Step::Put(1, 1, 1));
+    let key = keys.path().join("key.asc");
+    SecretKey::generate(Algorithm::Ed25519, "test").unwrap().write_new(&key, None).unwrap();
+    let mut config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    config.sign = Some(SignConfig::Key { key: key.clone(), passphrase: None });
+    let handle = Handle::open(config).unwrap();
+    let published_at = |ticket| handle.wait(ticket, Duration::from_secs(60));
+    published_at(handle.submit(Dirty::everything())).await.unwrap();
+    // A metadata file rots, and the key is away when it is to be mended.
+    let files = published_files(tree.path());
+    let (name, bytes) = files.first_key_value().unwrap();
+    let rotten: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    fs::write(tree.path().join("repodata").join(name), rotten).unwrap();
+    fs::rename(&key, keys.path().join("away")).unwrap();
+    let finding = Finding::Metadata { name: name.clone(), why: "it rotted".into() };
+    {
+        let _not_yet = super::lock(&handle.shared.repository);
+        handle.check_keys();
+        handle.mend(&Report { findings: vec![finding], ..Report::default() });
+    }
+    while handle.trouble().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    fs::rename(keys.path().join("away"), &key).unwrap();
+    published_at(handle.submit(Dirty::everything())).await.unwrap();
+    assert!(published_files(tree.path()) == files, "{name} is what it was");
     tokio::task::spawn_blocking(move || handle.close()).await.unwrap();
 }
 

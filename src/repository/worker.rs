@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::inbox::{Batch, Next};
 use super::refresh::{Remains, as_dirty};
+use super::verify::Finding;
 use super::{Handle, OPEN_CATALOGS, Published, Repository, RepositoryError, Shared, lock, pool};
 use crate::tree::{Dirty, Found};
 
@@ -44,6 +45,8 @@ pub struct Later {
     /// changes must not pass for published with those that came after them.
     failed: Option<(Instant, Dirty)>,
     failures: u32,
+    /// What is to be mended and is not yet: whatever failed before it or at it, the next batch mends it.
+    mend: Vec<Finding>,
     /// When files outside of the tree are looked at next, if there are any.
     outside: Option<Instant>,
     /// When something was last taken up.
@@ -70,6 +73,7 @@ impl Default for Later {
             mended_since: None,
             failed: None,
             failures: 0,
+            mend: Vec::new(),
             outside: None,
             active: Instant::now(),
             idle: Idle::Nothing,
@@ -246,8 +250,12 @@ fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
         if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
     let keys = batch.check_keys;
     let checked = checked.and_then(|()| if keys { repository.check_keys() } else { Ok(()) });
+    repository.later.mend.append(&mut batch.mend);
     let checked = checked.and_then(|()| {
-        batch.dirty.settled.extend(repository.mend(&batch.mend)?);
+        let mend = repository.later.mend.clone();
+        batch.dirty.settled.extend(repository.mend(&mend)?);
+        // From here on it is places that are dirty, which stay so until they are taken up.
+        repository.later.mend.clear();
         Ok(())
     });
     let again = as_dirty(&batch);
