@@ -42,8 +42,11 @@ mod staging;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::XattrFlags;
 
 use crate::crash::{self, Point};
 use crate::repodata::{FormatError, Record, Repomd};
@@ -58,6 +61,10 @@ pub struct Place {
     pub incoming: PathBuf,
     pub umask: u32,
 }
+
+/// The extended attribute in which a file of ours carries its name. It goes where the file goes, and is lost where a copy is
+/// made, so that it says of no file but our own that it is ours.
+const MARK: &str = "user.createrepod";
 
 /// A metadata file that is written but not visible. Dropped, it is gone.
 pub struct Staged {
@@ -142,6 +149,14 @@ impl Place {
         file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
     }
 
+    /// Whether the file of this name in `repodata/` was put there by us, whoever lost the notes of it. `false` also where the
+    /// file system keeps no such marks.
+    pub fn is_marked(&self, name: &str) -> bool {
+        let mut mark = [0; 256];
+        let read = rustix::fs::lgetxattr(self.repodata.join(name), MARK, &mut mark);
+        read.is_ok_and(|length| mark.get(..length) == Some(name.as_bytes()))
+    }
+
     /// Shows a publication: `files` first, under the names given, then `repomd`, in one atomic step.
     ///
     /// All staged files must have been synced. What was there before stays fetchable.
@@ -181,6 +196,10 @@ impl Staged {
 
     fn rename_to(mut self, target: &Path) -> Result<(), PublishError> {
         self.sync()?;
+        if let Some(name) = target.file_name() {
+            // Where there are none, a file that the catalog loses sight of stays.
+            let _ = rustix::fs::setxattr(&self.path, MARK, name.as_bytes(), XattrFlags::empty());
+        }
         fs::rename(&self.path, target).map_err(PublishError::write(target))?;
         // Nothing is left to clean up.
         self.path.clear();

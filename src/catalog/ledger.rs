@@ -38,9 +38,12 @@ impl Recipe {
 }
 
 impl Catalog {
-    /// Superseded files that lie in repodata/ still; those superseded first stand first.
+    /// Superseded files that lie in repodata/ still and can be made again; those superseded first stand first.
     pub fn superseded_whole(&self) -> Result<Vec<Superseded>, CatalogError> {
-        self.superseded("WHERE whole AND superseded_at IS NOT NULL ORDER BY superseded_at, name", i64::MAX)
+        self.superseded(
+            "WHERE whole AND superseded_at IS NOT NULL AND length(head) + length(spans) > 0 ORDER BY superseded_at, name",
+            i64::MAX,
+        )
     }
 
     /// Superseded files, whole or not, whose grace ended at `limit` (seconds since the epoch) or before.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::crash::points::strange_in_repodata;
 use crate::world::daemon::configuration;
 use crate::world::tree::{cp, set_mtime};
-use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually_ok};
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually_ok, skipped};
 
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
@@ -111,5 +111,93 @@ fn what_was_published_when_the_catalog_was_lost_goes_once_it_is_superseded() {
     eventually_ok(PATIENCE, "nothing of before the loss is left", || {
         strange_in_repodata(&tree, [&between, &Metadata::from_tree(tree.root())?])
     });
+    daemon.stop();
+}
+
+/// Metadata files in repodata/ that repomd.xml does not name.
+fn unnamed(tree: &Tree) -> Result<Vec<String>, String> {
+    let metadata = Metadata::from_tree(tree.root())?;
+    let named = |name: &str| metadata.records.values().any(|record| record.href.ends_with(name));
+    let names = tree.names_in("repodata");
+    Ok(names.into_iter().filter(|name| !name.starts_with("repomd.xml") && !named(name)).collect())
+}
+
+/// A repository with superseded metadata whose catalog is gone; `None` where files carry no marks.
+fn with_a_lost_catalog() -> Option<(Tree, Vec<String>)> {
+    let tree = Tree::new();
+    let daemon = serve(&tree, "1h");
+    ["a", "b", "c"].iter().for_each(|name| put(&daemon, name));
+    daemon.stop();
+    let mut mark = [0; 256];
+    if rustix::fs::getxattr(tree.path("repodata/repomd.xml"), "user.createrepod", &mut mark).is_err() {
+        skipped("the file system keeps no extended attributes: superseded metadata of a lost catalog");
+        return None;
+    }
+    fs::remove_dir_all(tree.beside("state")).unwrap();
+    let left = unnamed(&tree).unwrap();
+    assert!(left.len() >= 3, "{left:?}");
+    Some((tree, left))
+}
+
+/// Publishes until every grace of what was superseded before has ended.
+fn go_on(daemon: &Daemon) {
+    put(daemon, "d");
+    std::thread::sleep(Duration::from_millis(2100));
+    put(daemon, "e");
+}
+
+#[test]
+fn what_was_superseded_before_the_catalog_was_lost_does_not_stay_and_the_files_of_others_do() {
+    let Some((tree, left)) = with_a_lost_catalog() else { return };
+    let place = |name: &str| tree.path("repodata").join(name);
+    // As createrepo_c names them; a copy under another name, mark and all; one of ours without its mark; another kind of file.
+    let digits = "0".repeat(64);
+    let theirs = ["primary.xml.zst", "filelists.xml.zst"].map(|end| format!("{digits}-{end}"));
+    fs::write(place(&theirs[0]), "theirs").unwrap();
+    cp(["-a", place(&left[0]).to_str().unwrap(), place(&theirs[1]).to_str().unwrap()]);
+    let backup = format!("{}.bak", left[1]);
+    cp(["-a", place(&left[1]).to_str().unwrap(), place(&backup).to_str().unwrap()]);
+    let bytes = fs::read(place(&left[2])).unwrap();
+    fs::remove_file(place(&left[2])).unwrap();
+    fs::write(place(&left[2]), bytes).unwrap();
+    fs::write(place("productid"), "theirs").unwrap();
+    let stay = [&theirs[0], &theirs[1], &backup, &left[2], "productid"].map(String::from);
+
+    // For those who were told of them just before, nothing is gone at first.
+    let daemon = serve(&tree, "1h");
+    daemon.until_exactly(&["a.rpm", "b.rpm", "c.rpm"]);
+    put(&daemon, "later");
+    assert!(left.iter().all(|name| daemon.get(&format!("repodata/{name}")).status == 200), "{left:?}");
+    daemon.stop();
+    let daemon = serve(&tree, "1s");
+    go_on(&daemon);
+    eventually_ok(PATIENCE, "what is ours and not named is gone", || {
+        let there = unnamed(&tree)?;
+        let is_left = |name: &&String| there.contains(name) && !stay.contains(name);
+        match left.iter().filter(is_left).count() {
+            0 => Ok(()),
+            count => Err(format!("{count} of {left:?} are there")),
+        }
+    });
+    for name in &stay {
+        assert!(place(name).exists(), "{name} is gone");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn where_somebody_else_published_last_what_lies_beside_is_not_ours_to_remove() {
+    let Some((tree, left)) = with_a_lost_catalog() else { return };
+    // What rsync or createrepo_c put there carries no mark.
+    let repomd = tree.path("repodata/repomd.xml");
+    let bytes = fs::read(&repomd).unwrap();
+    fs::remove_file(&repomd).unwrap();
+    fs::write(&repomd, bytes).unwrap();
+    let daemon = serve(&tree, "1s");
+    daemon.until_exactly(&["a.rpm", "b.rpm", "c.rpm"]);
+    go_on(&daemon);
+    daemon.until_exactly(&["a.rpm", "b.rpm", "c.rpm", "d.rpm", "e.rpm"]);
+    let there = unnamed(&tree).unwrap();
+    assert!(left.iter().all(|name| there.contains(name)), "{left:?} and {there:?}");
     daemon.stop();
 }
