@@ -75,6 +75,8 @@ async fn serve(
     let mut trees = Trees::new();
     let mut repositories = trees.look(&config);
     let guard = Arc::new(guard(&config.access)?);
+    // Before they are read, so that no change slips through between.
+    let mut keys = keys::KeyWatch::start(&repositories);
     let keeper = Keeper::start(repositories.clone(), site.clone(), greet).await?;
     open.bind_control(&config.server).await;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -102,7 +104,6 @@ async fn serve(
     telling.spawn(report::keep_telling(site.clone()));
     let webhooks = notices::webhooks(&config.webhooks);
     telling.spawn(notices::keep_telling(site, webhooks.clone()));
-    let mut keys = keys::KeyWatch::start(&config.repositories);
     let mut watch =
         source.as_ref().map(|source| ConfigWatch::start(&source.directory, reload::files(&config.server)));
     loop {

@@ -1,10 +1,13 @@
 //! Notices that the configuration changed, and reads it again: all of it, or nothing.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::news::News;
@@ -12,6 +15,8 @@ use crate::config::{Config, ServerConfig, TlsConfig};
 
 /// Editors and package managers write several files, and each of them several times.
 const QUIET: Duration = Duration::from_millis(300);
+/// How often is looked where nobody tells of changes: inotify has few instances for all programs of a user.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Where the configuration comes from; `None` in [`super::run`] where there is none to come back to.
 pub struct Source {
@@ -35,6 +40,10 @@ impl Source {
 /// Hears of changes to the files of the configuration.
 pub struct ConfigWatch {
     watcher: Option<RecommendedWatcher>,
+    /// What was seen last; where all is watched, nobody looks.
+    seen: Option<Vec<Stamp>>,
+    /// How often is looked.
+    every: Duration,
     directory: PathBuf,
     /// Certificates and keys.
     files: Arc<Mutex<Vec<PathBuf>>>,
@@ -42,11 +51,13 @@ pub struct ConfigWatch {
 }
 
 impl ConfigWatch {
-    /// `files` are certificates and keys. Where it cannot be watched, SIGHUP still reloads.
+    /// `files` are certificates and keys. Where it cannot be watched, it is looked at now and then.
     pub fn start(directory: &Path, files: Vec<PathBuf>) -> Self {
         let files = Arc::new(Mutex::new(files));
         let counting = Arc::clone(&files);
         let (tell, news) = News::new();
+        // It was read before it is watched, and may have changed in between.
+        let _ = tell.send(());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event
                 .is_ok_and(|event| concerns(&event, &counting.lock().unwrap_or_else(PoisonError::into_inner)))
@@ -56,9 +67,10 @@ impl ConfigWatch {
             }
         });
         let watcher = watcher.inspect_err(|error| {
-            warn!("cannot watch the configuration ({error}); send SIGHUP after a change");
+            warn!("cannot watch the configuration ({error}); it is looked at every {} s", LOOK.as_secs());
         });
-        let mut this = Self { watcher: watcher.ok(), directory: directory.to_owned(), files, news };
+        let directory = directory.to_owned();
+        let mut this = Self { watcher: watcher.ok(), seen: None, every: LOOK, directory, files, news };
         this.watch_directories();
         this
     }
@@ -71,27 +83,59 @@ impl ConfigWatch {
 
     /// Ends when something changed and all has been quiet for a moment. May be dropped and called again.
     pub async fn changed(&mut self) {
+        while let Some(seen) = &self.seen {
+            let heard = timeout(self.every, self.news.quiet_for(QUIET)).await;
+            let now = stamps(&self.places());
+            if heard.is_ok() || now != *seen {
+                // `repos.d` may have been made, or made anew.
+                return self.watch_directories();
+            }
+        }
         self.news.quiet_for(QUIET).await;
-        // `repos.d` may have been made, or made anew.
         self.watch_directories();
     }
 
+    /// The directories that the files lie in, each once.
+    fn places(&self) -> Vec<PathBuf> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places: Vec<_> = files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
+        places.extend([self.directory.clone(), self.directory.join("repos.d")]);
+        places.sort();
+        places.dedup();
+        places
+    }
+
     fn watch_directories(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut elsewhere: Vec<_> =
-            files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
-        elsewhere.sort();
-        elsewhere.dedup();
-        let ours = [self.directory.clone(), self.directory.join("repos.d")];
-        for directory in ours.into_iter().chain(elsewhere) {
-            if directory.is_dir()
-                && let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive)
-            {
-                warn!("cannot watch {} ({error}); send SIGHUP after a change there", directory.display());
+        let places = self.places();
+        let mut is_watched = self.watcher.is_some();
+        for directory in places.iter().filter(|directory| directory.is_dir()) {
+            let Some(watcher) = &mut self.watcher else { break };
+            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+                is_watched = false;
+                if self.seen.is_none() {
+                    let (directory, every) = (directory.display(), self.every.as_secs());
+                    warn!("cannot watch {directory} ({error}); it is looked at every {every} s");
+                }
             }
         }
+        self.seen = (!is_watched).then(|| stamps(&places));
     }
+}
+
+/// What tells one state of a file from another.
+type Stamp = (PathBuf, u64, i64, i64, u64);
+
+/// The stamps of all files in these directories.
+fn stamps(directories: &[PathBuf]) -> Vec<Stamp> {
+    let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
+    let stamp = |path: PathBuf| {
+        let metadata = fs::metadata(&path).ok()?;
+        let is_file = metadata.is_file();
+        is_file.then(|| (path, metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+    };
+    let mut stamps: Vec<Stamp> = entries.flatten().filter_map(|entry| stamp(entry.path())).collect();
+    stamps.sort();
+    stamps
 }
 
 /// Whether a file that counts was changed, and not only read.
@@ -152,14 +196,32 @@ mod tests {
     async fn a_changed_file_is_heard_of_also_in_a_directory_made_later() {
         let place = tempfile::tempdir().unwrap();
         let mut watch = ConfigWatch::start(place.path(), vec![]);
-        std::fs::write(place.path().join("createrepod.toml"), "").unwrap();
-        tokio::time::timeout(SOON, watch.changed()).await.unwrap();
-        std::fs::create_dir(place.path().join("repos.d")).unwrap();
-        tokio::time::timeout(SOON, watch.changed()).await.unwrap();
-        std::fs::write(place.path().join("repos.d/a.toml"), "").unwrap();
-        tokio::time::timeout(SOON, watch.changed()).await.unwrap();
-        std::fs::write(place.path().join("notes.txt"), "").unwrap();
-        let quiet = tokio::time::timeout(Duration::from_millis(700), watch.changed()).await;
+        // What changed between the reading and the watch.
+        timeout(SOON, watch.changed()).await.unwrap();
+        fs::write(place.path().join("createrepod.toml"), "").unwrap();
+        timeout(SOON, watch.changed()).await.unwrap();
+        fs::create_dir(place.path().join("repos.d")).unwrap();
+        timeout(SOON, watch.changed()).await.unwrap();
+        fs::write(place.path().join("repos.d/a.toml"), "").unwrap();
+        timeout(SOON, watch.changed()).await.unwrap();
+        fs::write(place.path().join("notes.txt"), "").unwrap();
+        let quiet = timeout(Duration::from_millis(700), watch.changed()).await;
         assert!(quiet.is_err(), "other files are nobody's business");
+    }
+    #[tokio::test]
+    async fn where_nothing_can_be_watched_it_is_looked_at() {
+        let place = tempfile::tempdir().unwrap();
+        let mut watch = ConfigWatch::start(place.path(), vec![]);
+        watch.changed().await;
+        // As where no more instances of inotify are to be had.
+        watch.watcher = None;
+        watch.every = Duration::from_millis(20);
+        watch.watch_directories();
+        let quiet = timeout(10 * watch.every, watch.changed()).await;
+        assert!(quiet.is_err(), "nothing has changed");
+        fs::write(place.path().join("createrepod.toml"), "").unwrap();
+        timeout(SOON, watch.changed()).await.unwrap();
+        let quiet = timeout(10 * watch.every, watch.changed()).await;
+        assert!(quiet.is_err(), "it is told once");
     }
 }

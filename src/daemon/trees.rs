@@ -10,7 +10,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
-use super::news::News;
+use super::news::{News, Teller};
 use crate::config::tree::{TreeConfig, Words, together};
 use crate::config::{Config, RepositoryConfig};
 
@@ -21,7 +21,9 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// The trees of the configuration, as they were seen last.
 pub struct Trees {
+    /// There once there are trees: inotify has few instances for all programs of a user.
     watcher: Option<RecommendedWatcher>,
+    tell: Teller,
     news: News,
     /// When is looked whatever was heard.
     next: Instant,
@@ -30,31 +32,22 @@ pub struct Trees {
     last: Vec<(String, Vec<RepositoryConfig>)>,
     /// Said already.
     told: BTreeSet<String>,
+    /// Said already that nothing can be watched.
+    is_deaf: bool,
 }
 
 impl Trees {
     pub fn new() -> Self {
         let (tell, news) = News::new();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let news = event.is_ok_and(|event| event.need_rescan() || concerns(event.kind));
-            if news {
-                // Nobody listens any more while the daemon stops.
-                let _ = tell.send(());
-            }
-        });
-        let watcher = watcher.inspect_err(|error| {
-            warn!(
-                "cannot watch for new repositories ({error}); they are looked for every {} s",
-                LOOK.as_secs()
-            );
-        });
         Self {
-            watcher: watcher.ok(),
+            watcher: None,
+            tell,
             news,
             next: Instant::now() + LOOK,
             watched: BTreeSet::new(),
             last: Vec::new(),
             told: BTreeSet::new(),
+            is_deaf: false,
         }
     }
 
@@ -103,16 +96,48 @@ impl Trees {
 
     /// Directories above the repositories, and no others.
     fn watch(&mut self, wanted: BTreeSet<PathBuf>) {
+        if self.watcher.is_none() && !wanted.is_empty() {
+            self.watcher = self.watcher();
+        }
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.watched.difference(&wanted) {
             // A directory that was removed has lost its watch already.
             let _ = watcher.unwatch(gone);
         }
         // Placing a watch again costs nothing, and the directory may have been made anew.
-        self.watched = wanted
+        let watched: BTreeSet<PathBuf> = wanted
             .into_iter()
             .filter(|path| watcher.watch(path, RecursiveMode::NonRecursive).is_ok())
             .collect();
+        if !watched.is_subset(&self.watched) {
+            // Listed before it was watched: what came in between is found by another look.
+            let _ = self.tell.send(());
+        }
+        self.watched = watched;
+    }
+
+    fn watcher(&mut self) -> Option<RecommendedWatcher> {
+        let tell = self.tell.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let news = event.is_ok_and(|event| event.need_rescan() || concerns(event.kind));
+            if news {
+                // Nobody listens any more while the daemon stops.
+                let _ = tell.send(());
+            }
+        });
+        match watcher {
+            Ok(watcher) => {
+                self.is_deaf = false;
+                Some(watcher)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_deaf, true) {
+                    let every = LOOK.as_secs();
+                    warn!("cannot watch for new repositories ({error}); they are looked for every {every} s");
+                }
+                None
+            }
+        }
     }
 }
 
