@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::world::authority::Authority;
 use crate::world::clients::{self, Dnf};
 use crate::world::daemon::{run, write_config};
+use crate::world::http::Port;
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
 
 /// A daemon with `[repository.rpm]` and `[repository.private]`, and its configuration.
@@ -408,7 +409,9 @@ fn an_authorizer_behind_tls_must_have_a_certificate_that_is_believed() {
 
 #[test]
 fn an_authorizer_that_is_down_is_no_answer() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody listens there.
+    let port = Port::reserve();
+    let nobody = port.address();
     let world = World::new("", "read = \"a\"", "", &format!("[authorizer.a]\nurl = \"http://{nobody}/\""));
     let answer = world.ask("GET", "/rpm/", &[("Authorization", "Basic YTpi")], None);
     assert_eq!(answer.status, 503);

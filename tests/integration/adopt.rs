@@ -3,16 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use crate::world::clients::{createrepo_c, find, output};
 use crate::world::daemon::{configuration, run};
 use crate::world::tree::{build_all, cp, set_mtime};
-use crate::world::{Daemon, Metadata, Rpm, Tree, eventually};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually};
 
 /// Packages of every number of changelogs from none to more than are published.
 fn stocked(count: u32) -> Tree {
@@ -49,12 +46,12 @@ fn full_run(tree: &Tree) -> Metadata {
 /// Waits until everything is verified, and holds the result against a full run.
 fn assert_ends_like_a_full_run(daemon: &Daemon, tree: &Tree, what: &str) {
     let full = full_run(tree);
-    daemon.until_within(LIMIT, what, |now| {
+    daemon.until_within(PATIENCE, what, |now| {
         ["primary", "filelists", "other"]
             .iter()
             .all(|kind| now.records[*kind].checksum == full.records[*kind].checksum)
     });
-    eventually(LIMIT, what, || (unverified(tree) == Some(0)).then_some(()));
+    eventually(PATIENCE, what, || (unverified(tree) == Some(0)).then_some(()));
     assert_eq!(daemon.metadata().packages.len(), full.packages.len());
 }
 
@@ -185,7 +182,7 @@ fn a_kill_before_all_is_verified_is_made_up_for_by_the_next_start() {
     let tree = stocked(400);
     index_by(&program, &tree, &["--general-compress-type", "gz"]);
     let daemon = Daemon::configured(&tree, "", "");
-    eventually(LIMIT, "the adoption", || unverified(&tree).filter(|count| *count > 0));
+    eventually(PATIENCE, "the adoption", || unverified(&tree).filter(|count| *count > 0));
     daemon.kill();
     let left = unverified(&tree).unwrap();
     let daemon = Daemon::configured(&tree, "", "");
@@ -208,7 +205,7 @@ fn what_was_indexed_a_moment_ago_is_never_published_without_its_packages() {
     let daemon = Daemon::serve_config_unready(&config, "/rpm/");
     let put = daemon.request("PUT", "put.rpm", &[("Prefer", "wait=0")], Some(&Rpm::new("put").build()));
     assert!(matches!(put.status, 201 | 202), "{} {}", put.status, put.text());
-    eventually(LIMIT, "all of it is published", || {
+    eventually(PATIENCE, "all of it is published", || {
         let metadata = daemon.metadata();
         let hrefs: Vec<String> = metadata.hrefs().into_iter().map(str::to_owned).collect();
         assert!(names.iter().all(|name| metadata.has(name)), "a gap: {hrefs:?}");

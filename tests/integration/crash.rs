@@ -110,16 +110,15 @@ fn a_graceful_stop_finishes_the_upload_that_is_in_flight() {
     use std::io::Write;
     let tree = Tree::new();
     let daemon = Daemon::serve(&tree);
-    let rpm = Rpm::new("inflight").payload(400_000);
+    // What is smaller is gathered in memory first.
+    let rpm = Rpm::new("inflight").payload(8_000_000);
     let bytes = rpm.build();
     let half = bytes.len() / 2;
     let mut stream =
         http::begin_upload(daemon.address(), &daemon.at(&rpm.file_name()), bytes.len(), &bytes[..half]);
-    // The daemon has begun with it once another request, sent later, was answered.
-    assert_eq!(daemon.get("repodata/repomd.xml").status, 200);
-    std::thread::sleep(Duration::from_millis(300));
+    eventually(PATIENCE, "the daemon has begun with it", || daemon.stages_in(&tree).then_some(()));
     daemon.signal(rustix::process::Signal::TERM);
-    std::thread::sleep(Duration::from_millis(200));
+    eventually(PATIENCE, "it stops", || daemon.log().contains("stopping on SIGTERM").then_some(()));
     stream.write_all(&bytes[half..]).unwrap();
     let answer = http::receive(stream, "PUT").unwrap();
     assert_eq!(answer.status, 201, "{}", answer.text());

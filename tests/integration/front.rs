@@ -1,13 +1,14 @@
 //! The web servers in front, configured by `createrepod config nginx|apache`, judged by the servers themselves.
 
 use std::fs::{self, Permissions};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::world::clients;
 use crate::world::daemon::{program, write_config};
+use crate::world::http::Port;
 use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
 
 /// The web server, killed when dropped.
@@ -43,19 +44,16 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A daemon on a known port, and the front's configuration as the program prints it.
-fn behind(tree: &Tree, kind: &str, port: u16) -> (Daemon, String) {
+/// A daemon on a known port, which stays its own, and the front's configuration as the program prints it.
+fn behind(tree: &Tree, kind: &str, port: u16) -> (Daemon, Port, String) {
+    let own = Port::reserve();
     // The web servers give up root, as they always do.
     fs::set_permissions(tree.beside(""), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(tree.root(), Permissions::from_mode(0o755)).unwrap();
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:{}\"]\nbase_url = \"http://127.0.0.1:{port}/\"\n[state]\ndir = \"{}\"\n\
          [repository.rpm]\npath = \"{}\"\nurl = \"/el 9/rpm/\"\nwrite = \"anyone\"\n",
-        free_port(),
+        own.number(),
         tree.beside("state").display(),
         tree.root().display(),
     );
@@ -65,7 +63,7 @@ fn behind(tree: &Tree, kind: &str, port: u16) -> (Daemon, String) {
             .args(["config", kind, "--server-name", "127.0.0.1", "--port", &port.to_string(), "--config"])
             .arg(&file),
     );
-    (Daemon::serve_config(&file, "/el 9/rpm/"), printed)
+    (Daemon::serve_config(&file, "/el 9/rpm/"), own, printed)
 }
 
 fn nginx(tree: &Tree, program: &Path, port: u16, front: &str) -> Server {
@@ -158,17 +156,17 @@ fn judge(tree: &Tree, daemon: Daemon, server: &Server) {
 #[test]
 fn nginx_in_front_gives_packages_from_disk_and_hands_on_the_rest() {
     let Some(program) = clients::find("nginx") else { return };
-    let (tree, port) = (Tree::new(), free_port());
-    let (daemon, front) = behind(&tree, "nginx", port);
-    let server = nginx(&tree, &program, port, &front);
+    let (tree, port) = (Tree::new(), Port::reserve());
+    let (daemon, _own, front) = behind(&tree, "nginx", port.number());
+    let server = nginx(&tree, &program, port.number(), &front);
     judge(&tree, daemon, &server);
 }
 
 #[test]
 fn apache_in_front_gives_packages_from_disk_and_hands_on_the_rest() {
     let Some(program) = clients::find("apache2") else { return };
-    let (tree, port) = (Tree::new(), free_port());
-    let (daemon, front) = behind(&tree, "apache", port);
-    let server = apache(&tree, &program, port, &front);
+    let (tree, port) = (Tree::new(), Port::reserve());
+    let (daemon, _own, front) = behind(&tree, "apache", port.number());
+    let server = apache(&tree, &program, port.number(), &front);
     judge(&tree, daemon, &server);
 }

@@ -198,7 +198,7 @@ fn another_key_signs_anew_what_is_published_without_a_restart() {
     let text = fs::read_to_string(&config).unwrap();
     let text: String =
         text.lines().filter(|line| !line.starts_with("sign")).map(|l| format!("{l}\n")).collect();
-    fs::write(&config, text).unwrap();
+    daemon::write_config(&tree, &text);
     eventually(PATIENCE, "nothing is signed", || {
         (daemon.get("repodata/repomd.xml.asc").status == 404).then_some(())
     });

@@ -1,7 +1,7 @@
 //! What systemd is told and what it hands over, with a notification socket of our own.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -184,8 +184,8 @@ fn systemd_socket_activate_starts_it_with_the_first_request() {
     let Some(activate) = clients::find("systemd-socket-activate") else { return };
     let tree = Tree::new();
     tree.add(&Rpm::new("a"));
-    // A port that was free a moment ago.
-    let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = http::Port::reserve();
+    let address = port.address();
     let mut command = Command::new(activate);
     command.arg(format!("--listen={address}")).arg(program().get_program()).arg("serve").arg(tree.root());
     command.stdin(Stdio::null());

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
+use crate::world::daemon::write_config;
 use crate::world::tree::set_mtime;
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually};
 
@@ -45,7 +45,7 @@ fn service() -> (String, Receiver<(String, String)>) {
 #[test]
 fn a_service_is_told_of_rejected_files_again_until_it_takes_it_and_of_others_after_a_reload() {
     let (address, heard) = service();
-    let next = || heard.recv_timeout(Duration::from_secs(120)).expect("a notice");
+    let next = || heard.recv_timeout(PATIENCE).expect("a notice");
     let tree = Tree::new();
     let url = tree.write_beside("hook.url", format!("http://{address}/hook/secret\n").as_bytes());
     let hook = format!("[webhook.ops]\nurl_file = {url:?}\nevents = [\"rejected\"]\n");
@@ -61,7 +61,7 @@ fn a_service_is_told_of_rejected_files_again_until_it_takes_it_and_of_others_aft
     // Another shape, live; what was told is not told again.
     let config = tree.beside("createrepod.toml");
     let text = fs::read_to_string(&config).unwrap().replace("events =", "format = \"slack\"\nevents =");
-    fs::write(&config, text).unwrap();
+    write_config(&tree, &text);
     tree.add(&Rpm::new("good"));
     eventually(PATIENCE, "the package", || (daemon.metadata().packages.len() == 1).then_some(()));
     // The change of the configuration has nothing to show for itself, so each try is a new file.

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::http::{self, Response};
-use super::{Metadata, PATIENCE, Tree, eventually};
+use super::{Metadata, PATIENCE, Tree, eventually, eventually_ok};
 
 /// The program that the tests are about.
 pub fn program() -> Command {
@@ -34,6 +34,8 @@ pub struct Daemon {
     address: SocketAddr,
     /// Of the repository that the short methods mean: `/rpm/`.
     url_path: String,
+    /// How long what was superseded can be fetched at least.
+    grace: Duration,
     files: TempDir,
 }
 
@@ -48,7 +50,18 @@ impl Daemon {
 
     /// `createrepod serve --config FILE`; `url_path` is the URL of the repository that the short methods mean.
     pub fn serve_config(config: &Path, url_path: &str) -> Self {
-        Self::start(&["serve".as_ref(), "--config".as_ref(), config.as_ref()], url_path)
+        let daemon = Self::start(&["serve".as_ref(), "--config".as_ref(), config.as_ref()], url_path);
+        daemon.with_grace_of(&fs::read_to_string(config).unwrap())
+    }
+
+    /// Knows the shortest `grace = "Ns"` of its configuration.
+    fn with_grace_of(mut self, config: &str) -> Self {
+        let graces = config.split("grace = \"").skip(1);
+        let seconds = graces.filter_map(|rest| rest.split_once("s\"")?.0.parse().ok());
+        // A second counts from its begin.
+        let shortest = seconds.min().map(|seconds: u64| Duration::from_secs(seconds.saturating_sub(1)));
+        self.grace = shortest.unwrap_or(self.grace);
+        self
     }
 
     /// A configuration with one repository, `/rpm/`, writable by anyone, and further lines for `[server]` and for it.
@@ -108,7 +121,7 @@ impl Daemon {
                 panic!("createrepod did not become ready: {why}\n{}", read_log(files.path()))
             }
         };
-        Ok(Self { child, address, url_path: url_path.to_owned(), files })
+        Ok(Self { child, address, url_path: url_path.to_owned(), grace: Duration::MAX, files })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -152,9 +165,16 @@ impl Daemon {
         http::send(self.address, method, &self.at(location), headers, body)
     }
 
-    /// What is published now, with everything checked.
+    /// What is published now, with everything checked. A look that took longer than the grace was promised nothing: it is
+    /// taken again.
     pub fn metadata(&self) -> Metadata {
-        Metadata::fetch(self.address, &self.url_path).unwrap_or_else(|why| panic!("{why}"))
+        eventually_ok(PATIENCE, "the metadata", || {
+            let begun = Instant::now();
+            match Metadata::fetch(self.address, &self.url_path) {
+                Err(why) if begun.elapsed() < self.grace => panic!("{why}"),
+                looked => looked,
+            }
+        })
     }
 
     /// Waits for metadata that the test is content with.
@@ -275,6 +295,18 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
+    /// Whether it holds bytes of an upload that has not come to its end, under a name or under none.
+    pub fn stages_in(&self, tree: &Tree) -> bool {
+        let is_staged = |file: PathBuf| {
+            let place = file.strip_prefix(tree.root()).ok().map(Path::to_owned);
+            place.is_some_and(|place| {
+                place.starts_with(".createrepod/incoming") || place.to_string_lossy().ends_with("(deleted)")
+            })
+        };
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
+        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(is_staged)
+    }
+
     pub fn threads(&self) -> usize {
         fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
     }
@@ -343,17 +375,27 @@ pub struct Outcome {
 /// Counts how often `repomd.xml` was switched, by watching the directory from outside.
 pub struct Publications {
     count: Arc<AtomicU64>,
+    /// A directory that is watched, too: when what was done there is heard of, so is all that was done before.
+    marks: TempDir,
+    marked: AtomicU64,
+    heard: Arc<AtomicU64>,
     _watcher: notify::RecommendedWatcher,
 }
 
 impl Publications {
     /// `repodata/` must be there.
     pub fn count_in(tree: &Tree) -> Self {
-        let count = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&count);
+        let [count, heard] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+        let (counter, hears) = (Arc::clone(&count), Arc::clone(&heard));
+        let marks = TempDir::new().unwrap();
+        let at = marks.path().to_owned();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let event = event.expect("the watch on repodata/ works");
             assert!(!event.need_rescan(), "too many events in repodata/ to count");
+            let mark = event.paths.last().and_then(|path| path.strip_prefix(&at).ok()?.to_str()?.parse().ok());
+            if let Some(mark) = mark {
+                hears.store(mark, Ordering::SeqCst);
+            }
             let named = event.paths.last().is_some_and(|path| path.ends_with("repomd.xml"));
             if named && matches!(event.kind, EventKind::Modify(notify::event::ModifyKind::Name(to)) if to == notify::event::RenameMode::To)
             {
@@ -362,10 +404,17 @@ impl Publications {
         })
         .unwrap();
         watcher.watch(&tree.path("repodata"), RecursiveMode::NonRecursive).unwrap();
-        Self { count, _watcher: watcher }
+        watcher.watch(marks.path(), RecursiveMode::NonRecursive).unwrap();
+        Self { count, marks, marked: AtomicU64::new(0), heard, _watcher: watcher }
     }
 
+    /// All that were made before the call.
     pub fn so_far(&self) -> u64 {
+        let mark = 1 + self.marked.fetch_add(1, Ordering::SeqCst);
+        File::create(self.marks.path().join(mark.to_string())).unwrap();
+        eventually(PATIENCE, "the watch on repodata/ keeps up", || {
+            (self.heard.load(Ordering::SeqCst) >= mark).then_some(())
+        });
         self.count.load(Ordering::SeqCst)
     }
 }
@@ -425,9 +474,12 @@ pub fn configuration(tree: &Tree, server: &str, repository: &str) -> PathBuf {
     write_config(tree, &text)
 }
 
-/// Keeps the path of a configuration file together with what it says.
+/// Keeps the path of a configuration file together with what it says. In one step: a daemon that runs never reads half of it.
 pub fn write_config(tree: &Tree, text: &str) -> PathBuf {
-    tree.write_beside("createrepod.toml", text.as_bytes())
+    let (new, path) =
+        (tree.write_beside("createrepod.toml.new", text.as_bytes()), tree.beside("createrepod.toml"));
+    fs::rename(new, &path).unwrap();
+    path
 }
 
 /// The rejected files in what `/-/status` says: name and reason, wherever they stand in it.

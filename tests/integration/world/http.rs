@@ -143,6 +143,27 @@ pub fn get_from(
     receive(stream, "GET")
 }
 
+/// A port of 127.0.0.1 that nobody else is given while this is kept: it is bound and not listened at. Servers, which all
+/// say SO_REUSEADDR, may listen there; without one, whoever connects is refused.
+pub struct Port(tokio::net::TcpSocket);
+
+impl Port {
+    pub fn reserve() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub fn number(&self) -> u16 {
+        self.address().port()
+    }
+}
+
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     patient(TcpStream::connect(address)?)
 }
