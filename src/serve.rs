@@ -233,6 +233,12 @@ impl Crowded {
         }
     }
 
+    /// The next connection that listens hears that it is to make room.
+    #[cfg(test)]
+    pub(crate) fn told(&self) {
+        self.hint.notify_one();
+    }
+
     /// How many connections are idle.
     #[cfg(test)]
     pub(crate) fn idle(&self) -> usize {

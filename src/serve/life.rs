@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -97,9 +98,15 @@ struct Guest {
     closed: watch::Receiver<()>,
 }
 
+/// A client that has just come has mostly sent its request, and we have not seen it yet: so long it neither makes room for
+/// others nor hears of a stop.
+const JUST_COME: Duration = Duration::from_secs(1);
+
 /// What came while we waited for the next request.
 enum Next {
     Bytes,
+    /// The time is over.
+    Late,
     /// The end, or reason to make one.
     Nothing,
 }
@@ -111,15 +118,22 @@ impl Guest {
         let mut patience = limits.header_time.min(limits.idle);
         let mut is_new = true;
         loop {
-            if connection.unread().is_empty()
-                && matches!(self.next(&mut connection, Instant::now() + patience).await, Next::Nothing)
-            {
-                return Ok(());
+            if connection.unread().is_empty() {
+                let mut next = Next::Late;
+                if is_new {
+                    next = self.next(&mut connection, Instant::now() + patience.min(JUST_COME), false).await;
+                }
+                if matches!(next, Next::Late) {
+                    next = self.next(&mut connection, Instant::now() + patience, true).await;
+                }
+                if !matches!(next, Next::Bytes) {
+                    return Ok(());
+                }
             }
             if std::mem::take(&mut is_new) {
                 let deadline = Instant::now() + limits.header_time;
                 while PREFACE.starts_with(connection.unread()) && connection.unread().len() < PREFACE.len() {
-                    if matches!(self.next(&mut connection, deadline).await, Next::Nothing) {
+                    if !matches!(self.next(&mut connection, deadline, true).await, Next::Bytes) {
                         return Ok(());
                     }
                 }
@@ -136,15 +150,18 @@ impl Guest {
     }
 
     /// Waits for something to read, holding hardly more than the socket.
-    async fn next(&mut self, connection: &mut Connection, deadline: Instant) -> Next {
+    async fn next(&mut self, connection: &mut Connection, deadline: Instant, may_go: bool) -> Next {
         tokio::select! {
+            // What has come is answered, however crowded it is.
+            biased;
             read = timeout_at(deadline, connection.read_ahead()) => match read {
                 Ok(Ok(1..)) => Next::Bytes,
-                _ => Next::Nothing,
+                Ok(_) => Next::Nothing,
+                Err(_) => Next::Late,
             },
             // The door is full: whoever has waited longest makes room.
-            () = self.server.crowded.my_turn() => Next::Nothing,
-            _ = self.closed.changed() => Next::Nothing,
+            () = self.server.crowded.my_turn(), if may_go => Next::Nothing,
+            _ = self.closed.changed(), if may_go => Next::Nothing,
         }
     }
 
@@ -168,13 +185,16 @@ impl Guest {
         let mut is_closing = false;
         let mut watch = Watch::new(&self.pulse, false);
         let over = poll_fn(|cx| {
-            if !is_closing && closing.as_mut().poll(cx).is_ready() {
+            loop {
+                if let Poll::Ready(ended) = Pin::new(&mut *serving).poll(cx) {
+                    return Poll::Ready(Err(ended));
+                }
+                // Not before hyper has seen what was read already: it would close over a request.
+                if is_closing || closing.as_mut().poll(cx).is_pending() {
+                    return watch.poll(cx, &self.pulse, limits).map(Ok);
+                }
                 is_closing = true;
                 Pin::new(&mut *serving).graceful_shutdown();
-            }
-            match Pin::new(&mut *serving).poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(Err(ended)),
-                Poll::Pending => watch.poll(cx, &self.pulse, limits).map(Ok),
             }
         })
         .await;
@@ -299,6 +319,25 @@ mod tests {
         assert!(size <= 2048, "{size} bytes");
     }
 
+    /// The door is full, and of all connections this one alone is not busy; and the daemon stops.
+    #[tokio::test]
+    async fn whoever_comes_with_a_request_is_answered() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (socket, mut client) = tokio::net::UnixStream::pair().unwrap();
+        let (close, closed) = watch::channel(());
+        let server = server();
+        client.write_all(b"GET /-/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        server.crowded.told();
+        close.send(()).unwrap();
+        let accepted = Accepted { socket: Socket::Unix(socket), ends: None, is_control: false };
+        let life = tokio::spawn(live(accepted, None, server.clone(), closed));
+        let mut answer = vec![0; 4096];
+        let count = client.read(&mut answer).await.unwrap();
+        assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "{count} bytes");
+        assert_eq!(client.read(&mut answer).await.unwrap(), 0);
+        life.await.unwrap();
+    }
+
     /// Waits until nothing is left of the connection but its socket.
     #[tokio::test]
     async fn a_connection_naps_soon_after_its_request_and_wakes_for_the_next() {
@@ -314,7 +353,7 @@ mod tests {
             let count = client.read(&mut answer).await.unwrap();
             assert!(answer[..count].starts_with(b"HTTP/1.1 200"));
             while server.crowded.idle() == 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
         drop(client);

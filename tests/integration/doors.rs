@@ -258,6 +258,8 @@ fn a_thousand_slow_clients_hold_nobody_up() {
     let address = daemon.address();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the others would go on for ever.
+        let _ends = Ends(&done);
         let done = &done;
         for share in 0..4 {
             scope.spawn(move || slow_clients(address, share, done));
@@ -270,9 +272,17 @@ fn a_thousand_slow_clients_hold_nobody_up() {
             let stored = http::send(address, "PUT", &format!("/rpm/p{n}.rpm"), &[], Some(&package));
             assert_eq!(stored.status, 201, "{}", stored.text());
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     daemon.stop();
+}
+
+/// Says so when it is dropped.
+struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// 250 clients that send a byte now and then: half of them of a header, half of an upload.
