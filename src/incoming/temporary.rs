@@ -109,12 +109,17 @@ impl Drop for Temporary {
     }
 }
 
-/// The way open(2) names for unprivileged processes.
-fn link_unnamed<Fd: std::os::fd::AsFd, P: rustix::path::Arg>(
+/// By its descriptor where the kernel lets us (Linux 6.10, or with a capability), else the way open(2) names for
+/// unprivileged processes.
+fn link_unnamed<Fd: std::os::fd::AsFd, P: rustix::path::Arg + Copy>(
     file: &File,
     directory: Fd,
     name: P,
 ) -> io::Result<()> {
+    // What this one says of a failure may be about the right to do it.
+    if let Ok(()) = rustix::fs::linkat(file, c"", &directory, name, AtFlags::EMPTY_PATH) {
+        return Ok(());
+    }
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, unnamed, directory, name, AtFlags::SYMLINK_FOLLOW)?)
 }

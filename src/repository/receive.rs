@@ -117,6 +117,8 @@ pub struct Received {
 pub struct Receiving {
     handle: Handle,
     offer: Offer,
+    /// Nothing had the name when the upload began.
+    was_free: bool,
     staged: Staged,
 }
 
@@ -148,7 +150,7 @@ impl Handle {
         }
         let staged = Staged::begin(self.config(), root, location, offer.stated.clone(), place.as_ref())?
             .trusting(keyring);
-        Ok(Receiving { handle: self.clone(), offer, staged })
+        Ok(Receiving { handle: self.clone(), offer, was_free: here.is_none(), staged })
     }
 
     /// `accept = "packages"` takes packages, and the files that hold additional metadata.
@@ -222,7 +224,7 @@ impl Receiving {
 
     /// Ends the upload: checks it, decides, and puts it into the tree.
     pub fn finish(self) -> Result<Received, ReceiveError> {
-        let Self { handle, offer, staged } = self;
+        let Self { handle, offer, was_free, staged } = self;
         let mut checked = staged.finish()?;
         let nevra = checked.package().map(|(nevra, _)| nevra.clone());
         if let Some(id) = &offer.batch {
@@ -231,8 +233,14 @@ impl Receiving {
         // Held until the worker knows, so that the next one finds this package by its NEVRA.
         let _held = handle.shared.receiving.hold(&offer.location, nevra.as_ref());
         let mut tries = 8;
+        // A name that was free mostly still is; where it is not, the commit does nothing and says so.
+        let mut taken_for_free = was_free;
         loop {
-            let (mode, outcome) = match handle.decide(&offer, &checked)? {
+            let here = match std::mem::take(&mut taken_for_free) {
+                true => None,
+                false => look(checked.root(), &offer.location)?,
+            };
+            let (mode, outcome) = match handle.decide(&offer, here, checked.package())? {
                 Decision::Same(stamp) => {
                     let ticket = handle.ticket_of_known(&offer.location, &stamp)?;
                     return Ok(Received { outcome: Outcome::Same, stamp, nevra, ticket, batch: None });

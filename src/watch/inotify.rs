@@ -17,9 +17,6 @@ use rustix::io::Errno;
 /// What the kernel calls a watched directory. Never used again while the process lives.
 pub(super) type Wd = i32;
 
-/// Events taken in before anything else gets its turn.
-const AT_ONCE: usize = 16_384;
-
 pub(super) struct Inotify {
     fd: OwnedFd,
     buffer: Box<[MaybeUninit<u8>]>,
@@ -83,10 +80,10 @@ impl Inotify {
         let _ = rustix::fs::inotify::remove_watch(&self.fd, wd);
     }
 
-    /// Takes in what has happened so far, up to a bound; does not wait.
+    /// Takes in what has happened so far, as much as one read gives; does not wait.
     pub fn read(&mut self, into: &mut VecDeque<Event>) -> io::Result<()> {
         let mut reader = Reader::new(self.fd.as_fd(), &mut self.buffer);
-        for _ in 0..AT_ONCE {
+        loop {
             match reader.next() {
                 Ok(event) => into.push_back(Event {
                     wd: event.wd(),
@@ -94,11 +91,13 @@ impl Inotify {
                     name: event.file_name().map(|name| name.to_bytes().into()),
                 }),
                 Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
             }
+            if reader.is_buffer_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Worker {
     pace: Pace,
     commands: Receiver<Command>,
     wake: Arc<OwnedFd>,
+    /// Something was asked for.
+    is_asked: bool,
     /// The watched directories, or why there can be none.
     pub table: Result<Table, String>,
     mounts: Mounts,
@@ -50,7 +52,18 @@ impl Worker {
             )
         });
         let (mounts, trees, backlog) = (Mounts::new(), BTreeMap::new(), VecDeque::new());
-        Self { pace, commands, wake, table, mounts, trees, next: 0, backlog, only_writing: false }
+        Self {
+            pace,
+            commands,
+            wake,
+            is_asked: true,
+            table,
+            mounts,
+            trees,
+            next: 0,
+            backlog,
+            only_writing: false,
+        }
     }
 
     pub fn run(mut self) {
@@ -80,6 +93,9 @@ impl Worker {
 
     /// Does what was asked; `false` ends the thread.
     fn commands(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_asked) {
+            return true;
+        }
         // Cleared before the queue is emptied: what is asked meanwhile wakes us again.
         let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
         loop {
@@ -209,10 +225,13 @@ impl Worker {
                 tv_nsec: i64::from(left.subsec_nanos()),
             }
         });
+        // What cannot be waited for is looked at.
+        self.is_asked = true;
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
+        self.is_asked = !fds[0].revents().is_empty();
         let remounted = mounts.is_some_and(|i| fds[i].revents().intersects(PollFlags::PRI | PollFlags::ERR));
         drop(fds);
         if remounted {

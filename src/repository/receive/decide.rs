@@ -1,8 +1,7 @@
 //! What becomes of a complete and valid upload: the overwrite rule, and the rule of duplicates.
 
-use super::{Here, Offer, Outcome, ReceiveError, catalog, look};
+use super::{Here, Offer, Outcome, ReceiveError, catalog};
 use crate::config::Overwrite;
-use crate::incoming::Checked;
 use crate::package::{Location, Nevra, PkgId};
 use crate::repository::{Handle, Known};
 use crate::tree::FileStamp;
@@ -17,13 +16,18 @@ pub(super) enum Decision {
 }
 
 impl Handle {
-    pub(super) fn decide(&self, offer: &Offer, checked: &Checked) -> Result<Decision, ReceiveError> {
+    /// `here`: what has the name.
+    pub(super) fn decide(
+        &self,
+        offer: &Offer,
+        here: Option<Here>,
+        package: Option<(&Nevra, &PkgId)>,
+    ) -> Result<Decision, ReceiveError> {
         let location = &offer.location;
-        let here = look(checked.root(), location)?;
         if !(offer.condition)(here.as_ref().map(|here| &here.stamp)) {
             return Err(ReceiveError::Condition(location.clone()));
         }
-        self.decide_between(location, here, checked.package())
+        self.decide_between(location, here, package)
     }
 
     fn decide_between(

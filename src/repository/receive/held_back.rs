@@ -3,7 +3,7 @@
 use tracing::info;
 
 use super::decide::{Decision, decide};
-use super::{Offer, Outcome, ReceiveError, Received};
+use super::{Offer, Outcome, ReceiveError, Received, look};
 use crate::incoming::Checked;
 use crate::repository::batches::BatchId;
 use crate::repository::{Handle, lock};
@@ -32,7 +32,7 @@ impl Handle {
             let nevra = package.as_ref().map(|(nevra, _)| nevra.clone());
             let _held = self.shared.receiving.hold(location, nevra.as_ref());
             // What the commit would refuse is refused now, while the sender listens.
-            self.decide(offer, checked)?;
+            self.decide(offer, look(checked.root(), location)?, checked.package())?;
             let mut outcome = Outcome::New;
             if let Some((nevra, pkgid)) = &package {
                 let (here, elsewhere) = batch.known(location, nevra);
