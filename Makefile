@@ -80,5 +80,5 @@ bench: clients
 	python3 scripts/bench-serve.py $(SERVE)
 
 bench-serve:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --workspace
 	python3 scripts/bench-serve.py $(SERVE)

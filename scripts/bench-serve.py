@@ -8,7 +8,8 @@
 Wants nginx, apache2, wrk and openssl (Debian's packages of these names). Figures are medians of the
 rounds; in each round all servers have their turn, so that what else the machine does hurts all of
 them. CPU is the server's own, user and system, all its processes. Nothing here fails because
-something was slow; an error in an answer is one.
+something was slow; an error in an answer is one. "floor" is the least that takes uploads and syncs
+them (createrepod-generator floor): what a disk's syncs cost beside servers that do without.
 
 Python's standard library only.
 """
@@ -84,6 +85,7 @@ def arguments():
     parser.add_argument("--only", action="append", choices=PARTS, help="only this part; can be given more than once")
     parser.add_argument("--write", metavar="FILE", help="put the table into this Markdown file, between its two marks")
     parser.add_argument("--createrepod", default=os.path.join(PROJECT, "target/release/createrepod"))
+    parser.add_argument("--generator", default=os.path.join(PROJECT, "target/release/createrepod-generator"))
     parser.add_argument("--work", default=os.path.join(PROJECT, "target/bench"), help="where the trees are made")
     options = parser.parse_args()
     options.only = options.only or PARTS
@@ -91,7 +93,7 @@ def arguments():
     options.seconds = 1 if options.quick else 3
     if options.quick:
         options.rounds = min(2, options.rounds)
-    for program in (options.createrepod, "nginx", "apache2", "wrk", "openssl"):
+    for program in (options.createrepod, options.generator, "nginx", "apache2", "wrk", "openssl"):
         if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin"):
             sys.exit(f"bench-serve: {program} is missing (Debian: apt install nginx apache2 wrk openssl)")
     os.environ["PATH"] += ":/usr/sbin"
@@ -203,6 +205,9 @@ http {{
 }}
 """)
         return ["nginx", "-c", config]
+
+    def floor(self, options):
+        return [options.generator, "floor", "--listen", f"127.0.0.1:{self.port}", "--tree", os.path.join(self.work, "tree")]
 
     def apache2(self, _):
         config = os.path.join(self.work, "apache.conf")
@@ -339,7 +344,7 @@ def tls(options, work, table):
 def put(options, work, table):
     large = os.path.join(work, "large.rpm")
     payload = os.urandom(200 * MB)
-    servers = [("createrepod", False), ("createrepod", True), ("nginx", False), ("apache2", False)]
+    servers = [("createrepod", False), ("createrepod", True), ("floor", False), ("nginx", False), ("apache2", False)]
     for number in rounds(options, "PUT"):
         with open(large, "wb") as file:
             file.write(rpm(f"big{number}", payload))
@@ -350,11 +355,12 @@ def put(options, work, table):
             with Server(name, options, work, unsynced) as server:
                 empty(work, server)
                 begin, cpu = time.monotonic(), server.cpu()
-                put_file(server, "/put/big.rpm", large)
-                wall = time.monotonic() - begin
-                table.note("PUT 200 MB: wall, s", side, wall, ("1.3", "1.0"), apache=("0.85", "0.6"))
-                table.note("PUT 200 MB: CPU, s", side, server.cpu() - cpu, ("", ""))
-                empty(work, server)
+                if name != "floor":
+                    put_file(server, "/put/big.rpm", large)
+                    wall = time.monotonic() - begin
+                    table.note("PUT 200 MB: wall, s", side, wall, ("1.3", "1.0"), apache=("0.85", "0.6"))
+                    table.note("PUT 200 MB: CPU, s", side, server.cpu() - cpu, ("", ""))
+                    empty(work, server)
                 begin, cpu = time.monotonic(), server.cpu()
                 put_many(server, small)
                 wall = time.monotonic() - begin
@@ -556,7 +562,7 @@ def taken(answer):
 
 
 class Table:
-    SIDES = ["createrepod", "unsynced", "nginx", "apache2"]
+    SIDES = ["createrepod", "unsynced", "floor", "nginx", "apache2"]
 
     def __init__(self):
         self.rows, self.bars = {}, {}
@@ -572,8 +578,8 @@ class Table:
         return {what: {side: [round(v, 4) for v in values] for side, values in sides.items()} for what, sides in self.rows.items()}
 
     def markdown(self):
-        yield "| what | createrepod | unsynced | nginx | Apache | beside nginx | must | aim | must / aim |"
-        yield "|---|--:|--:|--:|--:|--:|--:|--:|---|"
+        yield "| what | createrepod | unsynced | floor | nginx | Apache | beside nginx | must | aim | must / aim |"
+        yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|"
         for what, sides in self.rows.items():
             values = {side: median(sides[side]) for side in self.SIDES if side in sides}
             cells = [spell(values.get(side)) for side in self.SIDES]
@@ -586,7 +592,7 @@ class Table:
                 bars, more = self.bars.get((what, kind), (("", ""), False))
                 told = {"": what, "unsynced": f"{what}, unsynced", "apache2": f"{what}, beside Apache"}[kind]
                 ratio, verdict = judge(sides, ours, theirs, bars, more)
-                row = cells if at == 0 else [""] * 4
+                row = cells if at == 0 else [""] * len(cells)
                 yield f"| {told} | {' | '.join(row)} | {ratio} | {bar(bars[0], more)} | {bar(bars[1], more)} | {verdict} |"
 
 

@@ -1,5 +1,6 @@
-//! `packages` writes a set of packages, `uploads` sends some to a running daemon.
+//! `packages` writes a set of packages, `uploads` sends some to a running daemon, `floor` is the least of a server.
 
+mod floor;
 mod uploads;
 
 use std::fs::{self, File, FileTimes};
@@ -34,6 +35,8 @@ enum Command {
     },
     /// Send packages by PUT, each one new, over connections side by side; a line for each on stdout.
     Uploads(uploads::Uploads),
+    /// Take files by PUT, unchecked, and sync each: no server that syncs can do with less.
+    Floor(floor::Floor),
 }
 
 fn main() -> io::Result<()> {
@@ -42,6 +45,7 @@ fn main() -> io::Result<()> {
             packages(&History::new(seed, count + extra), count, &out)
         }
         Command::Uploads(uploads) => uploads.run(),
+        Command::Floor(floor) => floor.run(),
     }
 }
 
