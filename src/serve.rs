@@ -62,7 +62,7 @@ pub(crate) use health::verified;
 pub(crate) use route::{encode_path, place, writable};
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -75,7 +75,7 @@ use tracing::{error, warn};
 
 use crate::auth::{Certificate, Guard};
 use crate::dav::share::Shares;
-use limits::Crowd;
+use limits::{Admitted, Crowd};
 pub use site::{Mount, Mounts, Site};
 use socket::Accepted;
 
@@ -216,6 +216,13 @@ impl Door {
             let _ = timeout(Duration::from_millis(100), self.room.left.notified()).await;
         }
     }
+
+    /// `None` when the client's address has enough connections. How many are enough is asked anew, too.
+    fn admit(&self, accepted: &Accepted, server: &Server) -> Option<Admitted> {
+        // A Unix socket is this machine.
+        let address = accepted.ends.map_or(Ipv4Addr::LOCALHOST.into(), |(peer, _)| peer.ip());
+        self.crowd.admit(address, server.settings.now().limits.per_address)
+    }
 }
 
 /// Told when there is no room for a client: the connection that has been idle longest hears it.
@@ -269,6 +276,8 @@ async fn accept(
     let tls = match &listener {
         Listener::Https(_, tls) => Some(tls.clone()),
         Listener::Http(_) | Listener::Unix(_) | Listener::Control(_) => None,
+        #[cfg(test)]
+        Listener::From(..) => None,
     };
     let mut open = JoinSet::new();
     let mut complained: Option<Instant> = None;
@@ -286,12 +295,7 @@ async fn accept(
         while open.try_join_next().is_some() {}
         match accepted {
             Ok(accepted) => {
-                let most = server.settings.now().limits.per_address;
-                let admitted = match accepted.ends {
-                    Some((peer, _)) => door.crowd.admit(peer.ip(), most),
-                    None => door.crowd.admit(std::net::Ipv4Addr::LOCALHOST.into(), most),
-                };
-                let Some(admitted) = admitted else {
+                let Some(admitted) = door.admit(&accepted, &server) else {
                     let is_tls = tls.is_some();
                     open.spawn(async move {
                         turn_away(accepted, is_tls).await;

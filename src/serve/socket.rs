@@ -20,6 +20,9 @@ pub enum Listener {
     Unix(UnixListener),
     /// For the commands of this program: whoever may open its file may do everything.
     Control(UnixListener),
+    /// As if every client came from this address: a test has no network but this machine's own.
+    #[cfg(test)]
+    From(std::net::IpAddr, TcpListener),
 }
 
 /// A connection that was just made; `None`: over a Unix socket, which has no addresses.
@@ -42,6 +45,12 @@ impl Listener {
                 let (socket, _) = listener.accept().await?;
                 let is_control = matches!(self, Self::Control(_));
                 Ok(Accepted { socket: Socket::Unix(socket), ends: None, is_control })
+            }
+            #[cfg(test)]
+            Self::From(address, listener) => {
+                let (socket, peer) = listener.accept().await?;
+                let ends = Some(((*address, peer.port()).into(), socket.local_addr()?));
+                Ok(Accepted { socket: Socket::Tcp(socket), ends, is_control: false })
             }
         }
     }

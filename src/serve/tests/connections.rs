@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::world::{World, rpm};
+use super::world::{Client, World, rpm};
+use crate::config::{LimitsConfig, ServerConfig};
+use crate::serve::Listener;
 
 #[test]
 fn one_connection_serves_many_requests() {
@@ -167,4 +169,33 @@ fn a_stop_finishes_what_is_in_flight() {
     assert!(busy.is_closed());
     world.ended();
     assert!(std::net::TcpStream::connect(world.address).is_err());
+}
+
+#[test]
+fn another_number_of_connections_for_an_address_counts_from_the_next_one_on() {
+    let from = |listener| Listener::From("192.0.2.1".parse().unwrap(), listener);
+    let world = World::behind(from, |_, _, limits| limits.per_address = 1).published();
+    let change = |connections_per_address| {
+        let limits = LimitsConfig { connections_per_address, ..LimitsConfig::default() };
+        world.settings.replace(ServerConfig { limits, ..ServerConfig::default() }, None);
+    };
+    let ask = |client: &mut Client| {
+        client.send("GET", "/-/health", &[], b"");
+        client.response("GET").status
+    };
+    let come = || {
+        let mut client = world.connect();
+        (ask(&mut client), client)
+    };
+    let (status, mut first) = come();
+    assert_eq!((status, come().0), (200, 429));
+    change(2);
+    let (status, mut second) = come();
+    assert_eq!((status, come().0), (200, 429));
+    // With fewer again, nobody who is inside is put out.
+    change(1);
+    assert_eq!(come().0, 429);
+    assert_eq!((ask(&mut first), ask(&mut second)), (200, 200));
+    change(0);
+    assert_eq!(come().0, 200);
 }

@@ -26,6 +26,7 @@ pub struct World {
     stop: Option<oneshot::Sender<()>>,
     pub handle: Handle,
     pub site: Arc<Site>,
+    pub settings: Arc<Settings>,
     pub address: SocketAddr,
     directory: tempfile::TempDir,
 }
@@ -38,6 +39,14 @@ impl World {
 
     /// The same with other settings.
     pub fn with(change: impl FnOnce(&mut RepositoryConfig, &mut ServerConfig, &mut Limits)) -> Self {
+        Self::behind(Listener::Http, change)
+    }
+
+    /// The same behind another kind of door.
+    pub fn behind(
+        door: impl FnOnce(TcpListener) -> Listener,
+        change: impl FnOnce(&mut RepositoryConfig, &mut ServerConfig, &mut Limits),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tree = directory.path().join("rpm");
         std::fs::create_dir(&tree).unwrap();
@@ -62,11 +71,11 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let access_log = Arc::new(AccessLogger::open(&server.access_log).unwrap());
         let settings = Arc::new(Settings::within(server, access_log, limits));
-        let serving = run(vec![Listener::Http(listener)], settings, site.clone(), guard, async {
+        let serving = run(vec![door(listener)], settings.clone(), site.clone(), guard, async {
             let _ = stopped.await;
         });
         let running = Some(runtime.spawn(serving));
-        Self { runtime, running, stop: Some(stop), handle, site, address, directory }
+        Self { runtime, running, stop: Some(stop), handle, site, settings, address, directory }
     }
 
     /// Publishes for the first time.
