@@ -534,8 +534,10 @@ fn a_stop_waits_as_long_as_it_was_told_to() {
     let tree = Tree::new();
     let daemon = serve(&tree, &["127.0.0.1:0"], "[limits]\nstop = \"1s\"");
     let mut stream = TcpStream::connect(daemon.address()).unwrap();
-    stream.write_all(b"PUT /rpm/a.rpm HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegun").unwrap();
-    eventually(PATIENCE, "it has begun", || daemon.log().contains("listening").then_some(()));
+    let package = Rpm::new("a").payload(8_000_000).build();
+    let head = format!("PUT /rpm/a.rpm HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", package.len());
+    stream.write_all(&[head.as_bytes(), &package[..package.len() / 2]].concat()).unwrap();
+    eventually(PATIENCE, "it has begun", || daemon.stages_in(&tree).then_some(()));
     // The upload never ends; the daemon does.
     daemon.stop();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
