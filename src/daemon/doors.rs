@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,6 +60,10 @@ impl Doors {
     /// The socket for our own commands. Without it the daemon works as well, so this only warns.
     pub async fn bind_control(&mut self, server: &ServerConfig) {
         let Some(path) = &server.control else { return };
+        if let Some(directory) = path.parent() {
+            // systemd makes it for the service; whoever starts the program by hand has none. What comes of it is told below.
+            let _ = fs::DirBuilder::new().mode(0o755).create(directory);
+        }
         // Whoever may connect may do everything.
         match bind_unix(path, 0o660).await {
             Ok((listener, file)) => {
@@ -215,6 +219,17 @@ async fn bind_unix(path: &Path, mode: u32) -> anyhow::Result<(UnixListener, Sock
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_directory_of_the_control_socket_is_made_where_it_is_missing() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| Some(place.path().join(name).join("control.sock"));
+        let mut doors = Doors { listeners: vec![], names: vec![], addresses: vec![], files: vec![] };
+        for (control, is_bound) in [(at("run"), true), (at("not/so/deep"), false)] {
+            doors.bind_control(&ServerConfig { control: control.clone(), ..ServerConfig::default() }).await;
+            assert_eq!(control.unwrap().exists(), is_bound);
+        }
+    }
 
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
