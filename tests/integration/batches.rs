@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use crate::world::daemon::Publications;
-use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
+use crate::world::{AtLast, Daemon, PATIENCE, Rpm, Tree, eventually, http};
 
 const API: &str = "/-/api/v1/repositories/rpm/batches";
 
@@ -44,6 +44,7 @@ fn a_build_of_twenty_packages_is_never_seen_in_halves() {
             seen.insert(daemon.metadata().hrefs().len());
             seen
         };
+        let until_over = AtLast(&over);
         let polling = [scope.spawn(poll), scope.spawn(poll)];
         for (i, rpm) in rpms.iter().enumerate() {
             let answer = put(&daemon, "build-7", &format!("new/{}", rpm.file_name()), &rpm.build());
@@ -65,7 +66,7 @@ fn a_build_of_twenty_packages_is_never_seen_in_halves() {
         let told: Value = serde_json::from_slice(&committed.body).unwrap();
         assert_eq!((&told["state"], told["files"].as_array().unwrap().len()), (&Value::from("indexed"), 20));
         assert_eq!(committed.header("Createrepod-Revision").unwrap(), told["revision"].to_string());
-        over.store(true, Ordering::Relaxed);
+        drop(until_over);
         for polling in polling {
             let seen: Vec<_> = polling.join().unwrap().into_iter().collect();
             assert_eq!(seen, [1, 21], "one package, then all of them");

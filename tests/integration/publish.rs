@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::world::clients::{self, createrepo_c};
 use crate::world::daemon::Publications;
-use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, eventually_ok, http};
+use crate::world::{AtLast, Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, eventually_ok, http};
 
 fn ready(daemon: &Daemon) -> u16 {
     http::send(daemon.address(), "GET", "/-/ready", &[], None).status
@@ -153,12 +154,14 @@ fn a_reader_never_meets_half_a_publication() {
     let daemon = Daemon::serve(&tree);
     daemon.until_exactly(&[]);
     let publications = Publications::count_in(&tree);
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (daemon, tree) = (&daemon, &tree);
+        let (daemon, tree, over) = (&daemon, &tree, &over);
+        let _over = AtLast(over);
         let read = move |from_disk: bool| {
             let mut seen = 0;
             // Until the last package shows.
-            while seen < 60 {
+            while seen < 60 && !over.load(Ordering::SeqCst) {
                 let metadata = match from_disk {
                     true => Metadata::fetch_beside(daemon.address(), "/rpm/", tree.root()),
                     false => Metadata::fetch(daemon.address(), "/rpm/"),

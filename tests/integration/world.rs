@@ -16,6 +16,7 @@ pub mod tree;
 use std::fmt::{Debug, Display};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub use daemon::Daemon;
@@ -44,6 +45,16 @@ pub fn eventually_ok<T, E: Debug>(
             Err(why) => assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}: {why:?}"),
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sets what threads wait for once it is dropped, also where a test fails: a scope waits for its threads before it tells why,
+/// and would wait for ever.
+pub struct AtLast<'a>(pub &'a AtomicBool);
+
+impl Drop for AtLast<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::world::{Daemon, Rpm, Tree};
+use crate::world::{AtLast, Daemon, Rpm, Tree};
 
 const ROUNDS: u32 = 60;
 
@@ -26,6 +26,7 @@ fn nothing_is_written_read_or_removed_through_a_link_swapped_for_a_directory() {
         let (there, other) = (tree.path("d"), tree.path("l"));
         let mut taken = Vec::new();
         std::thread::scope(|scope| {
+            let _over = AtLast(&done);
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     renameat_with(CWD, &there, CWD, &other, RenameFlags::EXCHANGE).unwrap();
@@ -58,7 +59,6 @@ fn nothing_is_written_read_or_removed_through_a_link_swapped_for_a_directory() {
                     daemon.request(method, &name, &[("Destination", &to)], None);
                 }
             }
-            done.store(true, Ordering::Relaxed);
         });
         assert!(swaps.load(Ordering::Relaxed) > 100, "{swaps:?} swaps");
         let outside = |directory: &str| {
