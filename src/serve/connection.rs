@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 /// After this time without a request a connection gives back what it holds: so soon that of many that
 /// come at once few are awake at a time. To wake costs microseconds.
-const NAP: Duration = Duration::from_millis(50);
+const NAP: Duration = Duration::from_millis(2);
 
 /// Sent to a client that was too slow with its header; hyper itself says nothing then.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n\
