@@ -11,6 +11,7 @@ pub mod pieces;
 pub mod properties;
 pub mod publications;
 pub mod reader;
+pub mod ready;
 mod recut;
 mod schema;
 pub mod update;
@@ -30,6 +31,7 @@ pub use order::{Frontier, Generation, Key};
 pub use pieces::PieceFile;
 pub use publications::Publication;
 pub use reader::Reader;
+pub use ready::Ready;
 pub use update::{Job, Update};
 
 use crate::crash::{self, Point};
@@ -246,14 +248,35 @@ impl Catalog {
     }
 
     /// Begins a change by forgetting these locations. `coming`: file times (seconds) of what may be put.
-    pub fn update<'l>(
-        &mut self,
+    pub fn update<'c, 'l>(
+        &'c mut self,
         forget: impl Iterator<Item = &'l Location>,
         coming: impl Iterator<Item = i64>,
-    ) -> Result<Update<'_>, CatalogError> {
+        ready: &'c Ready,
+    ) -> Result<Update<'c>, CatalogError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let remake = std::mem::take(&mut self.remake);
-        Ok(Update::begin(tx, Arc::clone(&self.pieces), self.compression, remake, forget, coming)?)
+        let pieces = Arc::clone(&self.pieces);
+        Ok(Update::begin(tx, pieces, self.compression, remake, forget, coming, ready)?)
+    }
+
+    /// The change that a package of this file time (seconds) would bring with it, without the package: `None` where
+    /// none moves because of it.
+    pub fn update_ahead<'c>(
+        &'c mut self,
+        coming: i64,
+        ready: &'c Ready,
+    ) -> Result<Option<Update<'c>>, CatalogError> {
+        let times = update::newest(&self.db)?.into_iter().chain([coming]).collect();
+        if self.remake || Frontier::of(times) == update::frontier_of_list(&self.db)? {
+            return Ok(None);
+        }
+        self.update(std::iter::empty(), [coming].into_iter(), ready).map(Some)
+    }
+
+    /// Whether nothing is listed: where what was known of an older catalog is worth nothing.
+    pub fn is_empty(&self) -> Result<bool, CatalogError> {
+        Ok(!self.db.query_row("SELECT EXISTS (SELECT 1 FROM chunk)", [], |row| row.get::<_, bool>(0))?)
     }
 
     /// Stamps of every known location, published or rejected, that is one of `places` or lies below one.

@@ -39,7 +39,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use crate::catalog::{self, Catalog, CatalogError, Reader};
+use crate::catalog::{self, Catalog, CatalogError, Reader, Ready};
 use crate::config::RepositoryConfig;
 use crate::databases::DatabaseError;
 use crate::package::openpgp::Certificate;
@@ -224,6 +224,8 @@ struct Repository {
     catalog: Option<Catalog>,
     /// Checksum states of the current metadata files and, once prepared, of the next ones; by kind.
     trails: [Vec<Trail>; KINDS],
+    /// What the next publication will need.
+    ready: Ready,
     /// The databases of EL6 and EL7 as last published, where there are any.
     databases: databases::State,
     published: Option<Arc<Published>>,
@@ -263,10 +265,20 @@ impl Repository {
                 let settings = recover::settings(&self.config);
                 let catalog = Catalog::open(&self.config.state_dir, &self.config.path, &settings)?;
                 OPEN_CATALOGS.fetch_add(1, Ordering::Relaxed);
+                if catalog.is_empty()? {
+                    // It may have been made anew.
+                    self.forget_prepared();
+                }
                 catalog
             }
         };
         Ok(self.catalog.insert(catalog))
+    }
+
+    /// Forgets what was prepared of pieces that are no longer where they were.
+    fn forget_prepared(&mut self) {
+        self.trails = Default::default();
+        self.ready = Ready::default();
     }
 
     /// Seconds since the epoch.

@@ -164,8 +164,11 @@ class Daemon:
                 fail(f"{packages} packages expected: {status}")
             time.sleep(0.01)
 
-    def settle(self, quiet=0.25):
-        """Until it has used no CPU for a while; returns when it began to rest."""
+    def settle(self, quiet=0.5):
+        """Until it has used no CPU for a while; returns when it began to rest.
+
+        Changes less than 0.3 s apart are a burst to the daemon, and gather.
+        """
         before, since = self.cpu(), time.monotonic()
         while time.monotonic() - since < quiet:
             time.sleep(0.02)

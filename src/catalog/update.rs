@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::vec;
 
 use rayon::prelude::*;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chunks::{self, Chunk, Ending, Member};
 use super::order::{DECIDING, Frontier, Generation, Key};
 use super::pieces::PieceFile;
+use super::ready::{Ready, made_of};
 use super::recut::{Item, Recut, Slot, Text, open};
 use super::{CatalogError, Listing, meta};
 use crate::crash::{self, Point};
@@ -40,6 +41,9 @@ pub struct Update<'c> {
     list: Vec<Result<Chunk, usize>>,
     jobs: usize,
     done: Arc<Done>,
+    /// Chunks that need not be made, and those of them that the list has.
+    ready: &'c Ready,
+    used: Ready,
     /// Packages put whose NEVRA another location has with other bytes: `(new, other)`.
     duplicates: Vec<(Location, String)>,
 }
@@ -57,6 +61,7 @@ impl<'c> Update<'c> {
         remake: bool,
         forget: impl Iterator<Item = &'l Location>,
         coming: impl Iterator<Item = i64>,
+        ready: &'c Ready,
     ) -> rusqlite::Result<Self> {
         let old = chunks::load(&tx)?;
         let before = frontier_of_list(&tx)?;
@@ -78,6 +83,8 @@ impl<'c> Update<'c> {
             list: Vec::new(),
             jobs: 0,
             done: Arc::default(),
+            ready,
+            used: Ready::default(),
             duplicates: Vec::new(),
             tx,
         })
@@ -152,6 +159,26 @@ impl<'c> Update<'c> {
         slots.collect::<Option<_>>().unwrap_or_default()
     }
 
+    /// Runs `jobs` for an update that will need what they make, and not for this one, which is dropped then. Gives up
+    /// as soon as `stop` says so. What is ready now, and whether all of it is.
+    pub fn make_ready(&mut self, jobs: Vec<Job>, stop: &dyn Fn() -> bool) -> (Ready, bool) {
+        let mut ready = std::mem::take(&mut self.used);
+        for job in jobs {
+            if stop() {
+                return (ready, false);
+            }
+            let made_of = made_of(&job.items, job.compression, job.effort);
+            let number = job.number;
+            job.run();
+            let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            // What cannot be stored now fails again when it is needed, and is reported then.
+            if let (Some(made_of), Some(Ok((chunk, _)))) = (made_of, done.get(&number)) {
+                ready.insert(made_of, chunk.parts);
+            }
+        }
+        (ready, true)
+    }
+
     /// Makes the change last, once every job has run. The listing is what is to be published now.
     pub fn commit(mut self) -> Result<Listing, CatalogError> {
         debug_assert!(self.recut.is_none(), "finish comes before commit");
@@ -203,7 +230,9 @@ impl<'c> Update<'c> {
                 Slot::Kept(chunk) => self.list.push(Ok(chunk)),
                 Slot::Made { items, ending, effort } => {
                     self.list.push(Err(self.jobs));
-                    jobs.push(Job {
+                    let made_of = made_of(&items, self.compression, effort);
+                    let ready = made_of.as_ref().and_then(|made_of| self.ready.find(made_of));
+                    let job = Job {
                         number: self.jobs,
                         items,
                         ending,
@@ -212,8 +241,15 @@ impl<'c> Update<'c> {
                         compression: self.compression,
                         pieces: Arc::clone(&self.pieces),
                         done: Arc::clone(&self.done),
-                    });
+                    };
                     self.jobs += 1;
+                    match (made_of, ready) {
+                        (Some(made_of), Some(parts)) => {
+                            self.used.insert(made_of, parts);
+                            job.end(Ok(parts));
+                        }
+                        _ => jobs.push(job),
+                    }
                 }
             }
         }
@@ -250,12 +286,12 @@ fn forget_location(
 }
 
 /// The frontier of the list as it is stored.
-fn frontier_of_list(tx: &Transaction<'_>) -> rusqlite::Result<Frontier> {
+pub(super) fn frontier_of_list(tx: &Connection) -> rusqlite::Result<Frontier> {
     Ok(meta::get(tx, meta::FRONTIER)?.map_or(Frontier::NONE, |since| Frontier { since }))
 }
 
 /// File times, in seconds, of as many of the newest packages as decide about the frontier.
-fn newest(tx: &Transaction<'_>) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn newest(tx: &Connection) -> rusqlite::Result<Vec<i64>> {
     tx.prepare_cached("SELECT mtime_ns FROM package ORDER BY mtime_ns DESC LIMIT ?")?
         .query_map([DECIDING as u64], |row| Ok(row.get::<_, i64>(0)?.div_euclid(1_000_000_000)))?
         .collect()
@@ -364,6 +400,11 @@ impl Job {
                 raw.compress(compression, effort, pieces)
             })
             .collect();
+        self.end(parts.map(|parts| std::array::from_fn(|kind| parts[kind])));
+    }
+
+    /// The chunk is made, of these parts.
+    fn end(self, parts: io::Result<[Part; KINDS]>) {
         let outcome = parts.map(|parts| {
             let members: Vec<Member> = self.items.into_iter().map(|item| item.member).collect();
             let key = |m: Option<&Member>| m.map(|m| m.key.clone()).expect("a run that ends has a package");
@@ -372,7 +413,7 @@ impl Job {
                 last: key(members.last()),
                 packages: members.len() as u64,
                 ending: self.ending,
-                parts: std::array::from_fn(|kind| parts[kind]),
+                parts,
             };
             (chunk, members)
         });

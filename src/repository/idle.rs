@@ -6,15 +6,19 @@ use std::io;
 use rayon::prelude::*;
 use tracing::{debug, warn};
 
+use super::refresh::nanoseconds;
 use super::{Repository, RepositoryError, adopt, press};
-use crate::catalog::PieceFile;
+use crate::catalog::{PieceFile, Ready};
 use crate::repodata::join::{Trail, walk_ahead};
-use crate::repodata::{Part, Pieces, Span, compression};
+use crate::repodata::{KINDS, Part, Pieces, Span, compression};
 use crate::scan;
 use crate::tree::{Dirty, Found, Scanned};
 
 /// Dead bytes below which the file of pieces is left as it is.
 const WORTH_COMPACTING: u64 = 16 << 20;
+/// How many packages a chunk has, and where its pieces lie.
+type Outline = (u64, [Part; KINDS]);
+
 /// How many files are read again between two looks at the inbox.
 const RECHECK_AT_ONCE: usize = 32;
 
@@ -61,34 +65,80 @@ impl Repository {
     /// publications hash only from the chunk on that changes. Gives up as soon as `stop` says so, and keeps
     /// what it has. Whether it is done.
     pub fn prepare(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Result<bool, RepositoryError> {
+        let Some(settling) = self.make_ready(stop)? else { return Ok(false) };
         let listing = self.catalog()?.listing()?;
+        let packages = listing.packages();
+        let now: Vec<_> = listing.chunks.iter().map(|chunk| (chunk.packages, chunk.parts)).collect();
+        let (more, less): (Vec<u64>, Vec<u64>) = expected(packages).partition(|count| *count > packages);
+        let done = if settling.is_empty() {
+            self.walk_ahead(&now, &expected(packages).collect::<Vec<_>>(), stop)?
+        } else {
+            // With one package more others stand elsewhere, too; with one less they do not.
+            self.walk_ahead(&settling, &more, stop)? && self.walk_ahead(&now, &less, stop)?
+        };
+        if done {
+            debug!(repo.name = %self.config.name, "prepared the next publications of {}", self.config.name);
+        }
+        Ok(done)
+    }
+
+    /// Makes the chunks that change because packages settle with the next one, but for those it is in. What the list
+    /// is then, without it; empty where none settles, `None` after a `stop`.
+    fn make_ready(
+        &mut self,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Vec<Outline>>, RepositoryError> {
+        let coming = nanoseconds((self.clock)()).div_euclid(1_000_000_000);
+        self.catalog()?;
+        let Self { catalog: Some(catalog), ready, .. } = self else { return Ok(None) };
+        let (made, outline) = match catalog.update_ahead(coming, ready)? {
+            None => (Ready::default(), Some(Vec::new())),
+            Some(mut update) => {
+                let jobs = update.finish()?;
+                let (made, done) = update.make_ready(jobs, stop);
+                compression::release_memory();
+                (made, done.then(|| update.outline(&[])))
+            }
+        };
+        self.ready = made;
+        Ok(outline)
+    }
+
+    /// Walks the ways of the files that consist of these chunks and announce `counts` packages. Whether it is done.
+    fn walk_ahead(
+        &mut self,
+        outline: &[Outline],
+        counts: &[u64],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, RepositoryError> {
         let pieces = self.catalog()?.pieces();
         let patient = Patient { pieces: &pieces, stop };
-        let (config, kinds) = (&self.config, self.config.kinds());
-        let parts: Vec<Vec<Part>> = (0..kinds.len()).map(|i| listing.parts(i)).collect();
+        let Self { config, trails, .. } = self;
+        let kinds = config.kinds();
+        let parts = |i: usize| outline.iter().map(|(_, parts)| parts[i]).collect::<Vec<Part>>();
+        let parts: Vec<Vec<Part>> = (0..kinds.len()).map(parts).collect();
         let recipe = |i: usize, packages| press::recipe(config, kinds[i], packages, &parts[i]);
-        let is_known = |&packages: &u64| {
-            let known = |i: usize| self.trails[i].iter().any(|trail| trail.covers(&recipe(i, packages)));
+        let is_known = |packages: u64| {
+            let known = |i: usize| trails[i].iter().any(|trail| trail.covers(&recipe(i, packages)));
             (0..kinds.len()).all(known)
         };
-        let lacking: Vec<u64> = expected(listing.packages()).filter(|count| !is_known(count)).collect();
+        let lacking: Vec<u64> = counts.iter().copied().filter(|count| !is_known(*count)).collect();
         // All kinds of the likeliest come first: one alone is of no use.
         for counts in lacking.chunks(2) {
             let walk = |(i, trails): (usize, &mut Vec<Trail>)| {
                 let known: Vec<&Trail> = trails.iter().collect();
-                let (walked, ended) = walk_ahead(recipe(i, listing.packages()), counts, &patient, &known);
+                let (walked, ended) = walk_ahead(recipe(i, 0), counts, &patient, &known);
                 trails.retain(|old| !counts.contains(&old.packages()));
                 trails.extend(walked);
                 ended
             };
-            let trails = self.trails[..kinds.len()].par_iter_mut().enumerate();
+            let trails = trails[..kinds.len()].par_iter_mut().enumerate();
             match trails.map(walk).collect::<io::Result<()>>() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
                 Err(source) => return Err(press::failed(config, source)),
             }
         }
-        debug!(repo.name = %config.name, "prepared the next publications of {}", config.name);
         Ok(true)
     }
 
@@ -104,9 +154,11 @@ impl Repository {
     /// Makes the file of pieces small again when more than half of it is dead.
     pub fn tidy(&mut self) {
         let name = self.config.name.clone();
+        let ready = self.ready.bytes();
         let outcome = self.catalog().and_then(|catalog| {
             catalog.checkpoint()?;
-            let (dead, all) = (catalog.dead_bytes()?, catalog.pieces().len());
+            let dead = catalog.dead_bytes()?.saturating_sub(ready);
+            let all = catalog.pieces().len();
             if dead < WORTH_COMPACTING || dead * 2 < all {
                 return Ok(false);
             }
@@ -116,8 +168,7 @@ impl Repository {
             warn!(repo.name = %name, "cannot make room among superseded metadata of {name}: {error}");
         }
         match outcome {
-            // Trails know parts by where their pieces lay.
-            Ok(true) => self.trails = Default::default(),
+            Ok(true) => self.forget_prepared(),
             Ok(false) => {}
             Err(error) => warn!(repo.name = %name, "cannot compact the pieces of {name}: {error}"),
         }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::TreeLock};
 use super::{additional, databases, press};
-use crate::catalog::Settings;
+use crate::catalog::{Ready, Settings};
 use crate::config::RepositoryConfig;
 use crate::incoming::batch;
 use crate::package::{Checksum, ChecksumType};
@@ -56,6 +56,7 @@ impl Repository {
             root,
             catalog: None,
             trails: Default::default(),
+            ready: Ready::default(),
             databases: databases::State::default(),
             published: None,
             signer: None,

@@ -237,7 +237,7 @@ impl Repository {
             warn!(repo.name = %self.config.name, "{} was made anew; starting over there", self.config.path.display());
             self.lock = Some(TreeLock::take(&self.config.private_dir())?);
             self.root = root;
-            self.trails = Default::default();
+            self.forget_prepared();
             self.catalog()?.set_published(None)?;
         }
         Ok(())

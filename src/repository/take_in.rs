@@ -10,7 +10,7 @@ use super::adopt::Adopted;
 use super::hurry::{FEW, hash, hurry};
 use super::refresh::{Changes, Remains, TOO_YOUNG, nanoseconds};
 use super::{Progress, Repository, RepositoryError, lock};
-use crate::catalog::{Frontier, Job, Key, Listing};
+use crate::catalog::{Frontier, Job, Key, Listing, Ready};
 use crate::config::RepositoryConfig;
 use crate::package::openpgp::Keyring;
 use crate::package::{Location, Verify};
@@ -53,10 +53,10 @@ impl Repository {
         let unfinished_at = unfinished.iter().map(|rejected| &rejected.location);
         let forget = gone.iter().chain(work.iter().map(Work::location)).chain(unfinished_at);
         let pieces = self.catalog()?.pieces();
-        let Self { catalog: Some(catalog), trails, .. } = self else {
+        let Self { catalog: Some(catalog), trails, ready, .. } = self else {
             return Err(RepositoryError::Panicked { name: config.name.clone() });
         };
-        let mut update = catalog.update(forget, work.iter().map(Work::mtime))?;
+        let mut update = catalog.update(forget, work.iter().map(Work::mtime), ready)?;
         for rejected in &unfinished {
             warn!(repo.name = %config.name, location = %rejected.location,
                   "{} rejects {}: {}", config.name, rejected.location, rejected.reason);
@@ -177,7 +177,8 @@ impl Repository {
 
     /// Mends the order of publication after packages that decide about it turned out to be rejected.
     fn put_in_place(&mut self) -> Result<Listing, RepositoryError> {
-        let mut update = self.catalog()?.update(std::iter::empty(), std::iter::empty())?;
+        let ready = Ready::default();
+        let mut update = self.catalog()?.update(std::iter::empty(), std::iter::empty(), &ready)?;
         update.finish()?.into_par_iter().for_each(Job::run);
         Ok(Listing { changed: true, ..update.commit()? })
     }

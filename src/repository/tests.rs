@@ -172,6 +172,7 @@ proptest! {
     fn incremental_equals_full(
         gzip in any::<bool>(),
         start in 0..POOL as u16,
+        now in prop::option::of(0..3000u16),
         rounds in prop::collection::vec((prop::collection::vec(step(), 0..6), any::<bool>(), any::<bool>()), 1..8),
     ) {
         let metadata = if gzip { MetadataProfile::Gzip } else { MetadataProfile::Zstd };
@@ -179,7 +180,8 @@ proptest! {
         for n in 0..start {
             act(tree.path(), &Step::Put(n, n, n.wrapping_mul(7) % 3000));
         }
-        let clock = Arc::new(SystemTime::now);
+        // What is prepared depends on when the next package is expected; what is published does not.
+        let clock = Arc::new(move || now.map_or_else(SystemTime::now, time));
         let config = config(tree.path(), state.path(), metadata);
         let mut repository = Repository::open(config.clone(), clock.clone()).unwrap();
         repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
@@ -231,6 +233,40 @@ fn packages_of_earlier_days_stand_by_name_once_there_are_many_of_later_ones() {
     refresh(&mut repository, settled(act(tree.path(), &Step::Remove(110))));
     refresh(&mut repository, settled((111..116).flat_map(|n| act(tree.path(), &Step::Remove(n))).collect()));
     assert_eq!(order(tree.path())[..30], by_time, "a removal takes it back");
+}
+
+#[test]
+fn what_settles_with_the_next_package_was_made_before_it_came() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    let mut repository = Repository::open(config, Arc::new(|| time(2000))).unwrap();
+    for n in 0..600 {
+        act(tree.path(), &Step::Put(n, n, n.wrapping_mul(7) % 400));
+    }
+    repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
+    let mut made_ready = 0;
+    for n in 600..680 {
+        // An interrupted attempt is gone on with.
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= usize::from(n % 4);
+        repository.prepare(&stop).unwrap();
+        assert!(repository.prepare(&|| false).unwrap());
+        let before = repository.catalog().unwrap().listing().unwrap();
+        let (ready, end) = (repository.ready.bytes(), repository.catalog().unwrap().pieces().len());
+        refresh(&mut repository, settled(act(tree.path(), &Step::Put(n, n, 1400 + n))));
+        let written = repository.catalog().unwrap().pieces().len() - end;
+        let all: u64 = before.chunks.iter().map(crate::catalog::Chunk::stored_bytes).sum();
+        assert!(written < all / 4, "{written} of {all} bytes are made with package {n}");
+        if ready > 0 {
+            made_ready += 1;
+            assert!(ready > all / 4, "{ready} of {all}");
+            let after = repository.catalog().unwrap().listing().unwrap();
+            assert_ne!(before.chunks[0], after.chunks[0], "packages have settled with {n}");
+            assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Zstd));
+        }
+    }
+    assert!((1..=6).contains(&made_ready), "{made_ready}");
+    assert!(repository.trails.iter().all(|trails| trails.len() <= 7), "and old ones are not kept");
 }
 
 #[test]
@@ -332,7 +368,7 @@ fn compaction_changes_no_byte() {
     }
     assert!(repository.catalog().unwrap().dead_bytes().unwrap() > 0);
     repository.catalog().unwrap().compact().unwrap();
-    repository.trails = Default::default();
+    repository.forget_prepared();
     assert_eq!(repository.catalog().unwrap().dead_bytes().unwrap(), 0);
     let dirty = act(tree.path(), &Step::Remove(5));
     repository.refresh(Batch { dirty: settled(dirty), ..Batch::default() }, &()).unwrap();

@@ -42,7 +42,7 @@ impl Repository {
             return Ok(Vec::new());
         }
         // What is known of the files of before is known of damaged ones.
-        self.trails = Default::default();
+        self.forget_prepared();
         self.databases.rest();
         let mut places: Vec<Location> = findings.iter().filter_map(Finding::location).cloned().collect();
         for location in &places {
