@@ -198,8 +198,9 @@ impl Catalog {
 
     /// Whether nothing was ever listed or published from here.
     pub fn is_new(&self) -> Result<bool, CatalogError> {
+        // What was superseded before this catalog was made, and taken back, says nothing of what is there now.
         let any = "SELECT EXISTS (SELECT 1 FROM package) OR EXISTS (SELECT 1 FROM rejected)
-                   OR EXISTS (SELECT 1 FROM metadata_file)";
+                   OR EXISTS (SELECT 1 FROM metadata_file WHERE superseded_at IS NULL OR length(head) + length(spans) > 0)";
         Ok(!self.db.query_row(any, [], |row| row.get::<_, bool>(0))?)
     }
 

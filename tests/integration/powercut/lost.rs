@@ -164,9 +164,18 @@ fn what_was_superseded_before_the_catalog_was_lost_does_not_stay_and_the_files_o
     let stay = [&theirs[0], &theirs[1], &backup, &left[2], "productid"].map(String::from);
 
     // For those who were told of them just before, nothing is gone at first.
-    let daemon = serve(&tree, "1h");
-    daemon.until_exactly(&["a.rpm", "b.rpm", "c.rpm"]);
-    put(&daemon, "later");
+    // Nor are packages that are too young to be taken up at once.
+    let packages = ["a.rpm", "b.rpm", "c.rpm"];
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    packages.iter().for_each(|name| set_mtime(&tree.path(name), now));
+    let more = "overwrite = \"allow\"\ngrace = \"1h\"\nsettle = \"3s\"";
+    let daemon = Daemon::serve_config_unready(&configuration(&tree, "", more), "/rpm/");
+    daemon.put("later.rpm", &Rpm::new("later").build());
+    eventually_ok(PATIENCE, "the later one is published", || {
+        let metadata = daemon.metadata();
+        assert!(packages.iter().all(|name| metadata.has(name)), "a gap: {:?}", metadata.hrefs());
+        if metadata.has("later.rpm") { Ok(()) } else { Err(format!("{:?}", metadata.hrefs())) }
+    });
     assert!(left.iter().all(|name| daemon.get(&format!("repodata/{name}")).status == 200), "{left:?}");
     daemon.stop();
     let daemon = serve(&tree, "1s");
