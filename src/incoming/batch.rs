@@ -369,13 +369,22 @@ impl Checked {
     }
 }
 
+/// What was found of batches.
+#[derive(Default)]
+pub struct Recovered {
+    pub waiting: Vec<(BatchId, BatchPlace)>,
+    /// What commits that were finished have shown. All of it is whole, and is to be taken up together, however young.
+    pub shown: Vec<Location>,
+}
+
 /// The batches that wait, after finishing or undoing commits that a crash interrupted and clearing away
 /// what is left of those that ended. To be asked before anything looks at the tree.
-pub fn recover(config: &RepositoryConfig) -> io::Result<Vec<(BatchId, BatchPlace)>> {
-    let mut waiting = Vec::new();
+pub fn recover(config: &RepositoryConfig) -> io::Result<Recovered> {
+    let mut found = Recovered::default();
+    let waiting = &mut found.waiting;
     let entries = match fs::read_dir(all(config)) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(waiting),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(error),
     };
     for entry in entries {
@@ -394,6 +403,7 @@ pub fn recover(config: &RepositoryConfig) -> io::Result<Vec<(BatchId, BatchPlace
                 let repo = &config.name;
                 match &finished {
                     Ok(()) => {
+                        found.shown.extend(moves.into_iter().map(|step| step.location));
                         info!(repo.name = %repo, batch = %name, "finished the commit of batch {name} in {repo}");
                     }
                     Err(error) => warn!(repo.name = %repo, batch = %name,
@@ -406,7 +416,7 @@ pub fn recover(config: &RepositoryConfig) -> io::Result<Vec<(BatchId, BatchPlace
             None => waiting.push((id, place)),
         }
     }
-    Ok(waiting)
+    Ok(found)
 }
 
 impl BatchPlace {

@@ -134,7 +134,7 @@ impl Handle {
             let failed = |source| BatchError::Io { attempt: "look at", source };
             let mut all = BTreeMap::new();
             // Commits that a crash interrupted were ended when the repository was opened.
-            for (id, place) in batch::recover(self.config()).map_err(failed)? {
+            for (id, place) in batch::recover(self.config()).map_err(failed)?.waiting {
                 let batch = Batch::read(self, place).map_err(failed)?;
                 all.insert(id, Arc::new(Mutex::new(batch)));
             }

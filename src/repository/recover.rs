@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
@@ -12,9 +12,14 @@ use super::{additional, databases, press};
 use crate::catalog::{Ready, Settings};
 use crate::config::RepositoryConfig;
 use crate::incoming::batch;
-use crate::package::{Checksum, ChecksumType};
+use crate::package::{Checksum, ChecksumType, Location};
 use crate::publish::{self, Place};
 use crate::scan::root_id;
+use crate::tree::Dirty;
+
+fn settled(places: Vec<Location>) -> Dirty {
+    Dirty { settled: places.into_iter().collect(), ..Dirty::default() }
+}
 
 /// What the configuration means for the catalog.
 pub fn settings(config: &RepositoryConfig) -> Settings {
@@ -43,7 +48,7 @@ impl Repository {
         };
         place.remove_leftovers();
         // Before anything looks at the tree: what was being shown together is seen together.
-        batch::recover(&config)
+        let recovered = batch::recover(&config)
             .map_err(|source| RepositoryError::Directory { path: place.incoming.join("batches"), source })?;
         if !config.metadata.has_databases() {
             databases::forget(&config.state_dir)?;
@@ -70,6 +75,9 @@ impl Repository {
             additional: additional::Additional::default(),
             later: super::worker::Later::default(),
         };
+        if !recovered.shown.is_empty() {
+            repository.later.put_off(Duration::ZERO, settled(recovered.shown));
+        }
         repository.confirm()?;
         repository.take_back_orphans()?;
         // Uploads come before the first refresh, which reports what is wrong with it.

@@ -122,7 +122,7 @@ impl Later {
     }
 
     /// Has these tried again after `delay`, or by any batch before then.
-    fn put_off(&mut self, delay: Duration, mut dirty: Dirty) {
+    pub(super) fn put_off(&mut self, delay: Duration, mut dirty: Dirty) {
         if let Some((_, before)) = self.failed.take() {
             dirty.merge(before);
         }

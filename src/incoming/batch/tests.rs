@@ -68,7 +68,7 @@ fn what_cannot_be_shown_whole_is_taken_back() {
     let seen = ["a", "old", "taken", "z"].map(|name| world.read(name));
     assert_eq!(seen, [None, Some("before".into()), Some("mine".into()), None]);
     assert_eq!(world.waiting(), ["a", "old", "taken", "z"]);
-    assert!(recover(&world.config).unwrap()[0].1.journal().unwrap().is_none(), "it waits as before");
+    assert!(recover(&world.config).unwrap().waiting[0].1.journal().unwrap().is_none(), "it waits as before");
 }
 
 /// A crash after any number of moves.
@@ -86,7 +86,9 @@ fn a_commit_that_was_interrupted_is_finished() {
         for (number, one) in moves.iter().enumerate().take(done) {
             world.place.show(&world.config, &root, number, one).unwrap();
         }
-        assert!(recover(&world.config).unwrap().is_empty(), "after {done} moves");
+        let recovered = recover(&world.config).unwrap();
+        assert!(recovered.waiting.is_empty(), "after {done} moves");
+        assert_eq!(recovered.shown.iter().map(Location::as_str).collect::<Vec<_>>(), ["d/a", "old", "z"]);
         let seen = ["d/a", "old", "z"].map(|name| world.read(name));
         assert_eq!(seen, ["1", "2", "3"].map(|text| Some(text.into())), "after {done} moves");
     }
@@ -108,7 +110,7 @@ fn a_commit_that_cannot_be_finished_is_undone() {
         }
         // While we were away, somebody took the last name.
         fs::write(world.tree.path().join("z"), "mine").unwrap();
-        assert_eq!(recover(&world.config).unwrap().len(), 1, "after {done} moves");
+        assert_eq!(recover(&world.config).unwrap().waiting.len(), 1, "after {done} moves");
         let seen = ["a", "old", "z"].map(|name| world.read(name));
         assert_eq!(seen, [None, Some("before".into()), Some("mine".into())], "after {done} moves");
         assert_eq!(world.waiting(), ["a", "old", "z"]);
@@ -123,7 +125,7 @@ fn a_batch_without_a_commit_waits_and_what_ended_is_cleared_away() {
     let gone = all(&world.config).join(".gone-1-x");
     fs::create_dir_all(gone.join("files")).unwrap();
     fs::write(gone.join("files/x"), "x").unwrap();
-    let waiting = recover(&world.config).unwrap();
+    let waiting = recover(&world.config).unwrap().waiting;
     assert_eq!(waiting.len(), 1);
     assert!(!gone.exists());
     waiting[0].1.commit(&world.config, &World::moves(&[("a", New)])).unwrap();
