@@ -62,9 +62,14 @@ pub struct Place {
     pub umask: u32,
 }
 
-/// The extended attribute in which a file of ours carries its name. It goes where the file goes, and is lost where a copy is
-/// made, so that it says of no file but our own that it is ours.
+/// The extended attribute in which a file of ours carries the CRC of its name. It goes where the file goes, and is lost where a
+/// copy is made or gets another name, so that it says of no file but our own that it is ours.
 const MARK: &str = "user.createrepod";
+
+/// So short that ext4 keeps it beside the inode: more would have to be written in a block of its own.
+fn mark(name: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(name))
+}
 
 /// A metadata file that is written but not visible. Dropped, it is gone.
 pub struct Staged {
@@ -152,9 +157,9 @@ impl Place {
     /// Whether the file of this name in `repodata/` was put there by us, whoever lost the notes of it. `false` also where the
     /// file system keeps no such marks.
     pub fn is_marked(&self, name: &str) -> bool {
-        let mut mark = [0; 256];
-        let read = rustix::fs::lgetxattr(self.repodata.join(name), MARK, &mut mark);
-        read.is_ok_and(|length| mark.get(..length) == Some(name.as_bytes()))
+        let mut found = [0; 32];
+        let read = rustix::fs::lgetxattr(self.repodata.join(name), MARK, &mut found);
+        read.is_ok_and(|length| found.get(..length) == Some(mark(name.as_bytes()).as_bytes()))
     }
 
     /// Shows a publication: `files` first, under the names given, then `repomd`, in one atomic step.
@@ -198,7 +203,8 @@ impl Staged {
         self.sync()?;
         if let Some(name) = target.file_name() {
             // Where there are none, a file that the catalog loses sight of stays.
-            let _ = rustix::fs::setxattr(&self.path, MARK, name.as_bytes(), XattrFlags::empty());
+            let _ =
+                rustix::fs::setxattr(&self.path, MARK, mark(name.as_bytes()).as_bytes(), XattrFlags::empty());
         }
         fs::rename(&self.path, target).map_err(PublishError::write(target))?;
         // Nothing is left to clean up.

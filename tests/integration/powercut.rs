@@ -178,6 +178,18 @@ fn judged(lines: &str) -> Result<(), String> {
 }
 
 #[test]
+fn a_file_is_linked_by_its_descriptor_as_by_its_path() {
+    let by_path = r#"linkat(AT_FDCWD</>, "/proc/self/fd/9", 5</h/rpm>, "a.rpm", AT_SYMLINK_FOLLOW)"#;
+    assert!(GOOD.contains(by_path));
+    let linked = |number: u32| {
+        let call = format!(r#"linkat({number}</h/rpm/#7 (deleted)>, "", 5</h/rpm>, "a.rpm", AT_EMPTY_PATH)"#);
+        judged(&GOOD.replace(by_path, &call))
+    };
+    linked(9).unwrap();
+    assert!(linked(10).unwrap_err().contains("a.rpm was never made"));
+}
+
+#[test]
 fn a_file_that_gets_the_number_of_one_that_is_still_being_closed_is_followed() {
     let open = GOOD.lines().find(|line| line.contains("metadata-primary\", O_WRONLY")).unwrap();
     let closing = "2 close(9</h/rpm/#7 (deleted)> <unfinished ...>";

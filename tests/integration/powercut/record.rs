@@ -169,10 +169,13 @@ impl Player {
 
     fn linked(&mut self, arguments: &str) {
         let parts = split(arguments);
-        let unnamed = parts.iter().find_map(|part| {
-            let fd = part.trim_matches('"').strip_prefix("/proc/self/fd/")?;
-            fd.parse::<u32>().ok()
-        });
+        let unnamed = match arguments.contains("AT_EMPTY_PATH") {
+            true => parts.first().and_then(|part| Some(descriptor(part)?.0)),
+            false => parts.iter().find_map(|part| {
+                let fd = part.trim_matches('"').strip_prefix("/proc/self/fd/")?;
+                fd.parse::<u32>().ok()
+            }),
+        };
         // Either by its name below /proc, or as a descriptor with an empty name (AT_EMPTY_PATH).
         let by_descriptor = (parts[1] == "\"\"").then(|| descriptor(&parts[0])).flatten().map(|(fd, _)| fd);
         let unnamed = unnamed.or(by_descriptor);
