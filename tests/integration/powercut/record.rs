@@ -176,9 +176,6 @@ impl Player {
                 fd.parse::<u32>().ok()
             }),
         };
-        // Either by its name below /proc, or as a descriptor with an empty name (AT_EMPTY_PATH).
-        let by_descriptor = (parts[1] == "\"\"").then(|| descriptor(&parts[0])).flatten().map(|(fd, _)| fd);
-        let unnamed = unnamed.or(by_descriptor);
         let paths = self.paths(arguments);
         let id = match unnamed {
             Some(fd) => self.open.get(&fd).copied(),
