@@ -10,13 +10,14 @@
 //! ```
 //!
 //! What a crash leaves: without `commit`, a batch that waits as before; with it, a commit that
-//! [`recover`] finishes, or undoes where it cannot be finished.
+//! [`recover`] finishes, or undoes where it cannot be finished. What was made visible stays noted beside the batches, in
+//! `.shown-…`, until all of it has settled: a restart that found some files settled and others not would show halves.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
@@ -61,6 +62,9 @@ pub struct BatchPlace {
 fn all(config: &RepositoryConfig) -> PathBuf {
     config.private_dir().join("incoming/batches")
 }
+
+/// How the names of lists of what was made visible begin.
+const SHOWN: &str = ".shown-";
 
 /// A file of a batch, ready to become visible.
 pub struct Ready {
@@ -225,7 +229,7 @@ impl BatchPlace {
             let metadata = file.map_err(wrap("look at what was made visible from"))?;
             scanned.push(Scanned { location, stamp: stamp(&metadata), pkgid, nevra, fragments });
         }
-        self.remove().map_err(wrap("clear away"))?;
+        self.keep_shown().and_then(|()| self.remove()).map_err(wrap("clear away"))?;
         crash::point(Point::BatchRemoved);
         Ok(scanned)
     }
@@ -321,6 +325,13 @@ impl BatchPlace {
         }
     }
 
+    /// Keeps the list of what was made visible after the batch is gone. It need not survive a power cut: no machine starts
+    /// before all has settled.
+    fn keep_shown(&self) -> io::Result<()> {
+        let shown = self.directory.with_file_name(format!("{SHOWN}{}", super::temporary::unique()));
+        fs::copy(self.directory.join("commit"), shown).map(drop)
+    }
+
     /// Removes it with all it holds: first its name, in one step.
     pub fn remove(&self) -> io::Result<()> {
         let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
@@ -369,11 +380,52 @@ impl Checked {
     }
 }
 
+/// Forgets what commits have shown once all of it has settled; whether any is left.
+pub fn forget_shown(config: &RepositoryConfig) -> io::Result<bool> {
+    let entries = match fs::read_dir(all(config)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut left = false;
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(SHOWN) {
+            continue;
+        }
+        // A second more, for file systems that round times.
+        let settled = entry.metadata()?.modified()? + config.settle + Duration::from_secs(1);
+        if settled < SystemTime::now() {
+            fs::remove_file(entry.path())?;
+        } else {
+            left = true;
+        }
+    }
+    Ok(left)
+}
+
+/// The moves noted in a file; `None` where there is none.
+fn read_moves(path: &Path) -> io::Result<Option<Vec<Move>>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let read = |line: &str| {
+        let (flag, location): (String, String) = serde_json::from_str(line).ok()?;
+        let mode = if flag == "replace" { CommitMode::Replace } else { CommitMode::New };
+        Some(Move { location: Location::parse(&location).ok()?, mode })
+    };
+    let moves = text.lines().map(read).collect::<Option<_>>();
+    moves.map(Some).ok_or_else(|| io::Error::other(format!("{} is damaged", path.display())))
+}
+
 /// What was found of batches.
 #[derive(Default)]
 pub struct Recovered {
     pub waiting: Vec<(BatchId, BatchPlace)>,
-    /// What commits that were finished have shown. All of it is whole, and is to be taken up together, however young.
+    /// What commits have shown that were finished now, or just before the crash. All of it is whole, and is to be taken up
+    /// together, however young.
     pub shown: Vec<Location>,
 }
 
@@ -393,6 +445,10 @@ pub fn recover(config: &RepositoryConfig) -> io::Result<Recovered> {
         let Some(id) = BatchId::parse(&name) else {
             if name.starts_with(".gone-") {
                 fs::remove_dir_all(&path)?;
+            } else if name.starts_with(SHOWN) {
+                // One that is cut short is followed by the end of its commit.
+                let moves = read_moves(&path).ok().flatten().unwrap_or_default();
+                found.shown.extend(moves.into_iter().map(|step| step.location));
             }
             continue;
         };
@@ -422,20 +478,7 @@ pub fn recover(config: &RepositoryConfig) -> io::Result<Recovered> {
 impl BatchPlace {
     /// The moves of a commit under way.
     fn journal(&self) -> io::Result<Option<Vec<Move>>> {
-        let text = match fs::read_to_string(self.directory.join("commit")) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let read = |line: &str| {
-            let (flag, location): (String, String) = serde_json::from_str(line).ok()?;
-            let mode = if flag == "replace" { CommitMode::Replace } else { CommitMode::New };
-            Some(Move { location: Location::parse(&location).ok()?, mode })
-        };
-        let moves = text.lines().map(read).collect::<Option<_>>();
-        moves.map(Some).ok_or_else(|| {
-            io::Error::other(format!("{} is damaged", self.directory.join("commit").display()))
-        })
+        read_moves(&self.directory.join("commit"))
     }
 
     /// Ends a commit that a crash interrupted: what still waits gets its name.

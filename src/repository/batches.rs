@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,8 @@ pub struct Batches {
     waiting: Mutex<Option<All>>,
     /// What was committed lately, with when.
     done: Mutex<Vec<Done>>,
+    /// No commit is noted any more as having just shown something.
+    forgotten: AtomicBool,
 }
 
 type All = BTreeMap<BatchId, Arc<Mutex<Batch>>>;
@@ -230,6 +233,7 @@ impl Handle {
         }
         // The worker has no turn while this is held: it cannot see, and publish, the first half.
         let turn = lock(&self.shared.repository);
+        self.shared.batches.forgotten.store(false, Ordering::Relaxed);
         let scanned = match batch.place.commit(self.config(), moves) {
             Ok(scanned) => scanned,
             Err(IncomingError::Exists(location)) => {
@@ -274,6 +278,17 @@ impl Handle {
 
     /// Drops the batches whose time is over. Blocking; to be called now and then, and cheap when there are none.
     pub fn expire_batches(&self) {
+        let forgotten = &self.shared.batches.forgotten;
+        if !forgotten.swap(true, Ordering::Relaxed) {
+            // One that is being committed now says otherwise by itself.
+            match batch::forget_shown(self.config()) {
+                Ok(false) => {}
+                Ok(true) => forgotten.store(false, Ordering::Relaxed),
+                Err(error) => {
+                    warn!("cannot forget what batches of {} have shown: {error}", self.config().name);
+                }
+            }
+        }
         let now = SystemTime::now();
         let life = self.config().batch_life;
         let is_old = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age >= life);

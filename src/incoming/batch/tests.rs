@@ -51,7 +51,10 @@ fn a_commit_shows_all_and_leaves_nothing() {
     assert_eq!((world.read("a/b/new"), world.read("old")), (None, Some("before".into())));
     world.place.commit(&world.config, &World::moves(&[("a/b/new", New), ("old", Replace)])).unwrap();
     assert_eq!((world.read("a/b/new"), world.read("old")), (Some("1".into()), Some("2".into())));
-    assert_eq!(fs::read_dir(all(&world.config)).unwrap().count(), 0);
+    let left: Vec<_> =
+        fs::read_dir(all(&world.config)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let is_note = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(SHOWN);
+    assert!(left.len() == 1 && left.iter().all(is_note), "{left:?}");
 }
 
 #[test]
@@ -130,6 +133,29 @@ fn a_batch_without_a_commit_waits_and_what_ended_is_cleared_away() {
     assert!(!gone.exists());
     waiting[0].1.commit(&world.config, &World::moves(&[("a", New)])).unwrap();
     assert_eq!(world.read("a").as_deref(), Some("2"), "the last one counts");
+}
+
+/// A restart before the catalog knows of it must not find some files settled and others not.
+#[test]
+fn what_was_shown_is_noted_until_all_of_it_has_settled() {
+    let world = World::new();
+    world.hold("a", "1");
+    world.place.commit(&world.config, &World::moves(&[("a", New)])).unwrap();
+    for _ in 0..2 {
+        let recovered = recover(&world.config).unwrap();
+        assert_eq!(recovered.shown.iter().map(Location::as_str).collect::<Vec<_>>(), ["a"]);
+        assert!(recovered.waiting.is_empty());
+        assert!(forget_shown(&world.config).unwrap(), "not yet");
+    }
+    let note = fs::read_dir(all(&world.config)).unwrap().next().unwrap().unwrap().path();
+    let before = SystemTime::now() - world.config.settle - Duration::from_secs(2);
+    File::options().append(true).open(&note).unwrap().set_modified(before).unwrap();
+    assert!(!forget_shown(&world.config).unwrap());
+    assert!(recover(&world.config).unwrap().shown.is_empty());
+
+    // A kill while it is noted: the commit itself is still noted then, and counts.
+    fs::write(note, "[\"new\",\"a").unwrap();
+    assert!(recover(&world.config).unwrap().shown.is_empty());
 }
 
 #[test]

@@ -76,7 +76,8 @@ impl Tree {
         });
     }
 
-    /// Whatever uploads left behind in the staging directories: files anywhere that are no packages.
+    /// Whatever uploads left behind in the staging directories: files anywhere that are no packages. The list of what a
+    /// batch has just shown stays for a while.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.root, &mut found);
@@ -84,7 +85,8 @@ impl Tree {
             let inside = path.strip_prefix(&self.root).unwrap();
             let private = inside.starts_with(".createrepod/incoming");
             let known = inside.starts_with("repodata") || inside.starts_with(".createrepod");
-            private || (!known && path.extension().is_none_or(|extension| extension != "rpm"))
+            let listed = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".shown-"));
+            (private && !listed) || (!known && path.extension().is_none_or(|extension| extension != "rpm"))
         });
         found
     }
