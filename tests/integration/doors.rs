@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use crate::world::authority::Authority;
 use crate::world::daemon::{program, run, write_config};
-use crate::world::{AtLast, Daemon, PATIENCE, Rpm, Tree, clients, eventually, eventually_ok, http};
+use crate::world::{AtLast, Daemon, PATIENCE, Rpm, Tree, clients, eventually, http};
 
 fn serve(tree: &Tree, listen: &[&str], server: &str) -> Daemon {
     Daemon::serve_config(&configure(tree, listen, server), "/rpm/")
@@ -265,27 +265,14 @@ fn a_thousand_slow_clients_hold_nobody_up() {
         }
         // While they are at it, a client that behaves gets all it asks for.
         for n in 0..20 {
-            let answer = ask_swiftly(address, "GET", "/rpm/repodata/repomd.xml", None);
+            let answer = http::send(address, "GET", "/rpm/repodata/repomd.xml", &[], None);
             assert_eq!(answer.status, 200);
             let package = Rpm::new(format!("p{n}")).build();
-            let stored = ask_swiftly(address, "PUT", &format!("/rpm/p{n}.rpm"), Some(&package));
+            let stored = http::send(address, "PUT", &format!("/rpm/p{n}.rpm"), &[], Some(&package));
             assert_eq!(stored.status, 201, "{}", stored.text());
         }
     });
     daemon.stop();
-}
-
-/// Asks, and asks again where it took so long that this client itself was a slow one, on a machine with other things to
-/// do: in a crowd, whoever is let in and says nothing for a moment has to make room.
-fn ask_swiftly(address: SocketAddr, method: &str, path: &str, body: Option<&[u8]>) -> http::Response {
-    const MOMENT: Duration = Duration::from_millis(50);
-    eventually_ok(PATIENCE, format!("{method} {path}"), || {
-        match http::try_send_timed(address, method, path, &[], body) {
-            (Ok(answer), took) if answer.status != 408 || took < MOMENT => Ok(answer),
-            (Err(error), took) if took < MOMENT => panic!("{method} {path}: {error} after {took:?}"),
-            slow => Err(slow),
-        }
-    })
 }
 
 /// 250 clients that send a byte now and then: half of them of a header, half of an upload.

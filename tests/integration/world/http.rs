@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -49,35 +49,16 @@ pub fn try_send(
     headers: &[(&str, &str)],
     body: Option<&[u8]>,
 ) -> io::Result<Response> {
-    try_send_timed(address, method, path, headers, body).0
-}
-
-/// Likewise, and tells how long it took to ask: who is slow can be promised less.
-pub fn try_send_timed(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<&[u8]>,
-) -> (io::Result<Response>, Duration) {
-    let begun = Instant::now();
-    let ask = || {
-        let mut stream = connect(address)?;
-        let mut head = head(address, method, path, headers);
-        if let Some(body) = body {
-            head += &format!("Content-Length: {}\r\n", body.len());
-        }
-        head += "\r\n";
-        stream.write_all(head.as_bytes())?;
-        // The server may answer, and close, before it has read everything.
-        let sent = body.map_or(Ok(()), |body| stream.write_all(body));
-        Ok((stream, sent))
-    };
-    let asked = ask();
-    let took = begun.elapsed();
-    let answer =
-        asked.and_then(|(stream, sent)| receive(stream, method).map_err(|error| sent.err().unwrap_or(error)));
-    (answer, took)
+    let mut stream = connect(address)?;
+    let mut head = head(address, method, path, headers);
+    if let Some(body) = body {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    head += "\r\n";
+    stream.write_all(head.as_bytes())?;
+    // The server may answer, and close, before it has read everything.
+    let sent = body.map_or(Ok(()), |body| stream.write_all(body));
+    receive(stream, method).map_err(|error| sent.err().unwrap_or(error))
 }
 
 /// A request whose body comes in these pieces, with `Transfer-Encoding: chunked`.
