@@ -48,7 +48,11 @@ impl Dirty {
     }
 
     pub fn settled(location: Location) -> Self {
-        Self { settled: BTreeSet::from([location]), ..Self::default() }
+        Self::all_settled([location])
+    }
+
+    pub fn all_settled(locations: impl IntoIterator<Item = Location>) -> Self {
+        Self { settled: locations.into_iter().collect(), ..Self::default() }
     }
 
     pub fn unsure(location: Location) -> Self {

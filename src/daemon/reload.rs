@@ -208,6 +208,7 @@ mod tests {
         let quiet = timeout(Duration::from_millis(700), watch.changed()).await;
         assert!(quiet.is_err(), "other files are nobody's business");
     }
+
     #[tokio::test]
     async fn where_nothing_can_be_watched_it_is_looked_at() {
         let place = tempfile::tempdir().unwrap();

@@ -63,6 +63,15 @@ fn all(config: &RepositoryConfig) -> PathBuf {
     config.private_dir().join("incoming/batches")
 }
 
+/// What lies there; nothing where there is no such directory yet.
+fn entries(config: &RepositoryConfig) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
+    let entries = match fs::read_dir(all(config)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        entries => Some(entries?),
+    };
+    Ok(entries.into_iter().flatten())
+}
+
 /// How the names of lists of what was made visible begin.
 const SHOWN: &str = ".shown-";
 
@@ -382,13 +391,8 @@ impl Checked {
 
 /// Forgets what commits have shown once all of it has settled; whether any is left.
 pub fn forget_shown(config: &RepositoryConfig) -> io::Result<bool> {
-    let entries = match fs::read_dir(all(config)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
     let mut left = false;
-    for entry in entries {
+    for entry in entries(config)? {
         let entry = entry?;
         if !entry.file_name().to_string_lossy().starts_with(SHOWN) {
             continue;
@@ -434,12 +438,7 @@ pub struct Recovered {
 pub fn recover(config: &RepositoryConfig) -> io::Result<Recovered> {
     let mut found = Recovered::default();
     let waiting = &mut found.waiting;
-    let entries = match fs::read_dir(all(config)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
+    for entry in entries(config)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(id) = BatchId::parse(&name) else {

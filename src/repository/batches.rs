@@ -244,7 +244,7 @@ impl Handle {
         };
         // Packages are known already; other files may hold additional metadata.
         let others = moves.iter().filter(|one| !one.location.names_a_package());
-        let dirty = Dirty { settled: others.map(|one| one.location.clone()).collect(), ..Dirty::default() };
+        let dirty = Dirty::all_settled(others.map(|one| one.location.clone()));
         let (ticket, ask) = self.shared.inbox.arrived(scanned, dirty);
         drop(turn);
         self.ask_for_turn(ask);

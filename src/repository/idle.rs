@@ -16,11 +16,11 @@ use crate::tree::{Dirty, Found, Scanned};
 
 /// Dead bytes below which the file of pieces is left as it is.
 const WORTH_COMPACTING: u64 = 16 << 20;
-/// How many packages a chunk has, and where its pieces lie.
-type Outline = (u64, [Part; KINDS]);
-
 /// How many files are read again between two looks at the inbox.
 const RECHECK_AT_ONCE: usize = 32;
+
+/// How many packages a chunk has, and where its pieces lie.
+type Outline = (u64, [Part; KINDS]);
 
 impl Repository {
     /// Reads files again of which all but inode and ctime is as it was. Returns those whose bytes

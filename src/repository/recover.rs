@@ -12,14 +12,10 @@ use super::{additional, databases, press};
 use crate::catalog::{Ready, Settings};
 use crate::config::RepositoryConfig;
 use crate::incoming::batch;
-use crate::package::{Checksum, ChecksumType, Location};
+use crate::package::{Checksum, ChecksumType};
 use crate::publish::{self, Place};
 use crate::scan::root_id;
 use crate::tree::Dirty;
-
-fn settled(places: Vec<Location>) -> Dirty {
-    Dirty { settled: places.into_iter().collect(), ..Dirty::default() }
-}
 
 /// What the configuration means for the catalog.
 pub fn settings(config: &RepositoryConfig) -> Settings {
@@ -76,7 +72,7 @@ impl Repository {
             later: super::worker::Later::default(),
         };
         if !recovered.shown.is_empty() {
-            repository.later.put_off(Duration::ZERO, settled(recovered.shown));
+            repository.later.put_off(Duration::ZERO, Dirty::all_settled(recovered.shown));
         }
         repository.confirm()?;
         repository.take_back_orphans()?;

@@ -151,7 +151,7 @@ fn act(root: &Path, step: &Step) -> Vec<String> {
 }
 
 fn settled(names: Vec<String>) -> Dirty {
-    Dirty { settled: names.iter().map(|n| Location::parse(n).unwrap()).collect(), ..Dirty::default() }
+    Dirty::all_settled(names.iter().map(|n| Location::parse(n).unwrap()))
 }
 
 /// Refreshes until nothing is left to do, as the worker does.

@@ -280,7 +280,7 @@ fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
                 shared.config.settle,
                 Dirty { unsure: unsettled.into_iter().collect(), ..Dirty::default() },
             );
-            later.at(LOOK_AGAIN, Dirty { settled: young.into_iter().collect(), ..Dirty::default() });
+            later.at(LOOK_AGAIN, Dirty::all_settled(young));
             later.recheck.extend(recheck);
             shared.inbox.pass(upto);
             shared.progress.send_modify(|progress| {

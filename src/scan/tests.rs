@@ -90,7 +90,7 @@ impl Tree {
 }
 
 fn settled(places: &[&str]) -> Dirty {
-    Dirty { settled: places.iter().copied().map(loc).collect(), ..Dirty::default() }
+    Dirty::all_settled(places.iter().copied().map(loc))
 }
 
 fn unsure(places: &[&str]) -> Dirty {
