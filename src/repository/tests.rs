@@ -17,18 +17,20 @@ use crate::repodata::Repomd;
 use crate::sign::key::{Algorithm, SecretKey};
 use crate::tree::Dirty;
 
-/// Enough for several chunks, of which one in 256 packages ends one.
+/// Enough for several chunks, of which one in 256 packages of usual size ends one.
 const POOL: usize = 700;
 
-/// Small packages, all different, made once.
+/// Packages of few bytes but usual metadata, all different, the same in every run; made once.
 fn pool() -> &'static [PathBuf] {
     static POOL_FILES: OnceLock<(tempfile::TempDir, Vec<PathBuf>)> = OnceLock::new();
     let (_, files) = POOL_FILES.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let files = (0..POOL).map(|n| {
             let path = dir.path().join(format!("p{n}-1-1.noarch.rpm"));
+            let config = rpm::BuildConfig::v4().source_date(1_600_000_000_u32);
             let package = rpm::PackageBuilder::new(&format!("p{n}"), "1", "MIT", "noarch", "a package")
-                .using_config(rpm::BuildConfig::v4().compression(rpm::CompressionType::None))
+                .description(format!("Package number {n}. ").repeat(180))
+                .using_config(config.compression(rpm::CompressionType::None))
                 .build()
                 .unwrap();
             package.write(&mut File::create(&path).unwrap()).unwrap();
@@ -166,7 +168,7 @@ fn refresh(repository: &mut Repository, mut dirty: Dirty) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn incremental_equals_full(
@@ -256,10 +258,11 @@ fn what_settles_with_the_next_package_was_made_before_it_came() {
         refresh(&mut repository, settled(act(tree.path(), &Step::Put(n, n, 1400 + n))));
         let written = repository.catalog().unwrap().pieces().len() - end;
         let all: u64 = before.chunks.iter().map(crate::catalog::Chunk::stored_bytes).sum();
-        assert!(written < all / 4, "{written} of {all} bytes are made with package {n}");
+        // Where none settle, the open run may just have been cut anew.
         if ready > 0 {
             made_ready += 1;
             assert!(ready > all / 4, "{ready} of {all}");
+            assert!(written < all / 4, "{written} of {all} bytes are made with package {n}");
             let after = repository.catalog().unwrap().listing().unwrap();
             assert_ne!(before.chunks[0], after.chunks[0], "packages have settled with {n}");
             assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Zstd));
