@@ -1,5 +1,6 @@
 //! The wiring: opens the repositories, starts the doors, stops them in order.
 
+mod directories;
 mod doors;
 mod hello;
 mod keeper;
@@ -76,7 +77,8 @@ async fn serve(
     let mut repositories = trees.look(&config);
     let guard = Arc::new(guard(&config.access)?);
     // Before they are read, so that no change slips through between.
-    let mut keys = keys::KeyWatch::start(&repositories);
+    let mut keys = keys::watch();
+    keys.follow(keys::directories(&repositories));
     let keeper = Keeper::start(repositories.clone(), site.clone(), greet).await?;
     open.bind_control(&config.server).await;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -120,7 +122,7 @@ async fn serve(
                         take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                     }
                     live.renew(&config.server).await;
-                    keys.follow(&repositories);
+                    keys.follow(keys::directories(&repositories));
                     keeper.check_keys();
                     follow(&mut watch, &config);
                 }
@@ -130,15 +132,15 @@ async fn serve(
                     take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                 }
                 live.renew(&config.server).await;
-                keys.follow(&repositories);
+                keys.follow(keys::directories(&repositories));
                 follow(&mut watch, &config);
             }
             () = trees.changed(), if !config.trees.is_empty() => {
                 take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
-                keys.follow(&repositories);
+                keys.follow(keys::directories(&repositories));
             }
             () = keys.changed() => {
-                keys.follow(&repositories);
+                keys.follow(keys::directories(&repositories));
                 keeper.check_keys();
             }
             ended = &mut doors => {

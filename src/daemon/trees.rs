@@ -6,48 +6,38 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::EventKind;
 use tokio::time::{Instant, timeout_at};
-use tracing::{error, warn};
+use tracing::error;
 
-use super::news::{News, Teller};
+use super::directories::DirectoryWatch;
 use crate::config::tree::{TreeConfig, Words, together};
 use crate::config::{Config, RepositoryConfig};
 
 /// `mkdir -p` and rsync make several directories, one after the other.
 const QUIET: Duration = Duration::from_millis(100);
-/// How often is looked where nobody tells of changes (a network file system).
+/// How often is looked where changes are made on another machine (a network file system).
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The trees of the configuration, as they were seen last.
 pub struct Trees {
-    /// There once there are trees: inotify has few instances for all programs of a user.
-    watcher: Option<RecommendedWatcher>,
-    tell: Teller,
-    news: News,
+    /// Over the directories above the repositories.
+    watch: DirectoryWatch,
     /// When is looked whatever was heard.
     next: Instant,
-    watched: BTreeSet<PathBuf>,
     /// What could not be said to be gone: the repositories of a tree whose directories cannot be listed.
     last: Vec<(String, Vec<RepositoryConfig>)>,
     /// Said already.
     told: BTreeSet<String>,
-    /// Said already that nothing can be watched.
-    is_deaf: bool,
 }
 
 impl Trees {
     pub fn new() -> Self {
-        let (tell, news) = News::new();
         Self {
-            watcher: None,
-            tell,
-            news,
+            watch: DirectoryWatch::new("directories of trees", QUIET, |event| concerns(event.kind)),
             next: Instant::now() + LOOK,
-            watched: BTreeSet::new(),
             last: Vec::new(),
             told: BTreeSet::new(),
-            is_deaf: false,
         }
     }
 
@@ -74,7 +64,7 @@ impl Trees {
             };
             self.last.push((name, found));
         }
-        self.watch(above);
+        self.watch.follow(above);
         let found = self.last.iter().flat_map(|(_, found)| found.clone()).collect();
         let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let (repositories, left_out) = together(&config.repositories, found, &canonical);
@@ -91,53 +81,7 @@ impl Trees {
     /// Ends when it is time to look again. May be dropped and called again.
     pub async fn changed(&mut self) {
         // Nothing heard in all that time is a reason to look as well.
-        let _ = timeout_at(self.next, self.news.quiet_for(QUIET)).await;
-    }
-
-    /// Directories above the repositories, and no others.
-    fn watch(&mut self, wanted: BTreeSet<PathBuf>) {
-        if self.watcher.is_none() && !wanted.is_empty() {
-            self.watcher = self.watcher();
-        }
-        let Some(watcher) = &mut self.watcher else { return };
-        for gone in self.watched.difference(&wanted) {
-            // A directory that was removed has lost its watch already.
-            let _ = watcher.unwatch(gone);
-        }
-        // Placing a watch again costs nothing, and the directory may have been made anew.
-        let watched: BTreeSet<PathBuf> = wanted
-            .into_iter()
-            .filter(|path| watcher.watch(path, RecursiveMode::NonRecursive).is_ok())
-            .collect();
-        if !watched.is_subset(&self.watched) {
-            // Listed before it was watched: what came in between is found by another look.
-            let _ = self.tell.send(());
-        }
-        self.watched = watched;
-    }
-
-    fn watcher(&mut self) -> Option<RecommendedWatcher> {
-        let tell = self.tell.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let news = event.is_ok_and(|event| event.need_rescan() || concerns(event.kind));
-            if news {
-                // Nobody listens any more while the daemon stops.
-                let _ = tell.send(());
-            }
-        });
-        match watcher {
-            Ok(watcher) => {
-                self.is_deaf = false;
-                Some(watcher)
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.is_deaf, true) {
-                    let every = LOOK.as_secs();
-                    warn!("cannot watch for new repositories ({error}); they are looked for every {every} s");
-                }
-                None
-            }
-        }
+        let _ = timeout_at(self.next, self.watch.changed()).await;
     }
 }
 
