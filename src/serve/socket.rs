@@ -6,12 +6,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::splice::Spans;
 use super::tls::Tls;
+
+/// Bytes that the kernel may have waiting to be sent to a client on this machine (`TCP_NOTSENT_LOWAT`, tcp(7)).
+///
+/// One that reads as fast as the kernel copies gets up to half as much again: with a long queue it is each of its own
+/// reads that sends a little of it. Over a network, whose packets are small, the same would cost twice the CPU time for
+/// nothing; docs/benchmarks.md has the figures.
+const UNSENT: u32 = 16 << 10;
 
 /// Where clients come in.
 pub enum Listener {
@@ -37,7 +45,11 @@ impl Listener {
         match self {
             Self::Http(listener) | Self::Https(listener, _) => {
                 let (socket, peer) = listener.accept().await?;
+                // Where the kernel knows none of this, it is slower and no less right.
                 let _ = socket.set_nodelay(true);
+                if peer.ip().to_canonical().is_loopback() {
+                    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+                }
                 let local = socket.local_addr()?;
                 Ok(Accepted { socket: Socket::Tcp(socket), ends: Some((peer, local)), is_control: false })
             }
