@@ -4,8 +4,11 @@
 
 pub mod additional;
 pub mod chunks;
+mod compact;
+mod job;
 pub mod ledger;
 mod meta;
+mod open;
 pub mod order;
 pub mod pieces;
 pub mod properties;
@@ -16,27 +19,24 @@ mod recut;
 mod schema;
 pub mod update;
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 pub use chunks::Chunk;
+pub use job::Job;
 pub use ledger::Recipe;
 pub use order::{Frontier, Generation, Key};
 pub use pieces::PieceFile;
 pub use publications::Publication;
 pub use reader::Reader;
 pub use ready::Ready;
-pub use update::{Job, Update};
+pub use update::Update;
 
-use crate::crash::{self, Point};
 use crate::package::{ChecksumType, Location, Verify};
-use crate::repodata::{Compression, Fragments, KINDS, Part, Pieces, RenderOptions, Span};
+use crate::repodata::{Compression, Fragments, KINDS, Part, Pieces as _, RenderOptions};
 use crate::tree::{Dirty, FileStamp};
 
 /// The catalog of one repository, open for writing.
@@ -124,73 +124,6 @@ impl CatalogError {
 pub const FILE: &str = "catalog.sqlite";
 
 impl Catalog {
-    /// Opens the catalog in `directory`, or makes an empty one. A damaged one is set aside and made anew.
-    pub fn open(directory: &Path, tree: &Path, settings: &Settings) -> Result<Self, CatalogError> {
-        let failed = |source| CatalogError::Directory { directory: directory.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        let path = directory.join(FILE);
-        refuse_newer(&path)?;
-        match Self::open_file(directory, &path, tree, settings) {
-            Err(error) if error.is_damage() => {
-                remove_all(directory).map_err(failed)?;
-                Self::open_file(directory, &path, tree, settings)
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn open_file(
-        directory: &Path,
-        path: &Path,
-        tree: &Path,
-        settings: &Settings,
-    ) -> Result<Self, CatalogError> {
-        let db = connect(path)?;
-        let tree_text = tree.to_string_lossy();
-        match meta::get::<String>(&db, meta::PATH)? {
-            Some(remembered) if remembered != tree_text => {
-                return Err(CatalogError::OtherTree {
-                    path: path.to_owned(),
-                    remembered,
-                    tree: tree.to_owned(),
-                });
-            }
-            Some(_) => {}
-            None => meta::set(&db, meta::PATH, &*tree_text)?,
-        }
-        if meta::get::<String>(&db, meta::RENDERING)?.is_none_or(|text| text != settings.rendering()) {
-            forget_packages(&db, settings)?;
-        }
-        let number = meta::get::<u64>(&db, meta::PIECES)?.unwrap_or(0);
-        let pieces = PieceFile::open(directory, number).map_err(CatalogError::Pieces)?;
-        let suffix = settings.compression.suffix();
-        let remake = meta::get::<String>(&db, meta::COMPRESSION)?.is_some_and(|text| text != suffix);
-        let catalog = Self {
-            db,
-            directory: directory.to_owned(),
-            pieces: Arc::new(pieces),
-            compression: settings.compression,
-            remake,
-        };
-        catalog.distrust_lost_writes(settings)?;
-        catalog.remove_other_piece_files();
-        Ok(catalog)
-    }
-
-    /// After a power cut, pieces that were never synced may be gone while the rows that name them are there.
-    fn distrust_lost_writes(&self, settings: &Settings) -> Result<(), CatalogError> {
-        let open_since: String = meta::get(&self.db, meta::OPEN_SINCE_BOOT)?.unwrap_or_default();
-        if open_since.is_empty() || open_since == boot_id() {
-            return Ok(());
-        }
-        let whole =
-            self.chunks()?.iter().flat_map(|c| c.parts).all(|part| part_is_whole(&self.pieces, &part));
-        if !whole {
-            forget_packages(&self.db, settings)?;
-        }
-        Ok(())
-    }
-
     /// What reads the pieces that a [`Listing`] names.
     pub fn pieces(&self) -> Arc<PieceFile> {
         Arc::clone(&self.pieces)
@@ -360,94 +293,6 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::SIGNED, sums.unwrap_or_default())?)
     }
 
-    /// Bytes of pieces that only recipes of superseded files name.
-    pub fn held_bytes(&self) -> Result<u64, CatalogError> {
-        Ok(self.recipe_bytes()?.1)
-    }
-
-    /// Bytes of pieces that no chunk names: those of current files, and those of superseded ones only.
-    fn recipe_bytes(&self) -> Result<(u64, u64), CatalogError> {
-        let chunks = self.chunks()?.into_iter().flat_map(|c| c.parts).map(|p| p.piece.offset);
-        let mut seen: HashSet<u64> = chunks.collect();
-        let mut new = |spans: Vec<Span>| -> u64 {
-            spans.iter().filter(|span| seen.insert(span.offset)).map(|span| span.len).sum()
-        };
-        let current = ledger::current_spans(&self.db)?.into_iter().map(&mut new).sum();
-        let mut held = 0;
-        ledger::for_all_spans(&self.db, |spans| {
-            held += new(spans.clone());
-            Ok(false)
-        })?;
-        Ok((current, held))
-    }
-
-    /// Bytes of the file of pieces that neither a chunk nor a recipe names.
-    pub fn dead_bytes(&self) -> Result<u64, CatalogError> {
-        let live: u64 = self.chunks()?.iter().map(Chunk::stored_bytes).sum();
-        let (current, held) = self.recipe_bytes()?;
-        Ok(self.pieces.len().saturating_sub(live + current + held))
-    }
-
-    /// Copies the living pieces into a new file. Trails over the old one are worthless afterwards.
-    pub fn compact(&mut self) -> Result<(), CatalogError> {
-        let next =
-            PieceFile::open(&self.directory, self.pieces.number() + 1).map_err(CatalogError::Pieces)?;
-        let mut chunks = self.chunks()?;
-        // A power cut must not bring a catalog back that names the file which is removed below.
-        self.db.pragma_update(None, "synchronous", "full")?;
-        let tx = self.db.transaction()?;
-        let mut moved: HashMap<u64, u64> = HashMap::new();
-        let mut buffer = Vec::new();
-        let pieces = &self.pieces;
-        let mut move_span = |span: &mut Span| -> Result<(), CatalogError> {
-            let offset = match moved.get(&span.offset) {
-                Some(&offset) => offset,
-                None => {
-                    buffer.clear();
-                    pieces.read(*span, &mut buffer).map_err(CatalogError::Pieces)?;
-                    next.append(&buffer).map_err(CatalogError::Pieces)?.offset
-                }
-            };
-            moved.insert(span.offset, offset);
-            span.offset = offset;
-            Ok(())
-        };
-        for chunk in &mut chunks {
-            for part in &mut chunk.parts {
-                // An empty span lies where another begins.
-                for span in [&mut part.raw, &mut part.piece].into_iter().filter(|span| span.len > 0) {
-                    move_span(span)?;
-                }
-            }
-            chunks::move_parts(&tx, chunk)?;
-        }
-        ledger::for_all_spans(&tx, |spans| {
-            spans.iter_mut().filter(|span| span.len > 0).try_for_each(&mut move_span)?;
-            Ok(true)
-        })?;
-        let synced = next.sync().and_then(|()| fs::File::open(&self.directory)?.sync_all());
-        synced.map_err(CatalogError::Pieces)?;
-        crash::point(Point::CompactionCopied);
-        meta::set(&tx, meta::PIECES, next.number())?;
-        tx.commit()?;
-        crash::point(Point::CompactionNamed);
-        self.db.pragma_update(None, "synchronous", "normal")?;
-        self.pieces = Arc::new(next);
-        self.remove_other_piece_files();
-        Ok(())
-    }
-
-    /// Moves what is in the write-ahead log into the database when it has grown, so that no commit has to.
-    pub fn checkpoint(&self) -> Result<(), CatalogError> {
-        const WORTH_IT: u64 = 1 << 20;
-        let log = fs::metadata(self.directory.join(format!("{FILE}-wal"))).map_or(0, |meta| meta.len());
-        if log > WORTH_IT {
-            // Readers may hold some of it back; the next time will do.
-            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        }
-        Ok(())
-    }
-
     /// Closes in order: everything synced, so that the next start need not distrust it.
     pub fn close(self) -> Result<(), CatalogError> {
         // Set by the first change; a catalog that was only read costs no write.
@@ -457,91 +302,4 @@ impl Catalog {
         }
         self.db.close().map_err(|(_, error)| CatalogError::Sqlite(error))
     }
-
-    /// Removes what an interrupted compaction left.
-    fn remove_other_piece_files(&self) {
-        let current = PieceFile::path(&self.directory, self.pieces.number());
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b"pieces.") && entry.path() != current {
-                // A leftover costs disk only; the next start tries again.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-}
-
-/// Whether a part's bytes are those that were written.
-fn part_is_whole(pieces: &PieceFile, part: &Part) -> bool {
-    [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
-        let mut bytes = Vec::new();
-        span.offset.checked_add(span.len).is_some_and(|end| end <= pieces.len())
-            && pieces.read(span, &mut bytes).is_ok()
-            && crc32fast::hash(&bytes) == crc
-    })
-}
-
-/// Looks at the version in the database header without opening the database, so that nothing is touched.
-fn refuse_newer(path: &Path) -> Result<(), CatalogError> {
-    let mut header = [0; 64];
-    let read = fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut header));
-    if read.is_ok() && header.starts_with(b"SQLite format 3\0") {
-        let found = u32::from_be_bytes([header[60], header[61], header[62], header[63]]);
-        if found > schema::VERSION {
-            return Err(CatalogError::Newer { path: path.to_owned(), found });
-        }
-    }
-    Ok(())
-}
-
-fn connect(path: &Path) -> Result<Connection, CatalogError> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags)?;
-    let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version < schema::VERSION {
-        // Before WAL is on, so that the version stands in the file's own header at once.
-        let tx = db.transaction()?;
-        if version > 0 {
-            // Files in repodata/ stay ours; their recipes name pieces that stay as well.
-            tx.execute_batch(schema::FORGET)?;
-        }
-        tx.execute_batch(schema::CREATE)?;
-        tx.pragma_update(None, "user_version", schema::VERSION)?;
-        tx.commit()?;
-    }
-    db.pragma_update(None, "journal_mode", "wal")?;
-    db.execute_batch(schema::ADD)?;
-    // A power cut may lose the last commits, never consistency; a rescan finds again what was lost.
-    db.pragma_update(None, "synchronous", "normal")?;
-    db.pragma_update(None, "cache_size", -1024)?;
-    db.busy_timeout(std::time::Duration::from_secs(10))?;
-    db.set_prepared_statement_cache_capacity(32);
-    Ok(db)
-}
-
-/// Empties the catalog except for what concerns files in repodata/, which stay ours.
-fn forget_packages(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
-    let tx = db.unchecked_transaction()?;
-    tx.execute_batch("DELETE FROM package; DELETE FROM rejected; DELETE FROM chunk;")?;
-    meta::set(&tx, meta::PUBLISHED, "")?;
-    meta::set(&tx, meta::RENDERING, settings.rendering())?;
-    meta::set(&tx, meta::COMPRESSION, settings.compression.suffix())?;
-    tx.commit()
-}
-
-/// Clears the way for a new catalog where the old one is damaged.
-fn remove_all(directory: &Path) -> io::Result<()> {
-    for name in [FILE, "catalog.sqlite-wal", "catalog.sqlite-shm"] {
-        match fs::rename(directory.join(name), directory.join(format!("{name}.damaged"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Tells one boot of the machine from another; empty where the kernel does not say.
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

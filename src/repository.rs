@@ -9,6 +9,7 @@ pub mod browse;
 mod databases;
 pub mod figures;
 pub mod folders;
+mod handle;
 mod hurry;
 mod idle;
 mod inbox;
@@ -31,68 +32,29 @@ mod tests;
 pub mod verify;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
-
-use crate::catalog::{self, Catalog, CatalogError, Reader, Ready};
+use crate::catalog::{self, Catalog, CatalogError, Ready};
 use crate::config::RepositoryConfig;
 use crate::databases::DatabaseError;
-use crate::package::openpgp::Certificate;
-use crate::package::{Location, Nevra, PkgId};
+use crate::package::{Location, PkgId};
 use crate::publish::{Place, PublishError};
 use crate::repodata::KINDS;
 use crate::repodata::join::Trail;
 use crate::scan::{LookError, RootId};
 use crate::sign::keyring::KeyringError;
 use crate::sign::{SignError, Signer};
-use crate::tree::{Dirty, FileStamp, Rejected, Scanned};
-use crate::watch::Seen;
+use crate::tree::{FileStamp, Rejected};
 
-use inbox::Inbox;
+use handle::Shared;
 
 pub use crate::watch::Means;
 pub use at_rest::{AtRest, at_rest};
+pub use handle::Handle;
 pub use index::{Progress, Summary, index};
-
-/// The door to one repository, cheap to clone. Everything that changes goes through its one worker.
-#[derive(Clone)]
-pub struct Handle {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    config: RepositoryConfig,
-    /// What is asked of the worker.
-    inbox: Inbox,
-    /// Held by the worker while it works.
-    repository: Mutex<Repository>,
-    progress: watch::Sender<Progressed>,
-    /// What was rejected when it was opened.
-    rejected_before: BTreeMap<String, String>,
-    reader: Mutex<Option<Reader>>,
-    /// Whether the repository was busy lately, so that its catalog stays open.
-    awake: AtomicBool,
-    /// Names and NEVRAs that uploads are about to take; see `receive`.
-    receiving: receive::Reservations,
-    batches: batches::Batches,
-    /// The keys whose signatures count; shared with the worker, which reads them.
-    trusted: keyring::Trusted,
-    /// What the last verification found.
-    verified: Mutex<Option<verify::Verified>>,
-    /// Hears how long a full comparison took.
-    compared: OnceLock<OnCompared>,
-    figures: figures::Figures,
-}
-
-type OnCompared = Box<dyn Fn(Duration) + Send + Sync>;
-
-/// How long the publication in progress may take to end once the repository is closed.
-const STOP: Duration = Duration::from_secs(20);
 
 /// Where the time comes from; tests and SOURCE_DATE_EPOCH use the same door.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -284,257 +246,6 @@ impl Repository {
     /// Seconds since the epoch.
     fn now(&self) -> u64 {
         (self.clock)().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_secs())
-    }
-}
-
-impl Shared {
-    /// Closes the catalog until there is something to do.
-    fn close_catalog(&self, repository: &mut Repository) {
-        self.awake.store(false, Ordering::Relaxed);
-        // The writer goes last: only it can empty the write-ahead log.
-        *lock(&self.reader) = None;
-        repository.rest();
-    }
-}
-
-impl Handle {
-    /// Locks the tree, opens its catalog, and confirms what is published. Blocking. The first look
-    /// at the tree is the caller's to ask for, by [`Handle::submit`].
-    pub fn open(config: RepositoryConfig) -> anyhow::Result<Self> {
-        Ok(Self::open_at(config, Arc::new(SystemTime::now))?)
-    }
-
-    /// The same with another clock than the machine's.
-    pub fn open_at(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
-        let mut repository = Repository::open(config.clone(), clock)?;
-        let before = repository.catalog()?.rejected_locations()?;
-        let rejected_before = before.into_iter().map(|at| (at.to_string(), String::new())).collect();
-        // A thousand repositories must not hold a thousand databases open.
-        repository.rest();
-        let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
-        let shared = Shared {
-            trusted: repository.trusted.clone(),
-            rejected_before,
-            receiving: receive::Reservations::default(),
-            batches: batches::Batches::default(),
-            verified: Mutex::new(verify::Verified::read(&config.state_dir)),
-            compared: OnceLock::new(),
-            figures: figures::Figures::new(&config.name),
-            inbox: Inbox::default(),
-            repository: Mutex::new(repository),
-            progress: watch::Sender::new(progress),
-            reader: Mutex::new(None),
-            awake: AtomicBool::new(false),
-            config,
-        };
-        Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// Has `tell` hear how long each comparison of the whole tree took, from the worker's thread. Once.
-    pub fn on_compared(&self, tell: impl Fn(Duration) + Send + Sync + 'static) {
-        let _ = self.shared.compared.set(Box::new(tell));
-    }
-
-    /// Takes what the watch saw. Does not block.
-    pub fn seen(&self, seen: Seen) {
-        match seen {
-            Seen::Dirty(dirty) => _ = self.submit(dirty),
-            Seen::Metadata => self.ask_for_turn(self.shared.inbox.check_metadata()),
-            Seen::Watching(means) => {
-                self.shared.progress.send_modify(|progress| progress.watching = Some(means));
-            }
-        }
-    }
-
-    /// Has the signing key and the keyring read again; they may have changed. Does not block.
-    pub fn check_keys(&self) {
-        self.ask_for_turn(self.shared.inbox.check_keys());
-    }
-
-    pub fn config(&self) -> &RepositoryConfig {
-        &self.shared.config
-    }
-
-    /// The public keys of the keyring, armored one after the other; none where there is no keyring, or it cannot be read.
-    pub fn package_keys(&self) -> Option<String> {
-        let keyring = self.shared.trusted.now()?;
-        let armored = keyring.certificates().iter().map(Certificate::armored);
-        Some(armored.map(|key| String::from_utf8_lossy(&key).trim_end().to_owned() + "\n").collect())
-    }
-
-    /// Asks for a look at these places; returns at once.
-    pub fn submit(&self, dirty: Dirty) -> Ticket {
-        let (ticket, ask) = self.shared.inbox.submit(dirty);
-        self.ask_for_turn(ask);
-        ticket
-    }
-
-    /// Hands over a package that was read on its way in and is in the tree already.
-    pub fn arrived(&self, scanned: Scanned) -> Ticket {
-        self.moved(vec![scanned], Dirty::default())
-    }
-
-    /// The same for packages that come together with changes elsewhere: one publication shows all of it.
-    fn moved(&self, arrived: Vec<Scanned>, dirty: Dirty) -> Ticket {
-        let (ticket, ask) = self.shared.inbox.arrived(arrived, dirty);
-        self.ask_for_turn(ask);
-        ticket
-    }
-
-    fn ask_for_turn(&self, ask: bool) {
-        if ask {
-            pool::push(Arc::clone(&self.shared));
-        }
-    }
-
-    /// The packages of this NEVRA: the catalog's, and those that arrived and wait for publication. Blocking.
-    pub fn find_nevra(&self, nevra: &Nevra) -> anyhow::Result<Vec<Known>> {
-        // Waiting ones first: one that is published between the two questions is then found twice, not missed.
-        let mut found = self.shared.inbox.waiting_of(nevra);
-        let listed = self.with_reader(|reader| reader.packages_of(nevra))?;
-        for listed in listed.into_iter().map(Known::from) {
-            if !found.iter().any(|known| known.location == listed.location) {
-                found.push(listed);
-            }
-        }
-        Ok(found)
-    }
-
-    /// What is known of this location. Blocking.
-    pub fn find_location(&self, location: &Location) -> anyhow::Result<Option<Known>> {
-        match self.shared.inbox.waiting_at(location) {
-            Some(known) => Ok(Some(known)),
-            None => Ok(self.with_reader(|reader| reader.package(location))?.map(Known::from)),
-        }
-    }
-
-    fn with_reader<T>(&self, ask: impl Fn(&Reader) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
-        let mut kept = lock(&self.shared.reader);
-        let reader = match &*kept {
-            Some(reader) => reader,
-            None => kept.insert(Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?),
-        };
-        let answer = ask(reader);
-        if !self.shared.awake.load(Ordering::Relaxed) {
-            // Nothing will close it when the repository goes to rest: it rests already.
-            *kept = None;
-        }
-        answer
-    }
-
-    /// The publication of this number, as long as it may be asked for. Blocking.
-    pub fn publication(&self, number: u64) -> anyhow::Result<Option<Arc<Published>>> {
-        if let Some(current) = self.published().filter(|published| published.number == number) {
-            current.given.store(true, Ordering::Release);
-            return Ok(Some(current));
-        }
-        let found = self.with_reader(|reader| reader.publication(number))?;
-        Ok(found.map(|found| {
-            let signed = found.signed.map(|(signature, public_key)| Signed {
-                signature: signature.into(),
-                public_key: public_key.into(),
-            });
-            Arc::new(Published {
-                revision: number,
-                repomd: found.repomd.into(),
-                packages: 0,
-                at: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
-                number,
-                signed,
-                given: Arc::new(AtomicBool::new(true)),
-            })
-        }))
-    }
-
-    pub fn published(&self) -> Option<Arc<Published>> {
-        self.shared.progress.borrow().published.clone()
-    }
-
-    /// Every change up to this one is in what is published.
-    pub fn passed(&self) -> Ticket {
-        self.shared.progress.borrow().passed
-    }
-
-    /// What was done so far.
-    pub fn figures(&self) -> &figures::Figures {
-        &self.shared.figures
-    }
-
-    /// Why nothing can be published now; [`Handle::status`] without asking the catalog.
-    pub fn trouble(&self) -> Option<String> {
-        self.shared.progress.borrow().trouble.clone()
-    }
-
-    /// Waits until a publication has passed `ticket`; `None` when `limit` ran out first.
-    pub async fn wait(&self, ticket: Ticket, limit: Duration) -> Option<Arc<Published>> {
-        if limit.is_zero() {
-            // Not through the timer, whose shortest time is a whole millisecond.
-            let progress = self.shared.progress.borrow();
-            return progress.published.clone().filter(|_| progress.passed >= ticket);
-        }
-        self.ask_for_turn(self.shared.inbox.begin_wait());
-        let _waiting = Waiting(&self.shared.inbox);
-        let mut progress = self.shared.progress.subscribe();
-        let passed = tokio::time::timeout(limit, progress.wait_for(|p| p.passed >= ticket)).await;
-        let progress = passed.ok()?.ok()?;
-        progress.published.clone()
-    }
-
-    /// Changes that wait for the next publication.
-    pub fn pending(&self) -> u64 {
-        self.shared.inbox.pending()
-    }
-
-    /// The files that were rejected when this was opened, without their reasons.
-    pub fn rejected_before(&self) -> &BTreeMap<String, String> {
-        &self.shared.rejected_before
-    }
-
-    /// How many files of the tree are not published, for whatever reason; see [`Handle::status`].
-    pub fn left_out(&self) -> usize {
-        self.shared.progress.borrow().left_out
-    }
-
-    /// How many findings the last verification had; `None` before the first one.
-    pub fn findings(&self) -> Option<usize> {
-        lock(&self.shared.verified).as_ref().map(|verified| verified.told.found)
-    }
-
-    /// Blocking: asks the catalog for what was rejected.
-    pub fn status(&self) -> Status {
-        let progress = self.shared.progress.borrow().clone();
-        let rejected = self.with_reader(Reader::rejected);
-        let duplicates = self.with_reader(Reader::duplicates);
-        Status {
-            published: progress.published,
-            trouble: progress.trouble.or_else(|| rejected.as_ref().err().map(ToString::to_string)),
-            rejected: rejected.unwrap_or_default(),
-            duplicates: duplicates.unwrap_or_default(),
-            refused: [progress.refused, progress.refused_outside].concat(),
-            watching: progress.watching,
-            pending: self.shared.inbox.pending(),
-            took: self.shared.figures.last_publication(),
-            verified: lock(&self.shared.verified).clone(),
-        }
-    }
-
-    /// Lets the worker finish what it was given, and closes the catalog. Blocking.
-    pub fn close(&self) {
-        self.ask_for_turn(self.shared.inbox.begin_close());
-        self.shared.inbox.close(STOP);
-        let mut repository = lock(&self.shared.repository);
-        self.shared.close_catalog(&mut repository);
-        // Another may open the tree from now on, although requests in flight still hold this.
-        repository.lock = None;
-    }
-}
-
-/// One that waits for a publication.
-struct Waiting<'i>(&'i Inbox);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.end_wait();
     }
 }
 

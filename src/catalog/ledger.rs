@@ -95,7 +95,7 @@ impl Catalog {
 
     /// Whether this is the first look since the machine started; the next one is not.
     pub fn is_first_since_boot(&self) -> Result<bool, CatalogError> {
-        let boot = super::boot_id();
+        let boot = super::open::boot_id();
         let last = meta::get::<String>(&self.db, meta::LOOKED_SINCE_BOOT)?;
         if last.as_deref() == Some(&*boot) {
             return Ok(false);

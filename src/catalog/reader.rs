@@ -219,7 +219,7 @@ impl Reader {
             }
             pieces => pieces.map_err(CatalogError::Pieces)?,
         };
-        Ok(chunks.iter().flat_map(|chunk| chunk.parts).all(|part| super::part_is_whole(&pieces, &part)))
+        Ok(chunks.iter().flat_map(|chunk| chunk.parts).all(|part| super::open::part_is_whole(&pieces, &part)))
     }
 
     /// The publication of this number, if somebody may still ask for it.

@@ -1,5 +1,9 @@
+use std::time::Duration;
+
+use super::recover::SHOWN;
 use super::*;
 use crate::incoming::Staged;
+use crate::incoming::beneath::Root;
 
 struct World {
     tree: tempfile::TempDir,
