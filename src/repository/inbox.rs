@@ -179,12 +179,14 @@ impl Inbox {
         });
     }
 
-    /// For the worker: ends its turn. `may_wait`: what came in meanwhile may, if nobody waits for it; it is
-    /// for the caller to see that it does not wait forever.
+    /// For the worker: ends its turn. `may_wait`: uploads that came in meanwhile may, if nobody waits for them; it is
+    /// for the caller to see that they do not wait forever. What was seen in the tree does not: mostly it is an upload
+    /// that was published just now, and a look at it is soon done.
     pub fn end_turn(&self, may_wait: bool) -> Next {
         let mut state = lock(&self.state);
         state.scheduled = !state.next.is_empty();
-        state.put_off = state.scheduled && may_wait && state.waiters == 0 && !state.closed;
+        let may_wait = may_wait && !state.next.arrived.is_empty() && state.waiters == 0;
+        state.put_off = state.scheduled && may_wait && !state.closed;
         self.ended.notify_all();
         match (state.scheduled, state.put_off) {
             (false, _) => Next::Nothing,
@@ -231,9 +233,24 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::{Checksum, ChecksumType, Evr};
+    use crate::repodata::Fragments;
+    use crate::tree::FileStamp;
 
     fn asked(inbox: &Inbox) -> bool {
         inbox.submit(Dirty::everything()).1
+    }
+
+    fn uploaded(inbox: &Inbox) -> bool {
+        let evr = Evr { epoch: 0, version: "1".into(), release: "1".into() };
+        let scanned = Scanned {
+            location: Location::parse("a.rpm").unwrap(),
+            stamp: FileStamp::default(),
+            pkgid: Checksum::of(ChecksumType::Sha256, b""),
+            nevra: Nevra { name: "a".into(), evr, arch: "noarch".into() },
+            fragments: Fragments::default(),
+        };
+        inbox.arrived(vec![scanned], Dirty::default()).1
     }
 
     #[test]
@@ -242,6 +259,9 @@ mod tests {
         assert!(asked(&inbox));
         let _ = inbox.take();
         assert!(!asked(&inbox), "its turn is not over");
+        assert_eq!(inbox.end_turn(true), Next::Turn, "what was uploaded was seen in the tree, too");
+        let _ = inbox.take();
+        assert!(!uploaded(&inbox));
         assert_eq!(inbox.end_turn(true), Next::Later);
         assert!(!asked(&inbox), "the turn is scheduled, if for later");
         assert!(inbox.hurry() && !inbox.hurry(), "it is asked for once");
@@ -254,9 +274,9 @@ mod tests {
     fn whoever_waits_and_whoever_closes_are_in_a_hurry() {
         let inbox = Inbox::default();
         let busy = || {
-            asked(&inbox);
+            uploaded(&inbox);
             let _ = inbox.take();
-            asked(&inbox);
+            uploaded(&inbox);
         };
         busy();
         assert_eq!(inbox.end_turn(false), Next::Turn);
