@@ -42,6 +42,7 @@ fuzz:
 
 check:
 	$(CARGO) fmt --all --check
+	@$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null # its lock file is one of its own
 	$(CARGO) clippy --locked --workspace --all-targets --features createrepod/crash-points -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --locked check licenses bans sources && \
