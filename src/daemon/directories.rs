@@ -108,7 +108,9 @@ impl DirectoryWatch {
             let Some(watcher) = &mut self.watcher else { break };
             match watcher.watch(directory, RecursiveMode::NonRecursive) {
                 Ok(()) => _ = self.watched.insert(directory.clone()),
-                Err(error) => trouble = Some(format!("{} ({error})", directory.display())),
+                Err(error) => {
+                    trouble = Some(format!("{} for {} ({error})", directory.display(), self.what));
+                }
             }
         }
         // One that is missing is heard of by its parent.
@@ -133,14 +135,13 @@ impl DirectoryWatch {
                 let _ = tell.send(());
             }
         });
-        watcher.inspect_err(|error| self.say(Some(format!("them ({error})")))).ok()
+        watcher.inspect_err(|error| self.say(Some(format!("{} ({error})", self.what)))).ok()
     }
 
     /// Warns of what cannot be watched, once.
     fn say(&mut self, trouble: Option<String>) {
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.told) {
-            let (what, every) = (self.what, self.every.as_secs());
-            warn!("{what}: cannot watch {trouble}; looked at every {every} s instead");
+            warn!("cannot watch {trouble}; looked at every {} s instead", self.every.as_secs());
         }
         self.told = trouble;
     }

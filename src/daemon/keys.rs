@@ -27,7 +27,7 @@ pub fn of(config: &RepositoryConfig) -> Vec<&Path> {
 
 /// Hears of changes to the keys of all repositories that [`directories`] was last asked for.
 pub fn watch() -> DirectoryWatch {
-    DirectoryWatch::new("keys", QUIET, |_| true)
+    DirectoryWatch::new("the keys", QUIET, |_| true)
 }
 
 /// Where the keys of these repositories lie. A file is replaced by another of its name, so its directory is what is

@@ -34,7 +34,7 @@ pub struct Trees {
 impl Trees {
     pub fn new() -> Self {
         Self {
-            watch: DirectoryWatch::new("directories of trees", QUIET, |event| concerns(event.kind)),
+            watch: DirectoryWatch::new("new repositories in trees", QUIET, |event| concerns(event.kind)),
             next: Instant::now() + LOOK,
             last: Vec::new(),
             told: BTreeSet::new(),
