@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What a crash leaves: without `commit`, a batch that waits as before; with it, a commit that
-//! [`recover`] finishes, or undoes where it cannot be finished. What was made visible stays noted beside the batches, in
+//! [`recover()`] finishes, or undoes where it cannot be finished. What was made visible stays noted beside the batches, in
 //! `.shown-…`, until all of it has settled: a restart that found some files settled and others not would show halves.
 
 mod commit;

@@ -1,5 +1,5 @@
 //! Answers nobody has to wait for: what is in memory, read by whoever may read it without saying who they
-//! are. They are most of what a repository is asked for. All else goes the long way, [`respond`].
+//! are. They are most of what a repository is asked for. All else goes the long way, [`super::respond`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -77,7 +77,7 @@ pub async fn file(
     }
 }
 
-/// The same for a file that is found in the kernel's memory. `None`: it must be looked for by [`file`].
+/// The same for a file that is found in the kernel's memory. `None`: it must be looked for by [`file()`].
 pub fn at_once(
     handle: &Handle,
     location: &Location,

@@ -1,5 +1,5 @@
 //! The RPM file format, version 4: lead, signature header, header, payload
-//! (https://rpm-software-management.github.io/rpm/manual/format_v4.html).
+//! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>).
 
 use md5::Md5;
 use sha1::Sha1;
