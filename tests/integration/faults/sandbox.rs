@@ -83,9 +83,11 @@ fn allowed() -> Option<BTreeSet<String>> {
     Some(names)
 }
 
-/// Those in a table of `strace -c`.
+/// Those in a table of `strace -c`: each line begins with a share of the time. A thread that ends in the middle of a call
+/// has one of its own, which begins with its number.
 fn made(table: &str) -> BTreeSet<String> {
-    let counted = |line: &&str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    let is_share = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
+    let counted = |line: &&str| line.split_ascii_whitespace().next().is_some_and(is_share);
     let last = |line: &str| line.split_ascii_whitespace().last().unwrap().to_owned();
     let mut names: BTreeSet<String> = table.lines().filter(counted).map(last).collect();
     names.remove("total");
