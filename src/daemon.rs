@@ -139,10 +139,7 @@ async fn serve(
                 take_up(&mut trees, &config, &mut repositories, &keeper, &open.names).await;
                 keys.follow(keys::directories(&repositories));
             }
-            () = keys.changed() => {
-                keys.follow(keys::directories(&repositories));
-                keeper.check_keys();
-            }
+            () = keys.changed() => keeper.check_keys(),
             ended = &mut doors => {
                 ended.context("the HTTP server ended by a bug")?;
                 anyhow::bail!("the HTTP server ended by itself");

@@ -47,7 +47,7 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// In a repository of no more than 64 packages all are young.
+    /// In a repository of no more than `MOST_YOUNG` packages all are young.
     pub const NONE: Self = Self { since: i64::MIN };
 
     /// `mtimes`: file times in seconds, at least of the [`DECIDING`] newest packages.

@@ -67,17 +67,17 @@ impl DirectoryWatch {
 
     /// Watches these directories, and no others, from now on; those that are missing once they are there.
     pub fn follow(&mut self, wanted: BTreeSet<PathBuf>) {
-        self.wanted = wanted;
-        let before = std::mem::take(&mut self.watched);
-        for gone in before.difference(&self.wanted) {
+        let wanted_before = std::mem::replace(&mut self.wanted, wanted);
+        let watched_before = std::mem::take(&mut self.watched);
+        for gone in watched_before.difference(&self.wanted) {
             if let Some(watcher) = &mut self.watcher {
                 // A directory that was removed has lost its watch already.
                 let _ = watcher.unwatch(gone);
             }
         }
         self.place();
-        if !self.watched.is_subset(&before) {
-            // They were read before they were watched, and may have changed in between.
+        if !self.wanted.is_subset(&wanted_before) || !self.watched.is_subset(&watched_before) {
+            // They were read before they were watched or looked at, and may have changed in between.
             let _ = self.tell.send(());
         }
     }
@@ -191,6 +191,9 @@ mod tests {
         let directory = place.path().join("keys");
         let mut watch = watch();
         watch.every = QUIET;
+        watch.follow([directory.clone()].into());
+        // It may have changed since it was read, also where no watch can be placed.
+        timeout(SOON, watch.changed()).await.unwrap();
         watch.follow([directory.clone()].into());
         assert!(!is_told(&mut watch).await, "nothing has changed");
         fs::create_dir(&directory).unwrap();

@@ -31,14 +31,9 @@ pub fn watch() -> DirectoryWatch {
 }
 
 /// Where the keys of these repositories lie. A file is replaced by another of its name, so its directory is what is
-/// watched.
+/// watched; a directory may be, too.
 pub fn directories(repositories: &[RepositoryConfig]) -> BTreeSet<PathBuf> {
-    let mut directories = BTreeSet::new();
-    for path in repositories.iter().flat_map(of) {
-        directories.extend(path.parent().map(Path::to_owned));
-        if path.is_dir() {
-            directories.insert(path.to_owned());
-        }
-    }
-    directories
+    let above = repositories.iter().flat_map(of).filter_map(Path::parent);
+    let keyrings = repositories.iter().filter_map(|repository| repository.keyring.as_deref());
+    above.chain(keyrings).map(Path::to_owned).collect()
 }
