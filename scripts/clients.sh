@@ -54,6 +54,9 @@ selinux-policy selinux-policy-dev selinux-policy-devel
 checkmodule checkpolicy      checkpolicy
 semodule_package semodule-utils policycoreutils
 wrk        wrk               wrk
+ip         iproute2          iproute
+setfacl    acl               acl
+gcc        gcc               gcc
 '
 
 say() { printf 'clients: %s\n' "$*"; }

@@ -138,8 +138,10 @@ class Daemon:
 
 def dnf_lists(url):
     with tempfile.TemporaryDirectory() as place:
+        with open(f"{place}/dnf.conf", "w") as config:
+            config.write("[main]\n")
         return run(
-            "dnf", "-q", f"--repofrompath=t,{url}", "--repo=t", "--nogpgcheck", f"--installroot={place}",
+            "dnf", "--noplugins", f"--config={place}/dnf.conf", "-q", f"--repofrompath=t,{url}", "--repo=t", "--nogpgcheck", f"--installroot={place}",
             "--setopt=reposdir=/dev/null", f"--setopt=cachedir={place}/cache", "--releasever=1",
             "repoquery", "--qf", "%{name}-%{version}-%{release}.%{arch}\n",
         ).split()  # fmt: skip
@@ -194,8 +196,8 @@ def beside(package, pattern):
 
 
 def try_commands(root, install):
-    """createrepo_c's four commands, from a package of their own."""
-    commands = ["createrepo_c", "mergerepo_c", "modifyrepo_c", "sqliterepo_c"]
+    """createrepo_c's commands, from a package of their own."""
+    commands = ["createrepo_c", "mergerepo_c", "modifyrepo_c", "sqliterepo_c", "createrepo", "mergerepo", "modifyrepo"]
     check(not any(os.path.lexists(f"{root}/usr/bin/{name}") for name in commands), "createrepo_c's names are not taken")
     install()
     for name in commands:
@@ -247,6 +249,7 @@ def try_rpm(rpm, spec, rpmlint):
         try_commands(root, lambda: run(*rpm_in, "-i", beside(rpm, "createrepod-createrepo_c-[0-9]*.rpm")))
         said = subprocess.run([*rpm_in[:3], "-q", "--conflicts", "--provides", "createrepod-createrepo_c"], capture_output=True, text=True).stdout
         check("createrepo_c = 1." in said and "\ncreaterepo_c\n" in f"\n{said}", "it provides createrepo_c, and conflicts with it")
+        check("createrepo = 1." in said, "it provides createrepo")
         run(*rpm_in, "-e", "createrepod-createrepo_c")
         check(not os.path.lexists(f"{root}/usr/bin/createrepo_c"), "the commands can be removed alone")
         run(*rpm_in, "-U", "--replacepkgs", rpm)

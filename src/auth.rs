@@ -7,12 +7,18 @@
 mod address;
 mod authorizer;
 mod certificate;
+mod closed;
 mod credentials;
+mod failures;
+mod few_lines;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hash;
+mod holder;
 mod htpasswd;
+mod identity;
 mod limiter;
+mod queue;
 mod remembered;
 mod rule;
 pub mod secret;
@@ -22,23 +28,28 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::RootCertStore;
-use tracing::warn;
 
-use crate::config::{AccessConfig, RepositoryConfig};
-use crate::rights::{Grant, Token, TokenStore};
+use crate::config::{AccessConfig, ReadAccess, RepositoryConfig};
+use crate::rights::{Grant, TokenStore};
 pub use crate::rights::{Permission, Scopes};
 use authorizer::{Answer, Authorizer, Question};
-pub use certificate::Certificate;
+pub use certificate::{Certificate, not_after};
+use closed::Hidden;
 use credentials::Credentials;
+use failures::Failures;
+pub use few_lines::FewLines;
+pub use holder::Holder;
 use htpasswd::Htpasswd;
+use identity::unnamed;
 use limiter::Limiter;
+use queue::Queue;
 use remembered::{Keyed, Remembered};
 use rule::{Identity, Rule, judge, rule};
 
@@ -49,7 +60,7 @@ const PASSWORDS: usize = 10_000;
 const NOTED: u64 = 60;
 
 /// Who makes a request, as far as it had to be known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// Nobody asked: the repository is open for what was wanted.
     Anyone,
@@ -103,12 +114,17 @@ pub enum Refusal {
     Forbidden(String),
     /// This address was wrong too often; it may try again after this time.
     TooMany(Duration),
+    /// So many passwords are checked that this one would wait too long.
+    Busy,
     /// The authorizer of this name gives no answer.
     Undecided(String),
+    /// Nothing is to be told, as where there is nothing.
+    Nothing,
     Failed(anyhow::Error),
 }
 
 /// A request, as far as it matters here.
+#[derive(Clone, Copy)]
 pub struct Asking<'r> {
     pub repository: &'r RepositoryConfig,
     pub permission: Permission,
@@ -132,11 +148,12 @@ pub struct Guard {
     tokens: Option<Arc<dyn TokenStore>>,
     trusted: Trusted,
     limiter: Limiter,
+    failures: Failures,
     keyed: Keyed,
     /// Passwords that were right, with the hash they were held against.
     passwords: Remembered<()>,
-    /// Slow hashes at a time.
-    hashing: Semaphore,
+    /// Who may have a slow hash made.
+    hashing: Queue,
     /// When a token's use was last written down, in units of [`NOTED`].
     noted: Arc<Mutex<HashMap<String, u64>>>,
 }
@@ -155,15 +172,15 @@ impl Guard {
         tokens: Option<Arc<dyn TokenStore>>,
         trusted: Trusted,
     ) -> anyhow::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             known: RwLock::new(Arc::new(Known::new(config, None, trusted))),
             tokens,
             trusted,
             limiter: Limiter::default(),
+            failures: Failures::default(),
             keyed: Keyed::new().context("cannot get randomness from the operating system")?,
             passwords: Remembered::new(PASSWORDS, PASSWORD),
-            hashing: Semaphore::new(cores),
+            hashing: Queue::default(),
             noted: Arc::default(),
         })
     }
@@ -186,8 +203,65 @@ impl Guard {
         address::client(peer, headers, &self.known().config.trusted_proxies)
     }
 
-    /// Whether a request may do what it wants, and who makes it.
+    /// Log-ins that were refused.
+    pub fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// Whether a request may do what it wants, and who makes it. Of a repository that not everybody may read, those
+    /// who have no right to it hear what [`Guard::nowhere`] says.
     pub async fn decide(&self, asking: &Asking<'_>) -> Result<Principal, Refusal> {
+        match self.judged(asking).await {
+            Ok(principal) => Ok(principal),
+            Err(refusal) if asking.repository.read == ReadAccess::Anyone => Err(refusal),
+            Err(refusal) => Err(match self.hidden(asking, refusal).await {
+                Hidden::No(refusal) | Hidden::Yes(refusal) => refusal,
+            }),
+        }
+    }
+
+    /// Whether each of these repositories gives the client a right, which may be another for each. Who it is, is found
+    /// out once for all of them.
+    pub async fn among<'c>(
+        &self,
+        asking: &Asking<'_>,
+        right: &(dyn Fn(&RepositoryConfig) -> Permission + Sync),
+        repositories: impl Iterator<Item = &'c RepositoryConfig>,
+    ) -> Vec<bool> {
+        let known = self.known();
+        let client = self.client(asking.peer, asking.headers);
+        let says_who = asking.headers.contains_key(AUTHORIZATION) || asking.certificate.is_some();
+        let mut identity = None;
+        let mut allowed = Vec::new();
+        for repository in repositories {
+            let (path, permission) = (|| repository.url.clone(), right(repository));
+            let asking = Asking { repository, permission, path: &path, ..*asking };
+            let decided = match rule(repository, permission) {
+                Rule::Anyone => Some(true),
+                Rule::Nobody => Some(false),
+                Rule::Local => Some((asking.not_local)().is_none()),
+                Rule::Granted | Rule::Authorizer(_) if !says_who => Some(false),
+                Rule::Authorizer(name) if !holds_token(asking.headers) => {
+                    Some(self.authorized(&known, name, &asking, client).await.is_ok())
+                }
+                Rule::Granted | Rule::Authorizer(_) => None,
+            };
+            allowed.push(match decided {
+                Some(decided) => decided,
+                None => {
+                    if identity.is_none() {
+                        let found = self.identity(&known, asking.headers, asking.certificate, client).await;
+                        identity = Some(found.ok());
+                    }
+                    let found = identity.as_ref().and_then(Option::as_ref);
+                    found.is_some_and(|identity| judge(identity, &repository.name, permission).is_ok())
+                }
+            });
+        }
+        allowed
+    }
+
+    async fn judged(&self, asking: &Asking<'_>) -> Result<Principal, Refusal> {
         let Asking { repository, permission, .. } = *asking;
         let authorizer = match rule(repository, permission) {
             Rule::Anyone => return Ok(Principal::Anyone),
@@ -209,117 +283,30 @@ impl Guard {
         };
         let known = self.known();
         let client = self.client(asking.peer, asking.headers);
-        let authorizer = match authorizer {
-            Some(name) => Some(known.authorizer(name)?),
-            None => None,
-        };
-        let identity = match (Credentials::of(asking.headers), authorizer) {
-            (Credentials::Token(text), _) => self.holder(text, client).await?,
-            (Credentials::Unreadable(why), _) => return Err(Refusal::Unknown(why.to_owned())),
-            (Credentials::None, _) if asking.certificate.is_none() => {
-                return Err(Refusal::Unknown("say who you are: this needs a token or a password".into()));
-            }
-            (credentials, Some(authorizer)) => {
-                return self.ask(authorizer, asking, &credentials, client).await;
-            }
-            (Credentials::Password { user, password }, None) => {
-                self.user(&known, user, password, client).await?
-            }
-            (Credentials::Foreign, None) => {
-                return Err(self.wrong(client, "this is no token of this server".into()));
-            }
-            (Credentials::None, None) => known.certificate(asking.certificate),
-        };
-        judge(identity, &repository.name, permission)
-    }
-
-    /// Whose token it is. A right one is taken also from an address that was wrong too often: it cannot
-    /// be guessed, and its holder may share that address with somebody else.
-    async fn holder(&self, text: String, client: Option<IpAddr>) -> Result<Identity, Refusal> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let Some(store) = self.tokens.clone() else {
-            return Err(self.wrong(client, "this server has no tokens".into()));
-        };
-        let looking = move || {
-            let found = secret::id(&text).map(|id| store.find(id)).transpose()?.flatten();
-            anyhow::Ok(match found {
-                Some(token) => secret::is_of(&text, &token, now).map(|()| token),
-                None => Err("this token is not known here; it may have been rotated or revoked"),
-            })
-        };
-        let found = blocking(looking).await.context("cannot look a token up").map_err(Refusal::Failed)?;
-        match found {
-            Ok(token) => {
-                self.note(&token, now);
-                Ok(Identity { principal: Principal::Token(token.name), grants: vec![token.grant] })
-            }
-            Err(why) => Err(self.wrong(client, why.to_owned())),
+        if let Some(name) = authorizer
+            && !holds_token(asking.headers)
+        {
+            return self.authorized(&known, name, asking, client).await;
         }
+        let identity = self.identity(&known, asking.headers, asking.certificate, client).await?;
+        judge(&identity, &repository.name, permission)
     }
 
-    /// Writes down that a token was used, now and then; nobody waits for it.
-    fn note(&self, token: &Token, now: u64) {
-        let Some(store) = self.tokens.clone() else { return };
-        let period = now / NOTED;
-        let last = self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(token.id.clone(), period);
-        if last != Some(period) {
-            let id = token.id.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = store.used(&id, now) {
-                    warn!("cannot write down when a token was used: {error:#}");
-                }
-            });
-        }
-    }
-
-    /// A user of the htpasswd file.
-    async fn user(
+    /// Whether an authorizer lets in who makes a request, and who that is.
+    async fn authorized(
         &self,
         known: &Known,
-        user: String,
-        password: Vec<u8>,
-        client: Option<IpAddr>,
-    ) -> Result<Identity, Refusal> {
-        let wrong = "user and password are not known here";
-        let Some(htpasswd) = known.htpasswd.clone() else { return Err(self.wrong(client, wrong.into())) };
-        let name = user.clone();
-        let looked = blocking(move || anyhow::Ok((htpasswd.hash_of(&name), htpasswd.any_hash()))).await;
-        let (hash, any) = looked.map_err(Refusal::Failed)?;
-        let key = |hash: &hash::PasswordHash| {
-            self.keyed.digest(&[user.as_bytes(), hash.as_str().as_bytes(), &password])
-        };
-        let remembered =
-            |hash: &hash::PasswordHash| self.passwords.find(&key(hash), Instant::now()).is_some();
-        if !hash.as_ref().is_some_and(remembered) {
-            let _turn = self.hashing.acquire().await.context("stopping").map_err(Refusal::Failed)?;
-            // Asked here, since many guesses may have waited for their turn.
-            self.limiter.allows(client, Instant::now()).map_err(Refusal::TooMany)?;
-            if !hash.as_ref().is_some_and(remembered) {
-                // A user who is not there takes as long as one who is.
-                let (Some(held), given) = (hash.clone().or(any), password.clone()) else {
-                    return Err(self.wrong(client, wrong.into()));
-                };
-                let matches =
-                    blocking(move || anyhow::Ok(held.is_of(&given))).await.map_err(Refusal::Failed)?;
-                match &hash {
-                    Some(hash) if matches => self.passwords.insert(key(hash), (), Instant::now()),
-                    _ => return Err(self.wrong(client, wrong.into())),
-                }
-            }
-        }
-        let grants = known.config.grants.iter();
-        let grants = grants.filter(|grant| grant.users.iter().any(|name| name == "*" || *name == user));
-        let grants = grants.map(|grant| grant.grant.clone()).collect();
-        Ok(Identity { principal: Principal::User(user), grants })
-    }
-
-    async fn ask(
-        &self,
-        authorizer: &Authorizer,
+        name: &str,
         asking: &Asking<'_>,
-        credentials: &Credentials,
         client: Option<IpAddr>,
     ) -> Result<Principal, Refusal> {
+        let authorizer = known.authorizer(name)?;
+        let credentials = Credentials::of(asking.headers);
+        match credentials {
+            Credentials::Unreadable(why) => return Err(Refusal::Unknown(why.to_owned())),
+            Credentials::None if asking.certificate.is_none() => return Err(unnamed()),
+            _ => {}
+        }
         let path = (asking.path)();
         let certificate =
             asking.certificate.map(|certificate| (certificate.name(), certificate.fingerprint()));
@@ -333,34 +320,39 @@ impl Guard {
             client: &client.map_or_else(|| "unix".to_owned(), |client| client.to_string()),
         };
         if authorizer.remembered(&self.keyed, &question).is_none() {
-            self.limiter.allows(client, Instant::now()).map_err(Refusal::TooMany)?;
+            self.allowed(client)?;
         }
+        let user = match &credentials {
+            Credentials::Password { user, .. } => Some(user.as_str()),
+            _ => None,
+        };
         match authorizer.ask(&self.keyed, &question).await {
             Some(Answer::Yes(name)) => {
-                Ok(Principal::Authorized(name.unwrap_or_else(|| match (credentials, certificate) {
-                    (Credentials::Password { user, .. }, _) => user.chars().take(100).collect(),
-                    (_, Some((name, _))) => name.to_owned(),
-                    _ => "the holder of a bearer token".to_owned(),
+                Ok(Principal::Authorized(name.unwrap_or_else(|| match (user, certificate) {
+                    (Some(user), _) => user.chars().take(100).collect(),
+                    (None, Some((name, _))) => name.to_owned(),
+                    (None, None) => "the holder of a bearer token".to_owned(),
                 })))
             }
-            Some(Answer::WhoIsThat) => Err(self.wrong(client, "user and password are not known here".into())),
+            Some(Answer::WhoIsThat) => {
+                let why = "user and password are not known here".to_owned();
+                // Where the repository itself is not to be told of, what follows counts this.
+                Err(match asking.repository.read {
+                    ReadAccess::Anyone => self.wrong(client, user, why),
+                    ReadAccess::Token | ReadAccess::Authorizer(_) => Refusal::Unknown(why),
+                })
+            }
             Some(Answer::No) => {
                 Err(Refusal::Forbidden(format!("there is no right to {} here", asking.permission)))
             }
             None => Err(Refusal::Undecided(authorizer.config().name.clone())),
         }
     }
+}
 
-    /// Counts a failure, and says how to go on from here.
-    fn wrong(&self, client: Option<IpAddr>, why: String) -> Refusal {
-        let now = Instant::now();
-        let allowed = self.limiter.allows(client, now);
-        self.limiter.failed(client, now);
-        match allowed {
-            Ok(()) => Refusal::Unknown(why),
-            Err(wait) => Refusal::TooMany(wait),
-        }
-    }
+/// Whether the request carries a token of ours, about which no authorizer is asked.
+fn holds_token(headers: &HeaderMap) -> bool {
+    matches!(Credentials::of(headers), Credentials::Token(_))
 }
 
 impl Known {
@@ -371,9 +363,10 @@ impl Known {
         };
         let htpasswd = config.htpasswd.as_deref();
         let htpasswd = htpasswd.map(|path| kept(path).unwrap_or_else(|| Arc::new(Htpasswd::new(path))));
+        let count = config.authorizers.len();
         let authorizers = config.authorizers.iter().map(|wanted| {
             let old = old.into_iter().flat_map(|old| &old.authorizers).find(|old| old.config() == wanted);
-            old.cloned().unwrap_or_else(|| Arc::new(Authorizer::new(wanted, trusted)))
+            old.cloned().unwrap_or_else(|| Arc::new(Authorizer::new(wanted, count, trusted)))
         });
         Self { config: config.clone(), htpasswd, authorizers: authorizers.collect() }
     }
@@ -396,9 +389,19 @@ impl Known {
     }
 }
 
+/// Looks at files and the store of tokens at a time; further ones wait unqueued, so that those that are given up leave
+/// nothing behind.
+static LOOKING: Semaphore = Semaphore::const_new(32);
+
+/// Waits for a look at a file or the store of tokens.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
+    let place = LOOKING.acquire().await?;
+    let work = move || {
+        let _place = place;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.context("this is a bug, please report it")?
 }
 

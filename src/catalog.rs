@@ -3,8 +3,12 @@
 //! Rebuildable: delete it, and a full scan restores the same metadata. One writer, many readers.
 
 pub mod additional;
+mod beside;
+mod check;
 pub mod chunks;
 mod compact;
+mod connect;
+pub mod identity;
 mod job;
 pub mod ledger;
 mod meta;
@@ -17,25 +21,31 @@ pub mod reader;
 pub mod ready;
 mod recut;
 mod schema;
+mod sums;
+mod trust;
 pub mod update;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
 pub use chunks::Chunk;
+pub use identity::Identity;
 pub use job::Job;
 pub use ledger::Recipe;
+pub use open::{Before, Opened, is_unreadable, set_aside};
 pub use order::{Frontier, Generation, Key};
 pub use pieces::PieceFile;
 pub use publications::Publication;
 pub use reader::Reader;
 pub use ready::Ready;
+pub use trust::HeldAgainst;
 pub use update::Update;
 
 use crate::package::{ChecksumType, Location, Verify};
+use crate::repodata::chunk::damaged;
 use crate::repodata::{Compression, Fragments, KINDS, Part, Pieces as _, RenderOptions};
 use crate::tree::{Dirty, FileStamp};
 
@@ -94,11 +104,17 @@ pub enum CatalogError {
     #[error("{} was written by a newer createrepod (catalog version {found}, this one knows {}); it was left untouched: \
              install the newer createrepod, or move the file away to have it made anew", path.display(), schema::VERSION)]
     Newer { path: PathBuf, found: u32 },
-    #[error("{} is the catalog of {remembered}, not of {}; give each repository a state directory of its own, \
-             or delete the catalog if the tree has moved", path.display(), tree.display())]
+    #[error("{} is the catalog of {remembered}, which is served now, not of {}; give each repository a state directory of \
+             its own", path.display(), tree.display())]
     OtherTree { path: PathBuf, remembered: String, tree: PathBuf },
     #[error("cannot prepare the catalog in {}", directory.display())]
     Directory { directory: PathBuf, source: io::Error },
+    #[error("{} is not as it was written: {why}", path.display())]
+    Unsound { path: PathBuf, why: String },
+    #[error("{} is not the one that was left there; it is looked at again", path.display())]
+    NotAsLeft { path: PathBuf },
+    #[error("cannot copy {} to read it", path.display())]
+    Copy { path: PathBuf, source: io::Error },
     #[error("cannot keep pieces of metadata in the catalog")]
     Pieces(#[source] io::Error),
     #[error("cannot use the catalog")]
@@ -109,19 +125,74 @@ impl CatalogError {
     /// Whether the catalog itself is damaged, so that making it anew is the cure.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
-                matches!(error.code, rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-            }
-            Self::Sqlite(_)
-            | Self::Pieces(_)
+            Self::Unsound { .. } => true,
+            Self::Sqlite(error) => is_damage(error),
+            Self::Pieces(_)
+            | Self::NotAsLeft { .. }
+            | Self::Copy { .. }
             | Self::Newer { .. }
             | Self::OtherTree { .. }
             | Self::Directory { .. } => false,
         }
     }
+
+    /// Whether the system failed, and the same may work at another time.
+    pub fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if !is_damage(error))
+    }
+
+    /// Whether a disk is full.
+    pub fn is_no_room(&self) -> bool {
+        let code = match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error.code,
+            Self::Pieces(source) | Self::Directory { source, .. } | Self::Copy { source, .. } => {
+                return source.kind() == io::ErrorKind::StorageFull;
+            }
+            _ => return false,
+        };
+        code == ErrorCode::DiskFull
+    }
+
+    /// Whether it is a good catalog, and none for us.
+    fn is_of_another(&self) -> bool {
+        matches!(self, Self::OtherTree { .. } | Self::Newer { .. })
+    }
+
+    /// Whether SQLite says that the database must not be written to.
+    fn is_read_only(&self) -> bool {
+        matches!(self, Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ReadOnly)
+    }
+}
+
+/// Whether this says that the database holds what nobody has written; otherwise the system failed.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OperationAborted,
+        OperationInterrupted, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
+    };
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) => !matches!(
+            error.code,
+            CannotOpen
+                | DatabaseBusy
+                | DatabaseLocked
+                | DiskFull
+                | FileLockingProtocolFailed
+                | OperationAborted
+                | OperationInterrupted
+                | OutOfMemory
+                | PermissionDenied
+                | ReadOnly
+                | SystemIoFailure
+        ),
+        // A value that is none of ours, a row that is missing, a table or a column.
+        _ => true,
+    }
 }
 
 pub const FILE: &str = "catalog.sqlite";
+/// Its write-ahead log.
+const LOG: &str = "catalog.sqlite-wal";
 
 impl Catalog {
     /// What reads the pieces that a [`Listing`] names.
@@ -131,9 +202,9 @@ impl Catalog {
 
     /// Whether nothing was ever listed or published from here.
     pub fn is_new(&self) -> Result<bool, CatalogError> {
-        // What was superseded before this catalog was made, and taken back, says nothing of what is there now.
+        // Files that were there before this catalog was made, and were taken back, have no recipe and say nothing of what it knows.
         let any = "SELECT EXISTS (SELECT 1 FROM package) OR EXISTS (SELECT 1 FROM rejected)
-                   OR EXISTS (SELECT 1 FROM metadata_file WHERE superseded_at IS NULL OR length(head) + length(spans) > 0)";
+                   OR EXISTS (SELECT 1 FROM metadata_file WHERE length(head) + length(spans) > 0)";
         Ok(!self.db.query_row(any, [], |row| row.get::<_, bool>(0))?)
     }
 
@@ -152,8 +223,11 @@ impl Catalog {
             let Some(item) = items.into_iter().find(|item| item.member.key == *key) else { continue };
             let recut::Text::Kept(spans) = item.text else { continue };
             let mut texts = <[Vec<u8>; KINDS]>::default();
-            for (text, span) in texts.iter_mut().zip(spans) {
+            for ((text, span), sum) in texts.iter_mut().zip(spans).zip(item.member.sums) {
                 self.pieces.read(span, text).map_err(CatalogError::Pieces)?;
+                if crc32fast::hash(text) != sum {
+                    return Err(CatalogError::Pieces(damaged()));
+                }
             }
             let [primary, filelists, other, filelists_ext] = texts;
             return Ok(Some(Fragments { primary, filelists, other, filelists_ext }));
@@ -173,7 +247,20 @@ impl Catalog {
 
     /// The listing as last committed.
     pub fn listing(&self) -> Result<Listing, CatalogError> {
-        Ok(Listing { chunks: self.chunks()?, ..Listing::default() })
+        let listing = Listing { chunks: self.chunks()?, ..Listing::default() };
+        match check::count(&self.db)? == listing.packages() {
+            true => Ok(listing),
+            false => Err(chunks::corrupt("list").into()),
+        }
+    }
+
+    /// Packages of chunks whose bytes are not all as they were written. Reads all of them.
+    pub fn damaged_packages(&self) -> Result<Vec<Location>, CatalogError> {
+        let mut damaged = Vec::new();
+        for chunk in self.chunks()?.iter().filter(|chunk| !self.pieces.holds(chunk)) {
+            damaged.extend(chunks::members(&self.db, chunk)?.into_iter().map(|member| member.key.location));
+        }
+        Ok(damaged)
     }
 
     /// Whether the pieces were made for another compression, so that an update is due without any change.
@@ -265,24 +352,6 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::PUBLISHED, sha256.unwrap_or_default())?)
     }
 
-    /// Digests of the keys that the packages were held against, sorted.
-    pub fn keyring(&self) -> Result<Vec<String>, CatalogError> {
-        let text = meta::get::<String>(&self.db, meta::KEYRING)?.unwrap_or_default();
-        Ok(text.lines().map(str::to_owned).collect())
-    }
-
-    /// Makes the next look find a difference in everything that was rejected, and with `packages` in every
-    /// package too, and remembers the keys (their digests) that they are held against from now on.
-    pub fn distrust_all(&self, packages: bool, keyring: &[String]) -> Result<(), CatalogError> {
-        let tx = self.db.unchecked_transaction()?;
-        tx.execute("UPDATE rejected SET size = -1", [])?;
-        if packages {
-            tx.execute("UPDATE package SET size = -1", [])?;
-        }
-        meta::set(&tx, meta::KEYRING, keyring.join("\n"))?;
-        Ok(tx.commit()?)
-    }
-
     /// SHA-256 of our repomd.xml.asc and repomd.xml.key in repodata/; `None` where we have none there.
     pub fn signed(&self) -> Result<Option<String>, CatalogError> {
         Ok(meta::get::<String>(&self.db, meta::SIGNED)?.filter(|text| !text.is_empty()))
@@ -293,13 +362,16 @@ impl Catalog {
         Ok(meta::set(&self.db, meta::SIGNED, sums.unwrap_or_default())?)
     }
 
-    /// Closes in order: everything synced, so that the next start need not distrust it.
-    pub fn close(self) -> Result<(), CatalogError> {
+    /// Closes in order: everything synced, so that the next start need not distrust it. What is left is what is to be
+    /// found when it is opened again.
+    pub fn close(self) -> Result<Identity, CatalogError> {
         // Set by the first change; a catalog that was only read costs no write.
         if meta::get::<String>(&self.db, meta::OPEN_SINCE_BOOT)?.is_some_and(|boot| !boot.is_empty()) {
             self.pieces.sync().map_err(CatalogError::Pieces)?;
             meta::set(&self.db, meta::OPEN_SINCE_BOOT, "")?;
         }
-        self.db.close().map_err(|(_, error)| CatalogError::Sqlite(error))
+        self.db.close().map_err(|(_, error)| CatalogError::Sqlite(error))?;
+        Identity::of(&self.directory, self.pieces.number())
+            .map_err(|source| CatalogError::Directory { directory: self.directory, source })
     }
 }

@@ -16,9 +16,10 @@ mod verify;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub use failure::{Exit, Failure};
 
@@ -117,10 +118,11 @@ Environment, stronger than the configuration:
 
 Signals:
   TERM, INT   finish what is in flight, then stop
+  HUP         read the configuration, keys and certificates again, open the access log anew
   USR1        compare every tree with what is known of it")]
 struct Serve {
     /// A directory of RPMs.
-    #[arg(value_name = "DIR", conflicts_with = "config")]
+    #[arg(value_name = "DIR", conflicts_with = "config", value_hint = ValueHint::DirPath)]
     directory: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFile,
@@ -132,7 +134,7 @@ struct Serve {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration; files of repos.d/ beside it are read too.
-    #[arg(long, value_name = "FILE", default_value = load::DEFAULT_FILE)]
+    #[arg(long, value_name = "FILE", default_value = load::DEFAULT_FILE, value_hint = ValueHint::FilePath)]
     config: PathBuf,
 }
 
@@ -147,13 +149,13 @@ Examples:
   createrepod index /srv/rpm --metadata gzip       for clients older than EL 8.4")]
 struct Index {
     /// A directory of RPMs.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     directory: PathBuf,
     /// What the clients can read: zstd, gzip, el7 (gzip and SQLite databases), el6 (the same, no xz anywhere).
-    #[arg(long, value_name = "KIND", default_value = "zstd", value_parser = choice::<MetadataProfile>)]
+    #[arg(long, value_name = "KIND", default_value = "zstd", value_parser = choice::<MetadataProfile>())]
     metadata: MetadataProfile,
     /// Checksum of packages and metadata: md5, sha1, sha224, sha256, sha384, sha512.
-    #[arg(long, value_name = "KIND", default_value = "sha256", value_parser = choice::<ChecksumType>)]
+    #[arg(long, value_name = "KIND", default_value = "sha256", value_parser = choice::<ChecksumType>())]
     checksum: ChecksumType,
     /// Publish filelists-ext too: the file lists with the digests of the files.
     #[arg(long)]
@@ -165,16 +167,16 @@ struct Index {
     #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true, value_parser = entries)]
     changelog_limit: ChangelogLimit,
     /// What is checked before a package is taken: header (its digests and the length), digest (the payload too).
-    #[arg(long, value_name = "HOW", default_value = "digest", value_parser = choice::<package::Verify>)]
+    #[arg(long, value_name = "HOW", default_value = "digest", value_parser = choice::<package::Verify>())]
     verify: package::Verify,
     /// Symbolic links to follow: never, inside, anywhere.
-    #[arg(long, value_name = "WHICH", default_value = "inside", value_parser = choice::<Symlinks>)]
+    #[arg(long, value_name = "WHICH", default_value = "inside", value_parser = choice::<Symlinks>())]
     symlinks: Symlinks,
     /// Sign repomd.xml with the secret key in this file (see createrepod key generate).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     sign_key: Option<PathBuf>,
     /// A file whose first line is the passphrase of the key.
-    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    #[arg(long, value_name = "FILE", requires = "sign_key", value_hint = ValueHint::FilePath)]
     sign_passphrase: Option<PathBuf>,
 }
 
@@ -194,13 +196,13 @@ Then, in the configuration of a repository:
   sign = { key = \"/etc/createrepod/signing.asc\" }")]
     Generate {
         /// The file to make; it must not exist.
-        #[arg(value_name = "FILE", default_value = SIGNING_KEY)]
+        #[arg(value_name = "FILE", default_value = SIGNING_KEY, value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// The name on the key, which people see when they are asked to trust it.
         #[arg(long, value_name = "TEXT", default_value = "createrepod repository signing key")]
         user_id: String,
         /// A file whose first line is the passphrase that locks the key.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         passphrase: Option<PathBuf>,
         /// Ed25519 instead of RSA: smaller and faster, but not read by EL7 and older.
         #[arg(long)]
@@ -213,7 +215,7 @@ Examples:
   createrepod key export ./signing.asc")]
     Export {
         /// The file with the secret key.
-        #[arg(value_name = "FILE", default_value = SIGNING_KEY)]
+        #[arg(value_name = "FILE", default_value = SIGNING_KEY, value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
 }
@@ -225,7 +227,7 @@ Examples:
 #[command(after_help = "\
 Examples:
   createrepod status
-  createrepod status rpm
+  createrepod status rpm el9
   createrepod status --json
   createrepod status ./rpm           of a daemon that was started as `createrepod serve ./rpm`")]
 struct Status {
@@ -239,7 +241,8 @@ struct Status {
 /// Compare the trees with what is known of them, and publish what changed.
 ///
 /// The daemon finds changes by itself; this is for those who do not want to wait for a rescan of a network
-/// file system. Without a daemon the metadata is made here and now, as `index` does.
+/// file system. Without a daemon the metadata is made here and now, as `index` does. Ends with 1 when it was not done in
+/// time.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -257,7 +260,8 @@ struct Refresh {
 ///
 /// Every package is held against what is remembered of it, every metadata file against repomd.xml: bytes that the disk
 /// has lost, files that are missing, files that are not ours. Has the running daemon do it; without one, does it itself.
-/// It only reads, unless told to repair. Ends with 1 when something was found.
+/// It only reads, unless told to repair. Ends with 1 when something was found, or a repository could not be verified;
+/// the others are verified all the same.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -266,11 +270,8 @@ Examples:
   createrepod verify /srv/rpm        a directory without configuration
   createrepod verify rpm --repair    read again what changed, make damaged metadata anew")]
 struct Verify {
-    /// Names of repositories, or directories (with a slash in them). None: all that are configured.
-    #[arg(value_name = "REPO")]
-    repositories: Vec<String>,
     #[command(flatten)]
-    config: ConfigFile,
+    target: control::Target,
     /// Mend what can be mended: what is remembered is read again, damaged metadata is made anew.
     #[arg(long)]
     repair: bool,
@@ -301,9 +302,9 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Index(index) => index.run(),
-            Command::Status(asked) => status::run(&asked.target.resolve()?, asked.json),
-            Command::Refresh(asked) => refresh::run(&asked.target.resolve()?, asked.wait),
-            Command::Verify(verify) => verify.run(),
+            Command::Status(asked) => status::run(&asked.target.resolve("status")?, asked.json),
+            Command::Refresh(asked) => refresh::run(&asked.target.resolve("refresh")?, asked.wait),
+            Command::Verify(asked) => verify::run(&asked.target.resolve("verify")?, asked.repair),
             // `compat::run` has looked for it before: this is for the help.
             Command::CreaterepoC(_)
             | Command::MergerepoC(_)
@@ -326,23 +327,28 @@ impl Serve {
 
     fn configured(self) -> Result<(), Failure> {
         let (file, listen) = (self.config.config, self.listen);
-        let config = load::files_to_serve(&file, &listen)?.config;
+        let (resolved, files) = load::files_to_serve(&file, &listen)?;
         let directory =
             file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let known = Mutex::new(files);
         let source = daemon::Source {
             directory: directory.to_owned(),
-            load: Arc::new(move || match load::files_to_serve(&file, &listen) {
-                Ok(resolved) => Ok(resolved.config),
-                Err(failure) => Err(failure.to_string()),
+            load: Arc::new(move || {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                let (resolved, files) = load::files_again(&file, &listen, &known)
+                    .map_err(|failure| failure.mistake().to_owned())?;
+                *known = files;
+                Ok(resolved.config)
             }),
         };
-        daemon::run(config, Some(source), false).map_err(|error| Failure::failed(&error))
+        daemon::run(resolved.config, Some(source), false).map_err(|error| Failure::failed(&error))
     }
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
         }
@@ -350,8 +356,9 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn choice<C: Choice>(text: &str) -> Result<C, String> {
-    C::parse(text)
+/// Reads one of a few words, which completion offers.
+fn choice<C: Choice + Send + Sync>() -> impl TypedValueParser<Value = C> {
+    PossibleValuesParser::new(C::CHOICES.iter().map(|(name, _)| *name)).try_map(|name| C::parse(&name))
 }
 
 fn entries(text: &str) -> Result<ChangelogLimit, String> {
@@ -373,7 +380,7 @@ mod tests {
     /// The words of an example, without what a shell or a reader does with the rest of the line.
     fn words(line: &str) -> Vec<String> {
         let line = line.trim_start();
-        let line = [" > ", " && ", "  "]
+        let line = [" > ", " < ", " && ", "  "]
             .iter()
             .filter_map(|end| line.find(end))
             .min()

@@ -56,4 +56,9 @@ impl Voice {
     fn warn(self, line: &str) {
         let _ = writeln!(std::io::stderr(), "Warning: {line}");
     }
+
+    /// A warning of what createrepo_c has in its library, whose name its lines begin with.
+    fn warn_of_library(self, line: &str) {
+        let _ = writeln!(std::io::stderr(), "C_CREATEREPOLIB: Warning: {line}");
+    }
 }

@@ -3,6 +3,7 @@
 pub mod access;
 mod additional;
 mod clash;
+pub mod covered;
 mod door;
 pub mod file;
 pub mod problem;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use access::{AccessConfig, AuthorizerConfig, GrantConfig, ReadAccess, WhenDown, WriteAccess};
 pub use additional::AdditionalMetadata;
+pub use covered::Covered;
 
 use crate::package::{ChecksumType, Verify};
 use crate::repodata::{Codec, Compression, MetadataType, RenderOptions};
@@ -79,6 +81,8 @@ pub struct RepositoryConfig {
     pub metadata_dir: Option<PathBuf>,
     /// Decoded, begins and ends with `/`: `/el/9/x86_64/`.
     pub url: String,
+    /// Its directories at whose URLs other repositories are served; see [`covered::mark`].
+    pub covered: Vec<Covered>,
     /// Where its catalog and pieces lie.
     pub state_dir: PathBuf,
     pub read: ReadAccess,
@@ -126,6 +130,7 @@ impl RepositoryConfig {
             state_dir: path.join(".createrepod/state"),
             path,
             metadata_dir: None,
+            covered: Vec::new(),
             read: ReadAccess::Anyone,
             write: WriteAccess::Off,
             batch_life: Duration::from_secs(HOUR),
@@ -171,7 +176,8 @@ impl RepositoryConfig {
         self.written().join(".createrepod")
     }
 
-    fn written(&self) -> &PathBuf {
+    /// The directory that holds `repodata/` and `.createrepod/`.
+    pub fn written(&self) -> &std::path::Path {
         self.metadata_dir.as_ref().unwrap_or(&self.path)
     }
 }
@@ -256,18 +262,32 @@ pub enum Leads {
 }
 
 impl Symlinks {
+    /// The links that a client who reads is led through. `never` is about what is listed and written: a link to another file of the
+    /// repository, such as `hello-latest.rpm`, can be fetched.
+    pub fn for_readers(self) -> Self {
+        match self {
+            Self::Never | Self::Inside => Self::Inside,
+            Self::Anywhere => Self::Anywhere,
+        }
+    }
+
     /// What the rule says of a link to `target` in the repository at `root`, both free of links.
     pub fn leads(self, root: &std::path::Path, target: &std::path::Path) -> Leads {
         match (self, target.strip_prefix(root)) {
             (Self::Never, _) => Leads::Nowhere,
             // Through a link, too, nobody sees staged uploads, kept packages or metadata as packages.
-            (_, Ok(inside)) if inside.starts_with(".createrepod") || inside.starts_with("repodata") => {
-                Leads::Nowhere
-            }
+            (_, Ok(inside)) if is_reserved(inside) => Leads::Nowhere,
             (_, Ok(_)) | (Self::Anywhere, Err(_)) => Leads::Followed,
             (Self::Inside, Err(_)) => Leads::Outside,
         }
     }
+}
+
+/// Whether a path inside a repository is the daemon's own. Other hidden directories may be meant: a pool of packages to which
+/// links lead, a release that a link is switched to.
+fn is_reserved(inside: &std::path::Path) -> bool {
+    let is_ours = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".createrepod");
+    inside.starts_with("repodata") || inside.iter().any(is_ours)
 }
 
 /// An amount of disk: of the file system's size, or absolute.

@@ -13,6 +13,7 @@ mod report;
 mod scrub;
 mod systemd;
 mod trees;
+pub mod users;
 mod warnings;
 
 use std::io::Write as _;
@@ -39,6 +40,10 @@ use live::Live;
 use reload::ConfigWatch;
 pub use reload::Source;
 use trees::Trees;
+pub(crate) use trees::repositories_now;
+
+/// How often it is told that a certificate ends soon.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Serves until a signal says stop. `greet` prints, for zero configuration, what to copy and paste.
 pub fn run(config: Config, source: Option<Source>, greet: bool) -> anyhow::Result<()> {
@@ -63,11 +68,12 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let live = Live::start(&config.server)?;
+    live.settings.condition.count_lost_lines_by(crate::logging::lost_lines);
     let mut open = Doors::open(given, &config.server, live.tls.as_ref()).await?;
     if config.repositories.is_empty() && config.trees.is_empty() {
         warn!(
             "no repository is configured: nothing is served; add a file repos.d/NAME.toml beside the configuration \
-             with the lines [repository.NAME] and path = \"/directory/of/rpms\", and start again"
+             with the lines [repository.NAME] and path = \"/directory/of/rpms\""
         );
     }
     let greeting = greet
@@ -108,8 +114,11 @@ async fn serve(
     telling.spawn(notices::keep_telling(site, webhooks.clone()));
     let mut watch =
         source.as_ref().map(|source| ConfigWatch::start(&source.directory, reload::files(&config.server)));
+    // The first is over at once.
+    let mut days = tokio::time::interval(DAY);
     loop {
         tokio::select! {
+            _ = days.tick() => live.warn_of_expiry(),
             told = signals.next() => match told {
                 Told::Stop(name) => {
                     info!("stopping on {name}: finishing what is in flight");
@@ -188,19 +197,24 @@ async fn reload(
         warn!("there is no configuration to read again: the directory was named on the command line");
         return false;
     };
+    let condition = &live.settings.condition;
+    let stays = |why: &str| {
+        // Editors and package managers have it read several times; whoever asked for it is told again.
+        if condition.note_mistake(Some(why)).as_deref() != Some(why) || told {
+            error!("the configuration stays as it was: {why}");
+        }
+        false
+    };
     let new = match source.read().await {
         Ok(new) => new,
-        Err(why) => {
-            error!("the configuration stays as it was: {why}");
-            return false;
-        }
+        Err(why) => return stays(&why),
     };
     match live.take_up(&config.server, new.server) {
         Ok(server) => config.server = server,
-        Err(error) => {
-            error!("the configuration stays as it was: {error:#}");
-            return false;
-        }
+        Err(error) => return stays(&format!("{error:#}")),
+    }
+    if condition.note_mistake(None).is_some() {
+        info!("the configuration is mended and taken up");
     }
     if new.access.state_dir != config.access.state_dir {
         warn!("[state] dir changed; tokens are looked for in the new place after a restart only");
@@ -245,6 +259,9 @@ async fn take_up(
 /// Who decides about requests, with the tokens that can be made for this configuration.
 fn guard(access: &AccessConfig) -> anyhow::Result<Guard> {
     let history = access.state_dir.as_deref().map(History::at);
+    if let Some(Err(trouble)) = history.as_ref().map(History::check) {
+        error!("{:#}", anyhow::Error::new(trouble));
+    }
     let tokens = history.map(|history| Arc::new(history) as Arc<dyn TokenStore>);
     Guard::new(access, tokens, crate::fetch::roots::trusted)
 }

@@ -131,6 +131,12 @@ impl Database {
         self.connection.query_row(ask, [], |row| row.get(0)).map_err(|source| self.failed(source))
     }
 
+    /// How many packages it holds.
+    pub fn count(&self) -> Result<u64, DatabaseError> {
+        let ask = "SELECT count(*) FROM packages";
+        self.connection.query_row(ask, [], |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
     /// Takes a package out with all that belongs to it.
     pub fn remove(&self, key: i64) -> Result<(), DatabaseError> {
         let remove =

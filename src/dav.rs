@@ -1,10 +1,11 @@
 //! Writing over HTTP, and WebDAV class 1 and 2 (RFC 4918).
 //!
 //! What brings bytes in or takes files away (PUT, DELETE, COPY, MOVE) goes through `repository`: atomic,
-//! checked and published. PROPPATCH, MKCOL, LOCK and UNLOCK are dav-server's, over our tree and our locks,
-//! which our own methods respect as well.
+//! checked and published. MKCOL and PROPPATCH are dav-server's, over our tree. What is kept for clients beside that (locks, names without content, properties) is bounded in sum,
+//! and long answers are made while they are sent.
 
-mod conditions;
+mod allowance;
+pub(crate) mod conditions;
 pub(crate) mod delete;
 mod destination;
 mod digest;
@@ -13,34 +14,40 @@ mod filesystem;
 pub(crate) mod fuzz;
 mod handoff;
 mod if_header;
+mod lock;
 mod locks;
 mod multistatus;
 pub(crate) mod prefer;
 mod propfind;
+mod proppatch;
 pub(crate) mod put;
 pub(crate) mod share;
+mod stream;
 mod transfer;
 mod xml;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::auth::{Permission, Principal};
+use crate::auth::{Holder, Permission, Principal};
 use crate::package::Location;
 use crate::repository::receive::Condition;
 use crate::repository::{Handle, Ticket};
 use crate::serve::error::ServeError;
 use crate::serve::request::RequestBody;
 use crate::serve::{
-    Answer, Ends, Mount, Mounts, Server, Validators, authorize, encode_path, set, writable, write_condition,
+    Answer, Ends, Mount, Mounts, Server, Transport, Validators, authorize, encode_path, set, writable,
+    write_condition,
 };
 use locks::Reach;
 use share::Share;
+use stream::Places;
 
 const STATE: HeaderName = HeaderName::from_static("createrepod-state");
 const REVISION: HeaderName = HeaderName::from_static("createrepod-revision");
@@ -82,6 +89,22 @@ impl Context<'_> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
     }
 
+    /// The path of a place as clients know it, encoded; that of a folder without its slash, but for the repository's own.
+    fn href(&self, place: &str) -> String {
+        let path = format!("{}{}", encode_path(&self.mount.config.url), encode_path(place));
+        self.server.settings.now().told(&path).into_owned()
+    }
+
+    /// The client's own address; `None` for those at a unix socket.
+    fn address(&self) -> Option<IpAddr> {
+        client(self.server, self.ends, self.parts)
+    }
+
+    /// To whom bounds apply.
+    fn holder(&self) -> Holder {
+        Holder::of(self.principal, self.address())
+    }
+
     /// Refuses names that are the server's own, and names that metadata cannot express.
     fn may_be_written(&self, location: &Location) -> Result<(), ServeError> {
         writable(self.mount, location)
@@ -99,6 +122,12 @@ impl Context<'_> {
     }
 }
 
+/// The address of who asks; `None` for those at a unix socket.
+pub(crate) fn client(server: &Server, ends: &Ends, parts: &Parts) -> Option<IpAddr> {
+    let peer = matches!(ends.transport, Transport::Plain | Transport::Tls).then(|| ends.peer.ip());
+    server.guard.client(peer, &parts.headers)
+}
+
 /// Answers the methods of WebDAV that HTTP does not have.
 pub(crate) async fn answer(
     context: &Context<'_>,
@@ -107,20 +136,21 @@ pub(crate) async fn answer(
 ) -> Result<Answer, ServeError> {
     let method = context.parts.method.as_str();
     let target = Target { location };
+    let places = &context.server.shares.places;
     if method == "PROPFIND" {
-        let body = whole(body).await?;
-        return propfind::propfind(context, &target, &body).await;
+        let body = whole(places, body).await?;
+        return propfind::propfind(context, &target, body).await;
     }
     if method != "COPY"
         && let Some(location) = &target.location
     {
         context.may_be_written(location)?;
     }
-    let body = whole(body).await?;
+    let body = whole(places, body).await?;
+    if matches!(method, "COPY" | "MOVE" | "MKCOL") && !body.bytes.is_empty() {
+        return Err(ServeError::UnsupportedMediaType(format!("{method} takes no body; leave it out")));
+    }
     if matches!(method, "COPY" | "MOVE") {
-        if !body.is_empty() {
-            return Err(ServeError::UnsupportedMediaType(format!("{method} takes no body; leave it out")));
-        }
         let kind = if method == "COPY" { transfer::Kind::Copy } else { transfer::Kind::Move };
         return transfer::transfer(context, &target, kind).await;
     }
@@ -128,43 +158,62 @@ pub(crate) async fn answer(
     let reach = Reach { place, deep: false, membership: method == "MKCOL" };
     // Locks do not stand in the way of those who deal with locks, but by their own rules.
     let reaches = if matches!(method, "LOCK" | "UNLOCK") { &[][..] } else { &[reach] };
-    let tokens = context.check(&target, reaches).await?;
-    if method == "LOCK" && !body.is_empty() && context.share.locks.is_full() {
-        return Err(ServeError::NoRoom("there are too many locks; wait until some of them end".into()));
+    let keys = context.check(&target, reaches).await?;
+    match method {
+        "LOCK" => lock::lock(context, &target, &keys, &body.bytes).await,
+        "UNLOCK" => lock::unlock(context, &target).await,
+        _ => handoff::hand_off(context, &target, body.bytes).await,
     }
-    handoff::hand_off(context, &target, &tokens, body).await
 }
 
-/// Answers a PROPFIND on `/` where no repository is; `hrefs` are `/` and what is directly below it.
+/// Why there is no place for a name.
+fn no_folder() -> ServeError {
+    ServeError::Conflict("the folder this would be in does not exist; make it first".into())
+}
+
+/// Answers a PROPFIND on `/` where no repository is; `paths` are `/` and what is directly below it, encoded.
 pub(crate) async fn front(
-    depth: Option<&str>,
-    mut hrefs: Vec<String>,
+    server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    mut paths: Vec<String>,
     body: &mut RequestBody,
 ) -> Result<Answer, ServeError> {
-    let body = whole(body).await?;
-    if depth != Some("1") {
-        hrefs.truncate(1);
+    let body = whole(&server.shares.places, body).await?;
+    if parts.headers.get("depth").is_none_or(|depth| depth != "1") {
+        paths.truncate(1);
     }
-    propfind::front(hrefs, &body)
+    let settings = server.settings.now();
+    let hrefs = paths.iter().map(|path| settings.told(path).into_owned()).collect();
+    propfind::front(server, client(server, ends, parts), hrefs, &body.bytes).await
 }
 
+/// A small body, and the room that it takes where it is not very small.
+struct Small {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes of a body for which there is always room.
+const VERY_SMALL: usize = 4 << 10;
+
 /// The whole of a small body.
-async fn whole(body: &mut RequestBody) -> Result<Bytes, ServeError> {
+async fn whole(places: &Places, body: &mut RequestBody) -> Result<Small, ServeError> {
     let limit = xml::LONGEST as u64;
     if body.announced().is_some_and(|length| length > limit) {
         return Err(ServeError::BodyTooLarge { limit });
     }
-    let mut gathered = Vec::new();
-    loop {
-        let block = body.next_block().await?;
-        block.parts.iter().for_each(|part| gathered.extend_from_slice(part));
-        if gathered.len() > xml::LONGEST {
+    let (mut bytes, mut room) = (Vec::new(), None);
+    while let Some(part) = body.next_frame().await? {
+        if bytes.len() + part.len() > xml::LONGEST {
             return Err(ServeError::BodyTooLarge { limit });
         }
-        if block.is_last {
-            return Ok(gathered.into());
+        if room.is_none() && bytes.len() + part.len() > VERY_SMALL {
+            room = Some(places.body(xml::LONGEST).await?);
         }
+        bytes.extend_from_slice(&part);
     }
+    Ok(Small { bytes, _room: room })
 }
 
 /// The request's conditions on what is there now.

@@ -3,7 +3,7 @@
 //! Not part of the program: it is compiled for fuzzing (`--cfg fuzzing`, by `make fuzz`), and for the test
 //! that runs every seed and every found case in `fuzz/corpus` through its target.
 
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Cursor, Read, copy, sink};
 use std::path::{Path, PathBuf};
 use std::str;
 use std::sync::{Arc, Once};
@@ -16,13 +16,14 @@ use crate::config::resolve::{self, Source, Surroundings};
 use crate::config::{tree, value};
 use crate::package::header::{Index, PREAMBLE, Section, claimed_len};
 use crate::package::openpgp::detached::dearmor;
-use crate::package::openpgp::{Certificate, Check, Keyring};
+use crate::package::openpgp::{Certificate, Check, Keyring, Material};
 use crate::package::{ChecksumType, Intake, Location, Taken, Verify};
 use crate::repodata::codec::{Codec, Limits};
 use crate::repodata::element::Facts;
 use crate::repodata::fragment::{Entry, Fragments, RenderOptions};
 use crate::repodata::modules::Modules;
 use crate::repodata::read::{Elements, Packages, pkgid_of};
+use crate::repodata::wellformed::{Fault, WellFormed};
 use crate::repodata::{MetadataType, Repomd, additional};
 use crate::rights::Pattern;
 use crate::{auth, dav, serve};
@@ -128,7 +129,9 @@ pub fn openpgp(data: &[u8]) {
     if cfg!(fuzzing) {
         QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     }
-    let keyring = Keyring::new(Certificate::read_all(data).unwrap_or_default());
+    // Two files of the same bytes say what one says.
+    let files = [(), ()].into_iter().filter_map(|file| Some((file, Material::read(data).ok()?))).collect();
+    let (keyring, _) = Keyring::gather(files);
     for certificate in keyring.certificates() {
         let _ = (certificate.fingerprint(), certificate.user_id(), certificate.digest());
         for id in certificate.signing_ids() {
@@ -176,9 +179,16 @@ pub fn metadata(data: &[u8]) {
     }
 }
 
-/// Groups, advisories, modules; the first byte says what it is to be.
+/// Groups, advisories, modules; the first byte says what it is to be. A panic of the YAML parser is caught where it
+/// is called, and found here all the same: the hook of libFuzzer ends the process before.
 pub fn additional(data: &[u8]) {
     let Some((&kind, text)) = data.split_first() else { return };
+    let verdict = |block| xml_verdict(text, block);
+    let whole = verdict(text.len().max(1));
+    assert!(
+        [1, 7, 64].into_iter().all(|block| verdict(block) == whole),
+        "blocks do not matter to the XML checker"
+    );
     match kind % 4 {
         0 => _ = additional::check(additional::GROUP, "comps.xml", text),
         1 => {
@@ -207,6 +217,18 @@ pub fn additional(data: &[u8]) {
                 _ = additional::check("appstream", "appstream.xml", text);
             }
         }
+    }
+}
+
+/// What the XML checker says of a text that comes in blocks of `block` bytes.
+fn xml_verdict(text: &[u8], block: usize) -> Result<(), Option<Fault>> {
+    let mut checked = WellFormed::new(BufReader::with_capacity(block, text));
+    match copy(&mut checked, &mut sink()) {
+        Ok(passed) => {
+            assert_eq!(passed, text.len() as u64, "what passes, passes whole");
+            Ok(())
+        }
+        Err(_) => Err(checked.fault().cloned()),
     }
 }
 

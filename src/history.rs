@@ -1,7 +1,6 @@
 //! What cannot be rebuilt from the trees, in `history.sqlite` in the state directory: tokens.
 //!
-//! The daemon and the command line use it at the same time (write-ahead log; each change is one
-//! transaction). Nothing of it is kept in memory, so what one of them changes is true for the other at once.
+//! The daemon and the command line use it at the same time (each change is one transaction). Nothing of it is kept in memory, so what one of them changes is true for the other at once.
 
 mod schema;
 mod tokens;
@@ -36,6 +35,10 @@ pub enum HistoryError {
     File { path: PathBuf, source: io::Error },
     #[error("cannot use {}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
+    /// Nobody is let in by what may say anything.
+    #[error("{} is damaged ({why}), so no token counts; put a backup of it in its place, or move it away and make \
+             new tokens with `createrepod token add`", path.display())]
+    Damaged { path: PathBuf, why: String },
     #[error("there is a token named {0:?} already")]
     NameTaken(String),
     #[error("there is no token named {0:?}")]
@@ -65,6 +68,11 @@ impl History {
             None => {
                 *open = None;
                 Ok(None)
+            }
+            // Tokens were in it, or it was never finished: nobody knows.
+            Some(_) if std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() == 0) => {
+                *open = None;
+                Err(self.failed(corrupt("it is empty")))
             }
             Some(identity) => {
                 let db = self.opened(&mut open, identity)?;
@@ -108,7 +116,16 @@ impl History {
     }
 
     fn failed(&self, source: rusqlite::Error) -> HistoryError {
-        HistoryError::Sqlite { path: self.path.clone(), source }
+        let path = self.path.clone();
+        match is_damage(&source) {
+            true => HistoryError::Damaged { path, why: source.to_string() },
+            false => HistoryError::Sqlite { path, source },
+        }
+    }
+
+    /// Says what is wrong with it, before somebody needs it.
+    pub fn check(&self) -> Result<(), HistoryError> {
+        self.tokens().map(drop)
     }
 
     /// Device and inode; `None` when there is no file.
@@ -124,16 +141,29 @@ impl History {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let prepare = |db: &mut Connection| -> rusqlite::Result<u32> {
             db.busy_timeout(BUSY)?;
-            db.pragma_update(None, "journal_mode", "wal")?;
+            db.pragma_update(None, "mmap_size", 0)?;
+            // No write-ahead log, whose index is a mapped file: on a full disk to touch it ends the process. One that an
+            // older version made is opened alone, so that nothing is mapped, and given up.
+            db.pragma_update(None, "locking_mode", "exclusive")?;
+            db.pragma_update(None, "journal_mode", "truncate")?;
+            db.pragma_update(None, "locking_mode", "normal")?;
             // A token that was shown must be there after a power cut, and one that was revoked must not.
             db.pragma_update(None, "synchronous", "full")?;
             let version = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let found: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+            if found != "ok" {
+                return Err(corrupt(&found));
+            }
             if version < schema::VERSION {
                 let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 // Another process may have been first.
                 let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
                 if version < schema::VERSION {
-                    transaction.execute_batch(schema::CREATE)?;
+                    if version == 0 {
+                        transaction.execute_batch(schema::CREATE)?;
+                    } else {
+                        tokens::add_sums(&transaction)?;
+                    }
                     transaction.pragma_update(None, "user_version", schema::VERSION)?;
                 }
                 transaction.commit()?;
@@ -168,5 +198,23 @@ impl History {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What is in the file is not what was written.
+fn corrupt(why: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(why.lines().collect::<Vec<_>>().join(" ")))
+}
+
+/// Whether this says so; otherwise the system failed.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
+    match error {
+        // Unknown: a table or a column that is not there.
+        rusqlite::Error::SqliteFailure(error, _) => {
+            matches!(error.code, DatabaseCorrupt | NotADatabase | Unknown)
+        }
+        _ => true,
     }
 }

@@ -5,8 +5,8 @@
 //! `.createrepod/incoming/`, which is emptied when the repository is opened.
 
 pub mod batch;
-pub mod beneath;
 pub mod entries;
+mod heads;
 pub mod kept;
 mod place;
 mod shared_sync;
@@ -21,13 +21,14 @@ use std::sync::Arc;
 
 use rustix::fs::Mode;
 
+use crate::beneath::{Root, stamp};
 use crate::config::RepositoryConfig;
 use crate::crash::{self, Point};
-use crate::package::openpgp::Keyring;
-use crate::package::{BadPackage, Checksum, Hasher, Intake, Location, Nevra, PkgId};
+use crate::package::openpgp::{Keyring, Vouched};
+use crate::package::{BadPackage, Checksum, ChecksumType, Hasher, Intake, Location, Nevra, PkgId, Unread};
 use crate::repodata::{FormatError, Fragments};
 use crate::tree::{FileStamp, Scanned};
-use beneath::{Root, stamp};
+use heads::HeadShare;
 use place::Place;
 use temporary::Temporary;
 use writing::{lanes, write_vectored};
@@ -43,6 +44,9 @@ pub enum IncomingError {
     /// The bytes are no package we take.
     #[error(transparent)]
     Bad(#[from] BadPackage),
+    /// Too many large packages come at once.
+    #[error("too many large packages come at the moment")]
+    Busy,
     /// It is to hold additional metadata, and clients could not read it.
     #[error(transparent)]
     Metadata(#[from] FormatError),
@@ -61,8 +65,8 @@ pub enum IncomingError {
     /// A directory that was to be removed holds names.
     #[error("{0} is not empty")]
     NotEmpty(Location),
-    /// A batch could not show it together with its other files.
-    #[error("{0} lies on another file system than the batch")]
+    /// A batch could not show it together with its other files; a rename does not reach it.
+    #[error("{0} lies on another file system")]
     OtherFileSystem(Location),
     #[error("cannot {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
@@ -83,6 +87,8 @@ pub struct Staged {
     reader: Option<Box<Intake>>,
     /// What the sender says of the bytes, and our own sum of them.
     stated: Vec<(Checksum, Hasher)>,
+    /// What of the memory for headers it has.
+    head: HeadShare,
     written: u64,
     /// How much of it the kernel was told to bring to the disk.
     behind: u64,
@@ -98,6 +104,7 @@ struct ReadPackage {
     pkgid: PkgId,
     nevra: Nevra,
     fragments: Fragments,
+    vouched: Vec<Vouched>,
 }
 
 /// An upload that is in the tree.
@@ -105,6 +112,15 @@ pub struct Committed {
     pub stamp: FileStamp,
     /// `None` for files that are no packages (`accept = "any"`).
     pub package: Option<Scanned>,
+}
+
+impl From<Unread> for IncomingError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Bad(bad) => Self::Bad(bad),
+            Unread::Busy => Self::Busy,
+        }
+    }
 }
 
 impl Staged {
@@ -126,20 +142,29 @@ impl Staged {
             }
         };
         let parents: Vec<&str> = parents(location);
-        let (directory, _) = root.deepest(&parents).map_err(failed("find the directory of"))?;
+        let deepest = match root.deepest(&parents) {
+            // What is in the way goes before the batch is shown: whoever begins has looked.
+            Err(error) if batch.is_some() && error.kind() == io::ErrorKind::NotADirectory => {
+                root.deepest(&[])
+            }
+            found => found,
+        };
+        let (directory, _) = deepest.map_err(failed("find the directory of"))?;
         let directory = match batch {
             None => directory,
             Some(batch) => {
-                let held = batch.make().map_err(failed("make the batch of"))?;
+                let held = batch.make_all().map_err(failed("make the batch of"))?;
                 if !batch::is_same_file_system(&held, &directory).map_err(failed("look at"))? {
                     return Err(IncomingError::OtherFileSystem(location.clone()));
                 }
-                held.into()
+                // What it gets from a directory, such as an ACL, it gets from the one it will be in.
+                directory
             }
         };
-        let mode = Mode::from_raw_mode(0o666 & !config.umask);
-        let (file, temporary) = Temporary::create(&config.private_dir(), &directory, mode)
-            .map_err(failed("stage an upload for"))?;
+        // Without a default ACL the process's umask takes from it what the configuration mostly takes, too.
+        let mode = Mode::from_raw_mode(0o666);
+        let (file, temporary) =
+            Temporary::create(config.written(), &directory, mode).map_err(failed("stage an upload for"))?;
         let reader =
             location.names_a_package().then(|| Box::new(Intake::new(config.checksum, config.verify)));
         let place = Place {
@@ -155,7 +180,7 @@ impl Staged {
         crash::point(Point::UploadStaged);
         let stated =
             stated.into_iter().map(|sum| (Hasher::new(sum.kind), sum)).map(|(h, sum)| (sum, h)).collect();
-        Ok(Self { place, reader, stated, written: 0, behind: 0 })
+        Ok(Self { place, reader, stated, head: HeadShare::default(), written: 0, behind: 0 })
     }
 
     /// Whose signatures count, where the repository asks for them.
@@ -166,7 +191,7 @@ impl Staged {
 
     /// Takes blocks that follow one another: into the file, the checksum and the header's reader, in one pass.
     pub fn write<B: AsRef<[u8]> + Sync>(&mut self, blocks: &[B]) -> Result<(), IncomingError> {
-        let Self { place, reader, stated, written, behind } = self;
+        let Self { place, reader, stated, head, written, behind } = self;
         let size: usize = blocks.iter().map(|block| block.as_ref().len()).sum();
         // What is no package is refused before it costs disk.
         let is_known = reader.as_ref().is_none_or(|reader| reader.head().is_some());
@@ -190,6 +215,9 @@ impl Staged {
             None => sum().map(|()| write())?,
         };
         stored.map_err(|source| place.io("write", source))?;
+        if let Some(reader) = reader {
+            head.becomes(reader.head_len().0)?;
+        }
         *written += size as u64;
         if *written - *behind >= AHEAD {
             place.write_back(*behind, *written - *behind);
@@ -200,7 +228,7 @@ impl Staged {
 
     /// Ends the upload: checks it, renders its metadata, and makes its bytes survive a power cut.
     pub fn finish(self) -> Result<Checked, IncomingError> {
-        let Self { place, reader, stated, written, .. } = self;
+        let Self { place, reader, stated, written, head: _head, .. } = self;
         // Before the package's own checks: bytes lost on the way are to be called that.
         for (stated, hasher) in stated {
             let found = hasher.finish();
@@ -232,6 +260,16 @@ impl Checked {
     /// Name and checksum of the package; `None` for other files.
     pub fn package(&self) -> Option<(&Nevra, &PkgId)> {
         self.package.as_ref().map(|package| (&package.nevra, &package.pkgid))
+    }
+
+    /// Whether another file holds the same bytes.
+    pub fn has_the_bytes_of(&self, other: &File) -> io::Result<bool> {
+        have_the_same_bytes(&self.place.file, other)
+    }
+
+    /// Whose signatures were found good; none where nobody asked.
+    pub fn vouched(&self) -> &[Vouched] {
+        self.package.as_ref().map_or(&[], |package| &package.vouched)
     }
 
     /// Gives the upload its name, in one step, and makes that survive a power cut. Fails with
@@ -271,6 +309,7 @@ impl Checked {
             pkgid: package.pkgid,
             nevra: package.nevra,
             fragments: package.fragments,
+            vouched: package.vouched,
         });
         Ok(Committed { stamp, package })
     }
@@ -286,6 +325,15 @@ fn parents(location: &Location) -> Vec<&str> {
     let mut parts: Vec<&str> = location.as_str().split('/').collect();
     parts.pop();
     parts
+}
+
+/// Whether two open files hold the same bytes.
+fn have_the_same_bytes(one: &File, other: &File) -> io::Result<bool> {
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let sum = |file| checksum(file, Hasher::new(ChecksumType::Sha256));
+    Ok(sum(one)? == sum(other)?)
 }
 
 /// Checksum of an open file, read from its start.

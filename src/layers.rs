@@ -27,12 +27,13 @@ fn allowed(room: &str) -> Option<Vec<&'static str>> {
         "tree" => vec!["package", "repodata"],
         "rights" | "crash" => vec![],
         "config" => vec!["package", "repodata", "tree", "rights"],
-        hand if HANDS.contains(&hand) => WORDS.to_vec(),
-        "repository" | "compat" => [WORDS, HANDS].concat(),
+        "beneath" => WORDS.to_vec(),
+        hand if HANDS.contains(&hand) => [WORDS, &["beneath"]].concat(),
+        "repository" | "compat" => [WORDS, HANDS, &["beneath"]].concat(),
         "serve" => [WORDS, &["repository", "auth", "catalog::Reader", "catalog::reader", "dav"]].concat(),
         "dav" => [WORDS, &["repository", "auth", "catalog::Reader", "catalog::reader", "serve"]].concat(),
         wiring if WIRING.contains(&wiring) => {
-            [WORDS, HANDS, WIRING, &["repository", "compat", "serve", "dav"]].concat()
+            [WORDS, HANDS, WIRING, &["beneath", "repository", "compat", "serve", "dav"]].concat()
         }
         "lib" => vec![],
         _ => return None,

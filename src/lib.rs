@@ -21,8 +21,9 @@ pub mod repodata;
 pub mod rights;
 pub mod tree;
 
-// 2. hands: each touches exactly one outside thing
+// 2. hands: each touches exactly one outside thing; beneath: how all of them open what lies in a tree
 pub mod auth;
+pub mod beneath;
 pub mod catalog;
 pub mod databases;
 pub mod fetch;

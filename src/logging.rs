@@ -2,7 +2,9 @@
 //!
 //! `CREATEREPOD_LOG` chooses how much (`info` unless set; `debug`, `createrepod::watch=trace,info`),
 //! `CREATEREPOD_LOG_FORMAT` chooses `text` or `json`. Under systemd the journal adds the time
-//! itself, and reads the severity from a prefix (sd-daemon(3)).
+//! itself, and reads the severity from a prefix (sd-daemon(3)). A line that nobody can take is lost, and counted.
+
+mod outlet;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
@@ -16,6 +18,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use outlet::Outlet;
+pub use outlet::{flush, lost_lines, say};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +39,24 @@ enum Style {
 /// Errors say which variable is wrong and what it may be.
 pub fn start(default: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let wanted = environment("CREATEREPOD_LOG").filter(|text| !text.is_empty());
-    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default)).map_err(|error| {
+    let unknown = |why: &dyn fmt::Display| {
         format!(
-            "environment CREATEREPOD_LOG: {error}; expected error, warn, info, debug or trace, \
+            "environment CREATEREPOD_LOG: {why}; expected error, warn, info, debug or trace, \
              or a list such as \"createrepod::watch=debug,info\""
         )
-    })?;
-    // What rPGP says at its own will is about secrets, or about what strangers send.
-    let filter = match "pgp=off".parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
     };
+    if let Some(word) = wanted.as_deref().and_then(no_level) {
+        return Err(unknown(&format_args!("{word:?} is no level")));
+    }
+    let mut filter =
+        EnvFilter::try_new(wanted.as_deref().unwrap_or(default)).map_err(|error| unknown(&error))?;
+    // What rPGP says at its own will is about secrets, or about what strangers send. What notify says of its watches,
+    // the daemon says itself, in words.
+    for quiet in ["pgp=off", "notify=off"] {
+        if let Ok(directive) = quiet.parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     let terminal = std::io::stderr().is_terminal();
     let style = match environment("CREATEREPOD_LOG_FORMAT").as_deref() {
         Some("json") => Style::Json,
@@ -56,7 +68,8 @@ pub fn start(default: &str, environment: &dyn Fn(&str) -> Option<String>) -> Res
             ));
         }
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let outlet = Outlet::new(std::io::stderr(), style).flushed_at_the_end();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || outlet.clone());
     let started = match style {
         Style::Json => builder.json().flatten_event(true).try_init(),
         Style::Plain { colour } => {
@@ -72,6 +85,19 @@ pub fn start(default: &str, environment: &dyn Fn(&str) -> Option<String>) -> Res
     Ok(())
 }
 
+/// The first word of the list that is neither a level nor about a part of this program: to the filter it would be the
+/// name of a part that does not exist, and nothing at all would be logged.
+fn no_level(list: &str) -> Option<&str> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_known = |word: &str| {
+        word.is_empty()
+            || word.contains(['=', '['])
+            || word.starts_with("createrepod")
+            || LEVELS.contains(&&*word.to_ascii_lowercase())
+    };
+    list.split(',').map(str::trim).find(|word| !is_known(word))
+}
+
 /// A panic is a bug, and one line like everything else; a backtrace, if one is wanted, follows as it is.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let payload = panic.payload();
@@ -81,7 +107,7 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     error!(place, "this is a bug, please report it: {what}");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        eprintln!("{backtrace}");
+        say(&format!("{backtrace}\n"));
     }
 }
 
@@ -318,5 +344,15 @@ mod tests {
         assert!(start("info", &format).unwrap_err().contains("CREATEREPOD_LOG_FORMAT"));
         let level = |name: &str| (name == "CREATEREPOD_LOG").then(|| "a=b=c=loud".to_owned());
         assert!(start("info", &level).unwrap_err().contains("CREATEREPOD_LOG"));
+        for (list, wrong) in [
+            ("quiet", Some("quiet")),
+            ("INFO", None),
+            ("info,verbose", Some("verbose")),
+            ("createrepod::watch=trace, warn", None),
+            ("createrepod::watch", None),
+            ("", None),
+        ] {
+            assert_eq!(no_level(list), wrong, "{list}");
+        }
     }
 }

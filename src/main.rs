@@ -10,8 +10,10 @@ fn main() -> ExitCode {
         return code;
     }
     // clap itself exits with 2 on wrong usage, and with 0 after --help.
-    match Cli::parse().run() {
+    let ended = match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
-    }
+    };
+    createrepod::logging::flush();
+    ended
 }

@@ -16,11 +16,12 @@ mod tags;
 #[cfg(test)]
 pub mod testing;
 mod text;
+pub mod turn;
 
 use std::borrow::Cow;
 
 pub use checksum::{Checksum, ChecksumType, Hasher, PkgId};
-pub use intake::{BadPackage, Intake, Taken};
+pub use intake::{BadPackage, Intake, Taken, Unread};
 pub use location::{Location, LocationError};
 pub use nevra::{Evr, Nevra};
 

@@ -42,24 +42,43 @@ mod staging;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::XattrFlags;
 
+use crate::beneath::has_default_acl;
+use crate::beneath::own::{self, Own, REPODATA};
 use crate::crash::{self, Point};
 use crate::repodata::{FormatError, Record, Repomd};
 
-/// Where a repository's metadata goes.
+/// Where a repository's metadata goes: into `repodata` in a directory. What waits to be shown lies in `.createrepod/incoming`
+/// there, seen by nobody, unless `repodata` is a mount of its own; see `staging`.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// `<path>/repodata`
-    pub repodata: PathBuf,
-    /// Seen by nobody: `<path>/.createrepod/incoming`. Metadata wait here, unless `repodata` is a mount of its own;
-    /// see `staging`.
-    pub incoming: PathBuf,
-    pub umask: u32,
+    above: PathBuf,
+    umask: u32,
+    /// Open from [`prepare`](Place::prepare) until what that returns is dropped.
+    open: Arc<Mutex<Option<Arc<Directories>>>>,
+}
+
+/// Both directories, as they are in one publication.
+#[derive(Debug)]
+struct Directories {
+    repodata: Own,
+    /// Where metadata wait: a rename leads from here into `repodata`.
+    staging: Own,
+}
+
+/// Keeps both directories open: whatever is put in their place meanwhile, a publication goes on in these.
+#[must_use]
+pub struct Prepared(Arc<Mutex<Option<Arc<Directories>>>>);
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// The extended attribute in which a file of ours carries the CRC of its name. It goes where the file goes, and is lost where a
@@ -73,8 +92,17 @@ fn mark(name: &[u8]) -> String {
 
 /// A metadata file that is written but not visible. Dropped, it is gone.
 pub struct Staged {
-    path: PathBuf,
-    file: Option<BufWriter<File>>,
+    directories: Arc<Directories>,
+    /// Its name where it waits; `None` once it is shown.
+    name: Option<String>,
+    file: Written,
+}
+
+/// A file being written, and one that the disk has.
+enum Written {
+    Not(BufWriter<File>),
+    Synced(File),
+    Failed,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +111,9 @@ pub enum PublishError {
     Write { path: PathBuf, source: io::Error },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// Somebody renames or removes it, or has put another in its place.
+    #[error("{} is not the directory any more that it was a moment ago; it is published again", path.display())]
+    Replaced { path: PathBuf },
 }
 
 impl PublishError {
@@ -92,52 +123,119 @@ impl PublishError {
 }
 
 impl Place {
-    /// Makes both directories where they are missing, but not the tree: one that was moved away stays away.
-    pub fn prepare(&self) -> Result<(), PublishError> {
-        let make = |path: &Path, mode: u32| match fs::DirBuilder::new().mode(mode).create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made.map_err(PublishError::write(path)),
-        };
-        if let Some(private) = self.incoming.parent() {
-            make(private, 0o700)?;
+    /// Where metadata of the repository that is written to `above` go.
+    pub fn new(above: &Path, umask: u32) -> Self {
+        Self { above: above.to_owned(), umask, open: Arc::default() }
+    }
+
+    /// The path of `repodata`; for messages, and for whoever watches it.
+    pub fn repodata(&self) -> PathBuf {
+        self.above.join(REPODATA)
+    }
+
+    /// Makes both directories where they are missing, but not the tree: one that was moved away stays away. What follows
+    /// works in these, until the returned value is dropped.
+    pub fn prepare(&self) -> Result<Prepared, PublishError> {
+        let directories = self.make()?;
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(directories));
+        Ok(Prepared(Arc::clone(&self.open)))
+    }
+
+    fn make(&self) -> Result<Directories, PublishError> {
+        let incoming = Own::make_private(&self.above).and_then(|private| private.make("incoming"));
+        let incoming = incoming.map_err(PublishError::write(&self.above.join(".createrepod/incoming")))?;
+        let repodata = Own::make_repodata(&self.above, 0o777 & !self.umask)
+            .and_then(|repodata| repodata.may_be_written().map(|()| repodata))
+            .map_err(PublishError::write(&self.repodata()))?;
+        let staging = staging::between(incoming, &repodata).map_err(PublishError::write(&self.repodata()))?;
+        Ok(Directories { repodata, staging })
+    }
+
+    /// The directories of the publication under way, or those that are there now.
+    fn directories(&self) -> Result<Arc<Directories>, PublishError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        open.map_or_else(|| self.make().map(Arc::new), Ok)
+    }
+
+    /// `repodata` for reading; `None` where it is missing.
+    fn opened(&self) -> io::Result<Option<Own>> {
+        match Own::repodata(&self.above) {
+            Ok(repodata) => Ok(Some(repodata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
-        make(&self.incoming, 0o700)?;
-        make(&self.repodata, 0o777 & !self.umask)
     }
 
     /// Starts a file; `name` tells it from others being staged for this repository.
     pub fn stage(&self, name: &str) -> Result<Staged, PublishError> {
-        let path = self.staging()?.join(format!("metadata-{name}"));
+        let directories = self.directories()?;
+        let name = format!("metadata-{name}");
         let mode = 0o666 & !self.umask;
         let open = || {
-            let file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path)?;
-            // The process's own umask must not take away what the configuration grants.
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            let file = directories.staging.create_anew(&name, 0o666)?;
+            // The process's own umask must not take away what the configuration grants; with a default ACL no umask counts.
+            let is_right = file.metadata()?.permissions().mode() & 0o7777 == mode;
+            if !is_right && !has_default_acl(&directories.staging) {
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+            }
             Ok(file)
         };
-        let file = open().map_err(PublishError::write(&path))?;
-        Ok(Staged { path, file: Some(BufWriter::with_capacity(256 << 10, file)) })
+        let file = open().map_err(PublishError::write(&directories.staging.path().join(&name)))?;
+        let file = Written::Not(BufWriter::with_capacity(256 << 10, file));
+        Ok(Staged { directories, name: Some(name), file })
     }
 
     /// What is published now, by anybody: the bytes of repomd.xml, or `None` where there is none.
     pub fn current(&self) -> Result<Option<Vec<u8>>, PublishError> {
-        let path = self.repodata.join("repomd.xml");
-        match fs::read(&path) {
+        match self.read("repomd.xml") {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(None)
             }
-            Err(source) => Err(PublishError::Read { path, source }),
+            // A link, a pipe: what was published is not that, and it is replaced like any other.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(Vec::new())),
+            Err(source) => Err(PublishError::Read { path: self.repodata().join("repomd.xml"), source }),
         }
+    }
+
+    /// Whether there is a repomd.xml, whatever it says.
+    pub fn is_there(&self) -> bool {
+        match Own::repodata(&self.above).and_then(|own| own.stat("repomd.xml")) {
+            Ok(found) => found.is_some(),
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+
+    /// The bytes of a file in `repodata/`, which must be a file and no link to one.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        Own::repodata(&self.above)?.bytes(name)
+    }
+
+    /// When a file in `repodata/` was written last.
+    pub fn modified(&self, name: &str) -> io::Result<std::time::SystemTime> {
+        Own::repodata(&self.above)?.read(name)?.metadata()?.modified()
+    }
+
+    /// The names in `repodata/`; none where it is missing.
+    pub fn names(&self) -> Result<Vec<std::ffi::OsString>, PublishError> {
+        let names = self.opened().and_then(|repodata| repodata.map_or(Ok(Vec::new()), |it| it.names()));
+        names.map_err(|source| PublishError::Read { path: self.repodata(), source })
+    }
+
+    /// Removes a file from `repodata/`; one that is gone already is as good as removed.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.opened()?.map_or(Ok(()), |repodata| repodata.remove(name))
     }
 
     /// Whether every file that `repomd` names lies in `repodata/` with the size it says.
     pub fn is_whole(&self, repomd: &Repomd) -> bool {
+        let Ok(Some(repodata)) = self.opened() else { return repomd.records.is_empty() };
         repomd.records.iter().all(|record| {
-            let name = record.href.strip_prefix("repodata/").filter(|name| !name.contains('/'));
-            let found = name.and_then(|name| fs::metadata(self.repodata.join(name)).ok());
-            found.is_some_and(|meta| meta.is_file() && record.size.is_none_or(|size| size == meta.len()))
+            let found = plain_name(record).and_then(|name| repodata.stat(name).ok().flatten());
+            found.is_some_and(|stat| {
+                let size = u64::try_from(stat.st_size).ok();
+                own::is_file(&stat) && record.size.is_none_or(|stated| Some(stated) == size)
+            })
         })
     }
 
@@ -149,16 +247,20 @@ impl Place {
 
     /// Opens the file that `record` names, if it lies in `repodata/`.
     pub fn open(&self, record: &Record) -> Option<File> {
-        let name = record.href.strip_prefix("repodata/").filter(|name| !name.contains('/'))?;
-        let file = File::open(self.repodata.join(name)).ok()?;
-        file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+        self.open_named(plain_name(record)?).ok()
+    }
+
+    /// Opens a file in `repodata/`, which must be a file and no link to one.
+    pub fn open_named(&self, name: &str) -> io::Result<File> {
+        Own::repodata(&self.above)?.read(name)
     }
 
     /// Whether the file of this name in `repodata/` was put there by us, whoever lost the notes of it. `false` also where the
     /// file system keeps no such marks.
     pub fn is_marked(&self, name: &str) -> bool {
         let mut found = [0; 32];
-        let read = rustix::fs::lgetxattr(self.repodata.join(name), MARK, &mut found);
+        let Ok(file) = self.open_named(name) else { return false };
+        let read = rustix::fs::fgetxattr(file, MARK, &mut found);
         read.is_ok_and(|length| found.get(..length) == Some(mark(name.as_bytes()).as_bytes()))
     }
 
@@ -166,49 +268,82 @@ impl Place {
     ///
     /// All staged files must have been synced. What was there before stays fetchable.
     pub fn switch(&self, files: Vec<(Staged, String)>, repomd: Staged) -> Result<(), PublishError> {
-        self.put(files)?;
+        let directories = Arc::clone(&repomd.directories);
+        directories.put(files)?;
         // repomd.xml goes last: a client that has it must find every file it names.
-        repomd.rename_to(&self.repodata.join("repomd.xml"))?;
+        repomd.show_in(&directories, "repomd.xml")?;
         crash::point(Point::RepomdRenamed);
-        self.sync_directory()?;
+        directories.sync()?;
         crash::point(Point::RepomdSwitched);
         Ok(())
     }
 
     /// Puts files beside the current publication, under the names given.
     pub fn put(&self, files: Vec<(Staged, String)>) -> Result<(), PublishError> {
+        self.directories()?.put(files)
+    }
+}
+
+impl Directories {
+    fn put(&self, files: Vec<(Staged, String)>) -> Result<(), PublishError> {
+        // Renamed away, or another in its place: nobody would find there what is shown.
+        let path = self.repodata.path();
+        if !self.repodata.is_in_place().map_err(PublishError::write(path))? {
+            return Err(PublishError::Replaced { path: path.to_owned() });
+        }
         for (staged, name) in files {
-            staged.rename_to(&self.repodata.join(name))?;
+            staged.show_in(self, &name)?;
             crash::point(Point::FileRenamed);
         }
-        self.sync_directory()?;
+        self.sync()?;
         crash::point(Point::FilesSynced);
         Ok(())
     }
 
-    fn sync_directory(&self) -> Result<(), PublishError> {
-        File::open(&self.repodata).and_then(|dir| dir.sync_all()).map_err(PublishError::write(&self.repodata))
+    fn sync(&self) -> Result<(), PublishError> {
+        self.repodata.sync().map_err(PublishError::write(self.repodata.path()))
     }
+}
+
+/// The name of a record's file, where it is one in `repodata/` itself.
+fn plain_name(record: &Record) -> Option<&str> {
+    let name = record.href.strip_prefix("repodata/").filter(|name| !name.contains('/'))?;
+    (!matches!(name, "" | "." | "..")).then_some(name)
 }
 
 impl Staged {
     /// Ends the file and waits until the disk has it.
     pub fn sync(&mut self) -> Result<(), PublishError> {
-        let Some(mut writer) = self.file.take() else { return Ok(()) };
-        let done = writer.flush().and_then(|()| writer.get_ref().sync_all());
-        done.map_err(PublishError::write(&self.path))
+        let synced = match std::mem::replace(&mut self.file, Written::Failed) {
+            Written::Not(writer) => {
+                let file = writer.into_inner().map_err(io::IntoInnerError::into_error);
+                file.and_then(|file| file.sync_all().map(|()| file))
+            }
+            Written::Synced(file) => Ok(file),
+            Written::Failed => Err(io::Error::other("it could not be written before")),
+        };
+        self.file = Written::Synced(synced.map_err(PublishError::write(&self.path()))?);
+        Ok(())
     }
 
-    fn rename_to(mut self, target: &Path) -> Result<(), PublishError> {
+    fn path(&self) -> PathBuf {
+        self.directories.staging.path().join(self.name.as_deref().unwrap_or_default())
+    }
+
+    fn show_in(mut self, directories: &Directories, target: &str) -> Result<(), PublishError> {
         self.sync()?;
-        if let Some(name) = target.file_name() {
+        if let Written::Synced(file) = &self.file {
             // Where there are none, a file that the catalog loses sight of stays.
-            let _ =
-                rustix::fs::setxattr(&self.path, MARK, mark(name.as_bytes()).as_bytes(), XattrFlags::empty());
+            let mark = mark(target.as_bytes());
+            let _ = rustix::fs::fsetxattr(file, MARK, mark.as_bytes(), XattrFlags::empty());
         }
-        fs::rename(&self.path, target).map_err(PublishError::write(target))?;
+        if let Some(name) = &self.name {
+            let (staging, repodata) = (&self.directories.staging, &directories.repodata);
+            let path = repodata.path().join(target);
+            staging.rename(name, repodata, target).map_err(PublishError::write(&path))?;
+        }
         // Nothing is left to clean up.
-        self.path.clear();
+        self.name = None;
         Ok(())
     }
 }
@@ -216,21 +351,24 @@ impl Staged {
 impl Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.file {
-            Some(writer) => writer.write(bytes),
-            None => Err(io::Error::other("written after it was synced")),
+            Written::Not(writer) => writer.write(bytes),
+            Written::Synced(_) | Written::Failed => Err(io::Error::other("written after it was synced")),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), Write::flush)
+        match &mut self.file {
+            Written::Not(writer) => writer.flush(),
+            Written::Synced(_) | Written::Failed => Ok(()),
+        }
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            // The next publication truncates what could not be removed.
-            let _ = fs::remove_file(&self.path);
+        if let Some(name) = &self.name {
+            // The next publication removes what could not be removed now.
+            let _ = self.directories.staging.remove(name);
         }
     }
 }
@@ -245,13 +383,13 @@ mod tests {
     use super::*;
 
     fn place(dir: &tempfile::TempDir) -> Place {
-        let place = Place {
-            repodata: dir.path().join("repodata"),
-            incoming: dir.path().join(".createrepod/incoming"),
-            umask: 0o022,
-        };
-        place.prepare().unwrap();
+        let place = Place::new(dir.path(), 0o022);
+        drop(place.prepare().unwrap());
         place
+    }
+
+    fn incoming(dir: &tempfile::TempDir) -> PathBuf {
+        dir.path().join(".createrepod/incoming")
     }
 
     fn staged(place: &Place, name: &str, text: &[u8]) -> Staged {
@@ -276,15 +414,15 @@ mod tests {
         let place = place(&dir);
         let file = staged(&place, "primary", b"packages");
         let repomd = staged(&place, "repomd", b"<repomd/>");
-        assert_eq!(fs::read_dir(&place.repodata).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(place.repodata()).unwrap().count(), 0);
         assert_eq!(place.current().unwrap(), None);
 
         place.switch(vec![(file, "x-primary.xml".into())], repomd).unwrap();
         assert_eq!(place.current().unwrap().unwrap(), b"<repomd/>");
-        assert_eq!(fs::read(place.repodata.join("x-primary.xml")).unwrap(), b"packages");
-        let mode = fs::metadata(place.repodata.join("repomd.xml")).unwrap().permissions().mode();
+        assert_eq!(fs::read(place.repodata().join("x-primary.xml")).unwrap(), b"packages");
+        let mode = fs::metadata(place.repodata().join("repomd.xml")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
-        assert_eq!(fs::read_dir(&place.incoming).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(incoming(&dir)).unwrap().count(), 0);
     }
 
     #[test]
@@ -292,6 +430,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = place(&dir);
         drop(staged(&place, "primary", b"packages"));
-        assert_eq!(fs::read_dir(&place.incoming).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(incoming(&dir)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn no_file_is_written_to_that_somebody_has_put_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir);
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink("../../secret", incoming(&dir).join("metadata-primary")).unwrap();
+        fs::hard_link(dir.path().join("secret"), incoming(&dir).join("metadata-repomd")).unwrap();
+        let file = staged(&place, "primary", b"packages");
+        let repomd = staged(&place, "repomd", b"<repomd/>");
+        fs::hard_link(dir.path().join("secret"), place.repodata().join("x-primary.xml")).unwrap();
+        std::os::unix::fs::symlink("../secret", place.repodata().join("repomd.xml")).unwrap();
+        assert_eq!(place.current().unwrap().unwrap(), b"");
+        place.switch(vec![(file, "x-primary.xml".into())], repomd).unwrap();
+        assert_eq!(fs::read(dir.path().join("secret")).unwrap(), b"secret");
+        assert_eq!(place.current().unwrap().unwrap(), b"<repomd/>");
+    }
+
+    #[test]
+    fn nothing_is_shown_in_a_directory_that_is_not_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir);
+        let _prepared = place.prepare().unwrap();
+        let (file, repomd) = (staged(&place, "primary", b"packages"), staged(&place, "repomd", b"<repomd/>"));
+        fs::create_dir(dir.path().join("other")).unwrap();
+        fs::rename(place.repodata(), dir.path().join("old")).unwrap();
+        fs::rename(dir.path().join("other"), place.repodata()).unwrap();
+        let refused = place.switch(vec![(file, "x-primary.xml".into())], repomd).unwrap_err();
+        assert!(matches!(refused, PublishError::Replaced { .. }), "{refused}");
+        assert_eq!(fs::read_dir(place.repodata()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path().join("old")).unwrap().count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 mod additional;
 mod adopt;
-mod aftermath;
+pub mod aftermath;
 mod at_rest;
 pub mod batches;
 pub mod browse;
@@ -10,12 +10,14 @@ mod databases;
 pub mod figures;
 pub mod folders;
 mod handle;
+mod heal;
 mod hurry;
 mod idle;
 mod inbox;
 mod index;
 mod keyring;
 mod lock;
+mod make_room;
 mod orphans;
 mod pool;
 mod press;
@@ -24,16 +26,19 @@ mod publication;
 pub mod receive;
 mod recover;
 mod refresh;
+mod remembered;
+mod removal;
 mod rename;
 mod signing;
 mod take_in;
 #[cfg(test)]
 mod tests;
+mod unread;
 pub mod verify;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -101,6 +106,8 @@ struct Progressed {
     refused: Vec<(String, String)>,
     /// The same of files outside of the tree.
     refused_outside: Vec<(String, String)>,
+    /// Places that could not be read for now, with reasons.
+    unread: Vec<(String, String)>,
     watching: Option<Means>,
     /// How many files were rejected or refused.
     left_out: usize,
@@ -130,6 +137,8 @@ pub struct Status {
     pub rejected: Vec<Rejected>,
     /// Places whose names cannot be published: `(path, reason)`.
     pub refused: Vec<(String, String)>,
+    /// Files and directories that cannot be read for now, and are tried again: `(path, reason)`.
+    pub unread: Vec<(String, String)>,
     /// Packages that share a NEVRA and differ: all of them are published, which clients may not expect.
     pub duplicates: Vec<Location>,
     /// How the tree is watched; `None` while nobody watches it.
@@ -140,6 +149,8 @@ pub struct Status {
     pub took: Option<Duration>,
     /// The last verification, if there was one.
     pub verified: Option<verify::Verified>,
+    /// What needs attention and keeps nothing from being published, each in a line.
+    pub warnings: Vec<String>,
 }
 
 /// Why a repository cannot be opened or kept up to date.
@@ -166,12 +177,25 @@ pub enum RepositoryError {
     #[error("cannot put the metadata of {name} together")]
     Join { name: String, source: std::io::Error },
     #[error(
-        "something else keeps replacing {}: it was restored three times in ten minutes; \
-         stop createrepo_c or whatever writes there, then restart", path.display()
+        "something else keeps replacing {}: stop createrepo_c or whatever writes there; it is put back once nobody \
+         has written there for {} s, or at once by createrepod refresh, and until then createrepod serves what it has \
+         published", path.display(), quiet.as_secs()
     )]
-    Contested { path: PathBuf },
+    Contested { path: PathBuf, quiet: Duration },
     #[error("the worker of {name} broke down; this is a bug, please report it")]
     Panicked { name: String },
+}
+
+impl RepositoryError {
+    /// Whether a directory was not there that is made again.
+    fn is_passing(&self) -> bool {
+        let (Self::Publish(PublishError::Write { source, .. } | PublishError::Read { source, .. })
+        | Self::Directory { source, .. }) = self
+        else {
+            return false;
+        };
+        source.kind() == std::io::ErrorKind::NotFound
+    }
 }
 
 /// The tree, its catalog, and what is known of the last publication: what the worker owns.
@@ -182,8 +206,11 @@ struct Repository {
     /// Held until this is closed: no second daemon may write here.
     lock: Option<lock::TreeLock>,
     root: RootId,
+    /// The path of the root, free of links.
+    real: PathBuf,
     /// Closed while nothing happens; see [`Repository::catalog`].
     catalog: Option<Catalog>,
+    remembered: remembered::Remembered,
     /// Checksum states of the current metadata files and, once prepared, of the next ones; by kind.
     trails: [Vec<Trail>; KINDS],
     /// What the next publication will need.
@@ -198,14 +225,15 @@ struct Repository {
     superseded: Option<(u64, Arc<AtomicBool>)>,
     /// Bytes of the current metadata files.
     current_size: u64,
-    /// When a repomd.xml that was not ours was replaced, lately.
-    restored: Vec<std::time::Instant>,
-    /// Whether publication has stopped because something else keeps replacing repomd.xml.
-    contested: bool,
+    /// Who else replaces repomd.xml.
+    contest: heal::Contest,
+    /// Since when something of ours is missing in the tree.
+    vanished: Option<removal::Vanished>,
     unfinished: refresh::Unfinished,
     /// Since when the first publication waits; see [`Repository::must_settle_first`].
     settling: Option<std::time::Instant>,
     additional: additional::Additional,
+    unread: unread::Waiting,
     later: worker::Later,
 }
 
@@ -223,16 +251,7 @@ impl Repository {
     fn catalog(&mut self) -> Result<&mut Catalog, CatalogError> {
         let catalog = match self.catalog.take() {
             Some(catalog) => catalog,
-            None => {
-                let settings = recover::settings(&self.config);
-                let catalog = Catalog::open(&self.config.state_dir, &self.config.path, &settings)?;
-                OPEN_CATALOGS.fetch_add(1, Ordering::Relaxed);
-                if catalog.is_empty()? {
-                    // It may have been made anew.
-                    self.forget_prepared();
-                }
-                catalog
-            }
+            None => self.open_catalog()?,
         };
         Ok(self.catalog.insert(catalog))
     }

@@ -13,7 +13,7 @@ pub use token::{Token, TokenStore};
 pub enum Permission {
     /// Fetch files, list directories, see the repository's state.
     Read,
-    /// Add packages, and replace them where `overwrite` allows it.
+    /// Add packages and other files, and replace them where `overwrite` allows it.
     Write,
     /// Take packages away; they stay fetchable for the grace period.
     Delete,

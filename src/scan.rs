@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::config::{AdditionalMetadata, Symlinks};
+use crate::config::{AdditionalMetadata, Covered, Symlinks};
 use crate::package::Location;
 use crate::tree::{Differences, Dirty, FileStamp};
 
@@ -26,6 +26,8 @@ pub struct LookRules {
     pub symlinks: Symlinks,
     /// Which files are looked at besides packages.
     pub additional: AdditionalMetadata,
+    /// Directories whose URLs belong to other repositories.
+    pub covered: Vec<Covered>,
     /// Age below which an unsure file is left for later; `None` takes all (`createrepod index`).
     pub settle: Option<Duration>,
     /// Now, in nanoseconds since the epoch.
@@ -95,8 +97,8 @@ pub fn root_id(root: &Path) -> Result<RootId, LookError> {
 
 /// Looks at every dirty place and holds it against `known`.
 ///
-/// What cannot be seen (no right to read a directory, an i/o error) is refused with a reason, and
-/// what is known below it stays as it is: only a name that is certainly not there removes a package.
+/// What cannot be seen (no right to read a directory, an i/o error) is told with a reason, and what is known
+/// below it stays as it is: only a name that is certainly not there removes a package.
 pub fn look(
     root: &Path,
     dirty: &Dirty,

@@ -17,22 +17,29 @@ mod access_log;
 mod answer;
 mod api;
 mod at_once;
+mod audience;
+pub(crate) mod base;
 mod batches;
 mod body;
 mod browse;
+pub mod condition;
 mod conditional;
 mod connection;
 pub(crate) mod dot_repo;
 pub(crate) mod error;
 mod files;
+mod first_line;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod health;
+mod large;
 mod life;
 mod limits;
 mod metrics;
 mod multipart;
 mod pairs;
+mod pools;
 mod ranges;
 mod repomd;
 mod repr_digest;
@@ -44,22 +51,27 @@ mod settings;
 pub mod site;
 mod socket;
 mod splice;
+mod streams;
 mod tls;
+pub(crate) mod uploads;
 pub mod verify;
+mod work;
 
 pub(crate) use access::{authorize, removes_now};
 pub use access_log::AccessLogger;
-pub(crate) use answer::{Answer, AnswerBody, PLAIN, blocking, empty, made, one_line, set, text};
+pub(crate) use answer::{Answer, AnswerBody, PLAIN, empty, one_line, set, text};
+pub use condition::Condition;
 pub(crate) use conditional::{Validators, write as write_condition};
 pub(crate) use route::encode_part;
 pub use settings::Settings;
 pub use socket::Listener;
-pub use tls::{Tls, TlsError};
+pub use tls::{Expiry, Tls, TlsError};
 
 pub(crate) use error::{receive_status, receive_words};
 pub(crate) use files::media_type;
 pub(crate) use health::verified;
-pub(crate) use route::{encode_path, place, writable};
+pub(crate) use route::{FOLDER, elsewhere, encode_path, place, writable};
+pub(crate) use work::{blocking, changing, held};
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -68,14 +80,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
 use crate::auth::{Certificate, Guard};
 use crate::dav::share::Shares;
-use limits::{Admitted, Crowd};
+pub(crate) use limits::{Admitted, Crowd, Limits};
+use pools::{Files, Pools};
 pub use site::{Mount, Mounts, Site};
 use socket::Accepted;
 
@@ -109,6 +122,9 @@ pub async fn run(
     }
 }
 
+/// How many refused bodies of HTTP/2 are read to waste at a time.
+const DRAINS: usize = 64;
+
 /// What every connection needs to know.
 pub(crate) struct Server {
     pub(crate) site: Arc<Site>,
@@ -117,17 +133,46 @@ pub(crate) struct Server {
     pub(crate) crowded: Crowded,
     pub(crate) given: repomd::Given,
     pub(crate) metrics: Arc<metrics::Metrics>,
+    /// What all connections share.
+    pools: Arc<Pools>,
+    /// Refused bodies of HTTP/2 that are read to waste.
+    drains: Arc<Semaphore>,
+    /// Places of uploads.
+    pub(crate) uploads: uploads::Uploads,
     /// What WebDAV keeps in memory.
     pub(crate) shares: Shares,
     /// Set when the doors close: what goes on for long is broken off.
     pub(crate) closing: Arc<AtomicBool>,
+    /// Whether all that can be published was published once since the start.
+    pub(crate) begun: AtomicBool,
 }
 
 impl Server {
     fn new(site: Arc<Site>, guard: Arc<Guard>, settings: Arc<Settings>) -> Self {
         let (crowded, given, shares) = (Crowded::default(), repomd::Given::default(), Shares::default());
         let (metrics, closing) = Default::default();
-        Self { site, guard, settings, crowded, given, metrics, shares, closing }
+        let begun = AtomicBool::new(false);
+        let (pools, drains) = (Arc::new(Pools::new()), Arc::new(Semaphore::new(DRAINS)));
+        let uploads = uploads::Uploads::new();
+        Self {
+            site,
+            guard,
+            settings,
+            crowded,
+            given,
+            metrics,
+            pools,
+            drains,
+            uploads,
+            shares,
+            closing,
+            begun,
+        }
+    }
+
+    /// As many as are wanted, and as there are descriptors for.
+    fn most_connections(&self) -> usize {
+        self.settings.now().limits.connections.min(self.pools.connections)
     }
 
     /// The longest that a client may have itself let wait.
@@ -147,6 +192,8 @@ pub(crate) struct Ends {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// What was given over this connection.
     pub(crate) given: repomd::OnConnection,
+    /// The files it may have open.
+    pub(crate) files: Files,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +255,7 @@ impl Door {
     /// Waits for room, and makes some where a connection is idle.
     async fn enter(&self, server: &Server) -> Place {
         loop {
-            if let Some(place) = self.room.take(server.settings.now().limits.connections) {
+            if let Some(place) = self.room.take(server.most_connections()) {
                 return place;
             }
             server.crowded.make_room();
@@ -233,7 +280,7 @@ pub(crate) struct Crowded {
 }
 
 impl Crowded {
-    fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         // Without anybody to hear it, the hint would wait for the next one, who is innocent.
         if self.idle.load(Ordering::Relaxed) > 0 {
             self.hint.notify_one();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::package::openpgp::Vouched;
 use crate::package::{Location, Nevra, PkgId};
 use crate::repodata::Fragments;
 
@@ -85,6 +86,8 @@ pub struct Scanned {
     pub pkgid: PkgId,
     pub nevra: Nevra,
     pub fragments: Fragments,
+    /// Whose signatures were found good when it was read; none where nobody asked.
+    pub vouched: Vec<Vouched>,
 }
 
 /// A file that is not published, and why, in one line.
@@ -93,6 +96,28 @@ pub struct Rejected {
     pub location: Location,
     pub stamp: FileStamp,
     pub reason: String,
+}
+
+/// What the system could not tell for now of a file or directory. It says nothing of what lies there: what was known of
+/// it stays, and it is looked at again soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Relative to the root, which is the empty text.
+    pub path: String,
+    /// In one line.
+    pub reason: String,
+    /// Whether it was only on the move: written to, renamed or removed in the middle of a look. Ordinary as long as it
+    /// does not last.
+    pub moving: bool,
+}
+
+/// Why a package was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotTaken {
+    /// Its bytes say so: reading them again changes nothing.
+    Rejected(Rejected),
+    /// The system says so.
+    Unread(Unread),
 }
 
 /// What a look at the tree found, held against what the catalog knew: the work to do.
@@ -106,6 +131,8 @@ pub struct Differences {
     pub gone: Vec<Location>,
     /// Too young to be trusted as complete: look again after `settle`.
     pub unsettled: Vec<Found>,
-    /// Names that cannot be published (not UTF-8, a link that leaves the tree, no right to read): `(path, reason)`.
+    /// Names that cannot be published (not UTF-8, a link that leaves the tree): `(path, reason)`.
     pub refused: Vec<(String, String)>,
+    /// Places that nothing could be seen of.
+    pub unread: Vec<Unread>,
 }

@@ -80,7 +80,7 @@ for script in postinst prerm postrm; do install -m 755 "packaging/deb/$script" "
 dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
 echo "$package"
 
-# The four commands under createrepo_c's names, for scripts and build systems that call them.
+# The commands under createrepo_c's names, for scripts and build systems that call them.
 commands=target/package/deb/commands-root
 package=target/package/deb/createrepod-createrepo-c_${version}_$arch.deb
 mkdir -p "$commands/DEBIAN" "$commands/usr/bin" "$commands/usr/share/doc"
@@ -101,15 +101,16 @@ Architecture: $arch
 Maintainer: The createrepod authors <createrepod@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$commands" | cut -f1)
 Depends: createrepod (= $version)
-Provides: createrepo-c (= $like)
-Conflicts: createrepo-c
-Replaces: createrepo-c
+Provides: createrepo-c (= $like), createrepo (= $like)
+Conflicts: createrepo-c, createrepo
+Replaces: createrepo-c, createrepo
 Section: admin
 Priority: optional
 Description: createrepo_c's commands, as createrepod answers to them
  createrepo_c, mergerepo_c, modifyrepo_c and sqliterepo_c with the options, exit
  codes and files of createrepo_c $like, for scripts and build systems that call
- them. Each is a link to createrepod.
+ them, also by their older names createrepo, mergerepo and modifyrepo. Each is a
+ link to createrepod.
 END
 (cd "$commands" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$commands/DEBIAN/md5sums"
 dpkg-deb --root-owner-group -Zxz --build "$commands" "$package" >/dev/null

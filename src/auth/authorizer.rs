@@ -4,13 +4,15 @@
 //! Traefik's forward-auth ask; what it is about stands in headers of its own (docs/operations.md). 2xx
 //! is yes, 401 is "who is that?", 403 is no; anything else, and silence, is no answer.
 
+mod lifetime;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,12 +25,19 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tracing::warn;
 
 use super::Trusted;
+use super::few_lines::FewLines;
 use super::remembered::{Digest, Keyed, Remembered};
 use crate::config::access::{AskAbout, AuthorizerConfig, WhenDown};
+use lifetime::Lifetime;
 
-/// Answers that are remembered of one authorizer.
+/// An authorizer that answers now and then says so with every other request.
+static NO_ANSWER: FewLines = FewLines::new();
+
+/// Answers that are remembered of all authorizers together. Each is a name of at most [`NAME`] bytes and its key.
 const MOST: usize = 10_000;
-/// How long an answer may stand in for one that cannot be had.
+/// Bytes that are kept of a name in an answer.
+const NAME: usize = 100;
+/// How long an answer may stand in for one that cannot be had, unless it says otherwise itself.
 const STAND_IN: Duration = Duration::from_secs(24 * 3600);
 /// A refusal is asked about again this soon: it may just have been mended.
 const REFUSAL: Duration = Duration::from_secs(10);
@@ -39,7 +48,7 @@ const AT_ONCE: usize = 64;
 pub struct Authorizer {
     config: AuthorizerConfig,
     target: Target,
-    answers: Remembered<Answer>,
+    answers: Remembered<(Answer, Lifetime)>,
     /// Questions under way: who has the same waits for the answer.
     asking: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     turns: Semaphore,
@@ -80,10 +89,11 @@ pub struct Question<'q> {
 }
 
 impl Authorizer {
-    pub fn new(config: &AuthorizerConfig, trusted: Trusted) -> Self {
+    /// One of `count`.
+    pub fn new(config: &AuthorizerConfig, count: usize, trusted: Trusted) -> Self {
         Self {
             target: target(&config.url),
-            answers: Remembered::new(MOST, STAND_IN.max(config.remember)),
+            answers: Remembered::new((MOST / count.max(1)).max(1), STAND_IN.max(config.remember)),
             asking: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             trusted,
@@ -95,6 +105,11 @@ impl Authorizer {
 
     pub fn config(&self) -> &AuthorizerConfig {
         &self.config
+    }
+
+    /// Whether its last question was left without an answer.
+    pub fn gave_no_answer(&self) -> bool {
+        *self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answer remembered, without asking.
@@ -119,9 +134,9 @@ impl Authorizer {
             return Some(answer);
         }
         match tokio::time::timeout(self.config.timeout, self.put(question)).await {
-            Ok(Ok(answer)) => {
+            Ok(Ok((answer, lifetime))) => {
                 self.is_down(None);
-                self.answers.insert(key, answer.clone(), Instant::now());
+                self.answers.insert(key, (answer.clone(), lifetime), Instant::now());
                 Some(answer)
             }
             Ok(Err(why)) => self.stand_in(&key, &why.to_string()),
@@ -132,40 +147,31 @@ impl Authorizer {
         }
     }
 
-    /// The secret is in it only as a keyed hash.
+    /// Of everything that is asked: an answer counts for no other question. Secrets are in it only as a keyed hash.
     fn key(&self, keyed: &Keyed, question: &Question<'_>) -> Digest {
-        let Question { authorization, certificate, method, repository, permission, path, client: _ } =
-            question;
-        let (method, path) = match self.config.ask {
-            AskAbout::Path => (*method, *path),
-            AskAbout::Repository => ("", ""),
-        };
-        let certificate = certificate.map_or("", |(_, fingerprint)| fingerprint);
-        let authorization = authorization.map_or(&b""[..], |value| value.as_bytes());
-        keyed.digest(&[
-            authorization,
-            certificate.as_bytes(),
-            repository.as_bytes(),
-            permission.as_bytes(),
-            method.as_bytes(),
-            path.as_bytes(),
-        ])
+        let headers = self.headers(question);
+        let parts: Vec<&[u8]> =
+            headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]).collect();
+        keyed.digest(&parts)
     }
 
     fn fresh(&self, key: &Digest) -> Option<Answer> {
-        let (age, answer) = self.answers.find(key, Instant::now())?;
+        let (age, (answer, lifetime)) = self.answers.find(key, Instant::now())?;
         let counts = match answer {
             Answer::Yes(_) => self.config.remember,
             Answer::WhoIsThat | Answer::No => self.config.remember.min(REFUSAL),
         };
-        (age < counts).then_some(answer)
+        (age < counts.min(lifetime.fresh)).then_some(answer)
     }
 
     fn stand_in(&self, key: &Digest, why: &str) -> Option<Answer> {
         self.is_down(Some(why));
         match self.config.when_down {
             WhenDown::Deny => None,
-            WhenDown::Remembered => self.answers.find(key, Instant::now()).map(|(_, answer)| answer),
+            WhenDown::Remembered => {
+                let (age, (answer, lifetime)) = self.answers.find(key, Instant::now())?;
+                (age < lifetime.stands_in).then_some(answer)
+            }
         }
     }
 
@@ -173,12 +179,14 @@ impl Authorizer {
         let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
         if let (false, Some(why)) = (*down, why) {
             let name = &self.config.name;
-            warn!(authorizer = %name, "the authorizer {name} gives no answer: {why}");
+            if let Some(left_out) = NO_ANSWER.one() {
+                warn!(authorizer = %name, "the authorizer {name} gives no answer: {why}{left_out}");
+            }
         }
         *down = why.is_some();
     }
 
-    async fn put(&self, question: &Question<'_>) -> anyhow::Result<Answer> {
+    async fn put(&self, question: &Question<'_>) -> anyhow::Result<(Answer, Lifetime)> {
         let _turn = self.turns.acquire().await?;
         match &self.target {
             Target::Tcp { tls, host, port, path } => {
@@ -220,7 +228,7 @@ impl Authorizer {
         authority: &str,
         path: &str,
         question: &Question<'_>,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<(Answer, Lifetime)> {
         let mut request = Request::get(path).header(HOST, authority);
         request = request.header(USER_AGENT, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
         for (name, value) in self.headers(question) {
@@ -233,15 +241,18 @@ impl Authorizer {
         driving.spawn(connection);
         let response = sender.send_request(request).await?;
         let text = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-        match response.status() {
+        let answer = match response.status() {
             status if status.is_success() => {
                 let name = text(HeaderName::from_static("remote-user"));
-                Ok(Answer::Yes(name.map(|name| name.chars().take(100).collect())))
+                // Text in a header is ASCII.
+                Answer::Yes(name.map(|name| name.chars().take(NAME).collect()))
             }
-            StatusCode::UNAUTHORIZED => Ok(Answer::WhoIsThat),
-            StatusCode::FORBIDDEN => Ok(Answer::No),
+            StatusCode::UNAUTHORIZED => Answer::WhoIsThat,
+            StatusCode::FORBIDDEN => Answer::No,
             status => anyhow::bail!("it answered {status}"),
-        }
+        };
+        let said = response.headers().get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        Ok((answer, Lifetime::said(said)))
     }
 
     fn headers(&self, question: &Question<'_>) -> Vec<(HeaderName, HeaderValue)> {

@@ -54,6 +54,61 @@ impl Certificate {
     }
 }
 
+/// When a certificate (DER) ends, in seconds since 1970; `None` where it cannot be read.
+pub fn not_after(mut der: &[u8]) -> Option<i64> {
+    let mut certificate = inside(SEQUENCE, &mut der)?;
+    let mut signed = inside(SEQUENCE, &mut certificate)?;
+    // The version stands first, unless it is 1.
+    if signed.first() == Some(&VERSION) {
+        take(&mut signed)?;
+    }
+    // Serial number, algorithm, issuer.
+    for _ in 0..3 {
+        take(&mut signed)?;
+    }
+    let mut validity = inside(SEQUENCE, &mut signed)?;
+    take(&mut validity)?;
+    match take(&mut validity)? {
+        (UTC_TIME, text) => {
+            let year = two_digits(text)?;
+            seconds(if year < 50 { 2000 + year } else { 1900 + year }, text.get(2..)?)
+        }
+        (GENERALIZED_TIME, text) => {
+            seconds(two_digits(text)? * 100 + two_digits(text.get(2..)?)?, text.get(4..)?)
+        }
+        _ => None,
+    }
+}
+
+/// Takes one value off the front of `der`, which must have this tag.
+fn inside<'d>(tag: u8, der: &mut &'d [u8]) -> Option<&'d [u8]> {
+    take(der).and_then(|(found, value)| (found == tag).then_some(value))
+}
+
+/// Seconds since 1970 of a year and `MMDDHHMMSSZ` (RFC 5280, 4.1.2.5).
+fn seconds(year: i64, rest: &[u8]) -> Option<i64> {
+    let number = |at: usize| two_digits(rest.get(at..)?);
+    let (month, day, hour, minute, second) = (number(0)?, number(2)?, number(4)?, number(6)?, number(8)?);
+    let is_date = (1..=12).contains(&month) && (1..=31).contains(&day) && rest.get(10..) == Some(b"Z");
+    if !is_date {
+        return None;
+    }
+    // Years that begin in March have their odd day at the end.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+fn two_digits(text: &[u8]) -> Option<i64> {
+    let digit =
+        |at: usize| text.get(at).filter(|digit| digit.is_ascii_digit()).map(|digit| i64::from(digit - b'0'));
+    Some(digit(0)? * 10 + digit(1)?)
+}
+
+/// The tag that begins the version of a certificate.
+const VERSION: u8 = 0xa0;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OID: u8 = 0x06;
@@ -128,11 +183,36 @@ mod tests {
         assert_eq!(common_name(&pair(COMMON_NAME, UTF8_STRING, "")), None);
     }
 
+    #[test]
+    fn the_end_of_a_certificate_is_read() {
+        let der = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+        let certificate = |version: bool, tag: u8, end: &[u8]| {
+            let validity = der(SEQUENCE, &[der(UTC_TIME, b"700101000000Z"), der(tag, end)].concat());
+            let version = if version { der(VERSION, &der(0x02, &[2])) } else { Vec::new() };
+            let [serial, algorithm, issuer] = [der(0x02, &[1]), der(SEQUENCE, b""), der(SEQUENCE, b"")];
+            let signed = der(SEQUENCE, &[version, serial, algorithm, issuer, validity].concat());
+            not_after(&der(SEQUENCE, &[signed, der(SEQUENCE, b""), der(0x03, b"")].concat()))
+        };
+        for version in [true, false] {
+            assert_eq!(certificate(version, UTC_TIME, b"700101000000Z"), Some(0));
+            assert_eq!(certificate(version, UTC_TIME, b"240229235959Z"), Some(1_709_251_199));
+            assert_eq!(certificate(version, UTC_TIME, b"491231000000Z"), Some(2_524_521_600));
+            assert_eq!(certificate(version, UTC_TIME, b"691231235959Z"), Some(-1));
+            assert_eq!(certificate(version, GENERALIZED_TIME, b"99991231235959Z"), Some(253_402_300_799));
+            for nonsense in
+                [&b""[..], b"70", b"701301000000Z", b"700101000000", b"7001010000001", b"70\xff101000000Z"]
+            {
+                assert_eq!(certificate(version, UTC_TIME, nonsense), None);
+            }
+        }
+        assert_eq!(not_after(b""), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn no_subject_makes_the_reader_panic(bytes: Vec<u8>) {
             let _ = common_name(&bytes);
-            let _ = Certificate::from_der(&bytes);
+            let _ = (Certificate::from_der(&bytes), not_after(&bytes));
         }
     }
 }

@@ -42,6 +42,21 @@ impl PasswordHash {
         &self.text
     }
 
+    /// About how long a password takes to be held against it, in microseconds of a usual machine.
+    pub fn cost(&self) -> u64 {
+        let number = |part: Option<&str>| part.and_then(|digits| digits.parse::<u64>().ok());
+        let mut parts = self.text.split('$').skip(2);
+        match self.scheme {
+            Scheme::Bcrypt => 35 << number(parts.next()).unwrap_or(0).min(32),
+            Scheme::ShaCrypt => {
+                let rounds = parts.next().and_then(|part| part.strip_prefix("rounds="));
+                number(rounds).unwrap_or(5000).max(1000) / 2
+            }
+            Scheme::Md5 => 300,
+            Scheme::Sha1 => 1,
+        }
+    }
+
     /// Whether it is this password's. Takes long, as it should. Blocking.
     pub fn is_of(&self, password: &[u8]) -> bool {
         if password.len() > LONGEST {
@@ -58,6 +73,18 @@ impl PasswordHash {
             }
         }
     }
+}
+
+/// Whether the password is that of `hash`, if there is one. Whatever is wrong takes about as long as the costliest hash
+/// does, whether or not there is such a user. Blocking.
+pub fn matches(hash: Option<&PasswordHash>, costliest: Option<&PasswordHash>, password: &[u8]) -> bool {
+    let matches = hash.is_some_and(|hash| hash.is_of(password));
+    let spent = hash.map_or(0, PasswordHash::cost);
+    if !matches && let Some(costliest) = costliest.filter(|costliest| costliest.cost() > spent) {
+        // Only for the time it takes.
+        std::hint::black_box(costliest.is_of(password));
+    }
+    matches
 }
 
 fn scheme(text: &str) -> Result<Scheme, String> {
@@ -154,6 +181,25 @@ mod tests {
         "$6$f0iNKegcgkPxW5Ah$VXgxI6JTZmgAmdpAYMd2EpWEvkjtD7fOasFYkqfE4l8EO4GtJHNYT/1NIfsTaFCnI2mWwXcK3KXwFAY8Vjcdl0",
         "$apr1$ab$1Lm8B0ATIuwEZ0241oQiT/",
     ];
+
+    #[test]
+    fn a_wrong_password_costs_as_much_as_the_costliest_hash() {
+        let parse = |text: &str| PasswordHash::parse(text).unwrap();
+        let sha1 = parse("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=");
+        let bcrypt = |cost: &str| parse(&format!("$2y${cost}${}", "a".repeat(53)));
+        let costs = [
+            sha1.cost(),
+            parse("$apr1$salt$digest").cost(),
+            parse("$6$salt$digest").cost(),
+            bcrypt("10").cost(),
+            bcrypt("12").cost(),
+            parse("$5$rounds=5000000$salt$digest").cost(),
+        ];
+        assert!(costs.is_sorted() && costs.windows(2).all(|pair| pair[0] < pair[1]), "{costs:?}");
+        assert!(matches(Some(&sha1), Some(&sha1), b"password"));
+        assert!(!matches(Some(&sha1), Some(&sha1), b"wrong") && !matches(None, Some(&sha1), b"password"));
+        assert!(!matches(None, None, b""));
+    }
 
     #[test]
     fn what_htpasswd_writes_is_understood() {

@@ -22,6 +22,7 @@ struct Read {
     /// Which file, and which state of it; `None` when it could not be read.
     stamp: Option<Stamp>,
     users: Arc<Users>,
+    costliest: Option<PasswordHash>,
     /// What was wrong with it last time, so that it is said once.
     trouble: Option<String>,
 }
@@ -47,9 +48,11 @@ impl Htpasswd {
         self.users().get(user).cloned()
     }
 
-    /// Some hash of the file, to spend as long on a user it does not have. Blocking.
-    pub fn any_hash(&self) -> Option<PasswordHash> {
-        self.users().values().next().cloned()
+    /// The hash of the file that takes longest: whoever is wrong waits as long, so that nobody learns from the time
+    /// whether there is such a user. Blocking.
+    pub fn costliest(&self) -> Option<PasswordHash> {
+        self.users();
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).costliest.clone()
     }
 
     /// Blocking; cheap when nothing has changed.
@@ -87,7 +90,8 @@ impl Htpasswd {
         }
         info!(users = users.len(), "read {}: {} users", self.path.display(), users.len());
         // The stamp of what was opened, before it was read: a change meanwhile is another stamp.
-        *read = Read { stamp: Some(stamp(&metadata)), users: Arc::new(users), trouble: None };
+        let costliest = users.values().max_by_key(|hash| hash.cost()).cloned();
+        *read = Read { stamp: Some(stamp(&metadata)), users: Arc::new(users), costliest, trouble: None };
         Ok(())
     }
 }
@@ -147,7 +151,7 @@ mod tests {
         let file = Htpasswd::new(&path);
         assert!(file.hash_of("alice").is_none());
         std::fs::write(&path, ALICE).unwrap();
-        assert!(file.hash_of("alice").is_some() && file.any_hash().is_some());
+        assert!(file.hash_of("alice").is_some() && file.costliest().is_some());
         // htpasswd renames a new file into place.
         std::fs::write(place.path().join("new"), BOB).unwrap();
         std::fs::rename(place.path().join("new"), &path).unwrap();

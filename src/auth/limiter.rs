@@ -18,9 +18,9 @@ pub struct Limiter {
 
 /// An IPv4 address, the /64 of an IPv6 address (one customer has all of it), or whoever comes through
 /// a unix socket.
-type Key = Option<IpAddr>;
+pub(super) type Key = Option<IpAddr>;
 
-fn key(address: Option<IpAddr>) -> Key {
+pub(super) fn key(address: Option<IpAddr>) -> Key {
     Some(match address?.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address @ IpAddr::V4(_) => address,

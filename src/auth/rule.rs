@@ -44,10 +44,10 @@ pub fn rule(repository: &RepositoryConfig, permission: Permission) -> Rule<'_> {
 }
 
 /// Whether what somebody was given is enough.
-pub fn judge(identity: Identity, repository: &str, permission: Permission) -> Result<Principal, Refusal> {
+pub fn judge(identity: &Identity, repository: &str, permission: Permission) -> Result<Principal, Refusal> {
     let Identity { principal, grants } = identity;
     if grants.iter().any(|grant| grant.allows(repository, permission)) {
-        return Ok(principal);
+        return Ok(principal.clone());
     }
     let has: Vec<_> = Permission::ALL
         .into_iter()
@@ -112,7 +112,7 @@ mod tests {
         let principal = Principal::Token("ci".into());
         let may = |permission: &Permission| {
             let identity = Identity { principal: principal.clone(), grants: grants.clone() };
-            judge(identity, "rpm", *permission).is_ok()
+            judge(&identity, "rpm", *permission).is_ok()
         };
         Permission::ALL.into_iter().filter(may).map(|permission| &permission.name()[..1]).collect()
     }
@@ -139,7 +139,7 @@ mod tests {
             repositories: vec![Pattern::parse("*").unwrap()],
         };
         let identity = Identity { principal: Principal::Token("ci".into()), grants: vec![grant] };
-        let Err(Refusal::Forbidden(why)) = judge(identity, "rpm", Permission::Write) else { panic!() };
+        let Err(Refusal::Forbidden(why)) = judge(&identity, "rpm", Permission::Write) else { panic!() };
         assert_eq!(why, "the token \"ci\" has no right to write here; granted is read");
     }
 }

@@ -13,6 +13,9 @@ const ID: usize = 8;
 /// 160 bits.
 const SECRET: usize = 32;
 
+/// Different letters that a random secret has at least.
+const LEAST_DIFFERENT: usize = 10;
+
 /// A new token's text: `crd_<id>_<secret>`. It is shown once and kept nowhere.
 pub struct NewSecret {
     text: String,
@@ -26,6 +29,23 @@ impl NewSecret {
             None => random(ID)?,
         };
         Ok(Self { text: format!("{PREFIX}{id}_{}", random(SECRET)?) })
+    }
+
+    /// One that was made before, here or elsewhere, in the same form. What is easily guessed is refused.
+    pub fn given(text: &str) -> Result<Self, String> {
+        const FORM: &str = "a token's secret is \"crd_\", 8 letters, \"_\" and 32 letters, of a-z and 2-7, as createrepod \
+                            token add prints it";
+        if id(text).is_none() {
+            return Err(format!("{FORM}; what was given is another thing"));
+        }
+        let mut letters: Vec<u8> = text.bytes().skip(PREFIX.len() + ID + 1).collect();
+        letters.sort_unstable();
+        letters.dedup();
+        // Of 32 random letters a third are different ones, and more, but once in many millions of years.
+        if letters.len() < LEAST_DIFFERENT {
+            return Err(format!("this secret is too easily guessed: its 32 letters must be random; {FORM}"));
+        }
+        Ok(Self { text: text.to_owned() })
     }
 
     pub fn text(&self) -> &str {
@@ -106,6 +126,21 @@ mod tests {
             assert_eq!(id(other), None, "{other:?}");
         }
         assert_ne!(NewSecret::make(None).unwrap().text(), text);
+    }
+
+    #[test]
+    fn a_secret_that_is_brought_along_must_be_a_strong_one() {
+        for _ in 0..1000 {
+            let made = NewSecret::make(None).unwrap();
+            let given = NewSecret::given(made.text()).unwrap();
+            assert_eq!((given.text(), given.id(), given.hash()), (made.text(), made.id(), made.hash()));
+        }
+        let same = format!("crd_abcdefgh_{}", "a".repeat(32));
+        let few = format!("crd_abcdefgh_{}", "abcdefgh".repeat(4));
+        for weak in ["", "password", "crd_abcdefgh_short", &same, &few, &same.to_uppercase()] {
+            let why = NewSecret::given(weak).err().unwrap();
+            assert!(why.contains("32 letters") && (weak.is_empty() || !why.contains(weak)), "{why}");
+        }
     }
 
     #[test]

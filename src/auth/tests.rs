@@ -8,7 +8,7 @@ use super::*;
 use crate::auth::secret::NewSecret;
 use crate::config::{GrantConfig, ReadAccess, WriteAccess};
 use crate::fetch::roots::trusted;
-use crate::rights::Pattern;
+use crate::rights::{Pattern, Token};
 
 #[derive(Default)]
 struct Tokens(Mutex<HashMap<String, Token>>);
@@ -114,12 +114,29 @@ impl World {
         };
         match self.guard.decide(&asking).await {
             Ok(principal) => format!("yes, {principal}"),
-            Err(Refusal::Unknown(why)) => format!("401 {why}"),
-            Err(Refusal::Forbidden(why)) => format!("403 {why}"),
-            Err(Refusal::TooMany(wait)) => format!("429 {}", wait.as_secs() + 1),
-            Err(Refusal::Undecided(name)) => format!("503 {name}"),
-            Err(Refusal::Failed(why)) => panic!("{why:#}"),
+            Err(refusal) => spell(refusal),
         }
+    }
+
+    /// What is said where no repository is.
+    async fn nowhere(&self, peer: &str, authorization: &str, certificate: Option<&Certificate>) -> String {
+        let mut headers = HeaderMap::new();
+        if !authorization.is_empty() {
+            headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+        }
+        spell(self.guard.nowhere(&headers, Some(peer.parse().unwrap()), certificate).await)
+    }
+}
+
+fn spell(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Unknown(why) => format!("401 {why}"),
+        Refusal::Forbidden(why) => format!("403 {why}"),
+        Refusal::Nothing => "404".into(),
+        Refusal::TooMany(wait) => format!("429 {}", wait.as_secs() + 1),
+        Refusal::Undecided(name) => format!("503 {name}"),
+        Refusal::Busy => "503".into(),
+        Refusal::Failed(why) => panic!("{why:#}"),
     }
 }
 
@@ -136,7 +153,7 @@ async fn a_token_opens_what_it_was_made_for_until_it_is_revoked() {
         assert!(world.ask(&way, Permission::Read).await.starts_with("403 "));
     }
     let elsewhere = world.token(&[Permission::Admin], "other");
-    assert!(world.ask(&format!("Bearer {elsewhere}"), Permission::Read).await.starts_with("403 "));
+    assert_eq!(world.ask(&format!("Bearer {elsewhere}"), Permission::Read).await, "404");
     while world.tokens.0.lock().unwrap().values().all(|token| token.last_used.is_none()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -176,7 +193,7 @@ async fn a_certificate_has_what_the_grants_say() {
     };
     assert_eq!(ask("builder", Permission::Write).await, "yes, the certificate \"builder\"");
     assert!(ask("builder", Permission::Delete).await.starts_with("403 "));
-    assert!(ask("stranger", Permission::Write).await.starts_with("403 "));
+    assert_eq!(ask("stranger", Permission::Write).await, "404", "has no right at all here");
 }
 
 #[tokio::test]
@@ -206,4 +223,63 @@ async fn another_configuration_counts_from_the_next_request_on() {
     assert!(world.ask(&basic("bob", "test"), Permission::Write).await.starts_with("yes"));
     world.guard.reconfigure(&AccessConfig::default());
     assert!(world.ask(&basic("bob", "test"), Permission::Write).await.starts_with("401 "));
+}
+
+#[tokio::test]
+async fn whoever_has_no_right_hears_what_is_said_where_nothing_is() {
+    let (world, other) = (World::new(), World::new());
+    let elsewhere = |world: &World| format!("Bearer {}", world.token(&[Permission::Admin], "other"));
+    let (here, there) = (elsewhere(&world), elsewhere(&other));
+    let stranger = Certificate::called("stranger");
+    // Each from an address of its own, up to being locked out.
+    for (number, (here, there, certificate)) in [
+        (String::new(), String::new(), None),
+        (String::new(), String::new(), Some(&stranger)),
+        (here, there, None),
+        (basic("carol", "wrong"), basic("carol", "wrong"), None),
+        (basic("alice", "wrong"), basic("alice", "wrong"), None),
+        (basic("ci", "crd_wrong"), basic("ci", "crd_wrong"), None),
+        ("Bearer foreign".into(), "Bearer foreign".into(), None),
+        ("Digest x".into(), "Digest x".into(), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let peer = format!("192.0.2.{number}");
+        for _ in 0..12 {
+            let closed = world.ask_from(&peer, &here, Permission::Read, certificate).await;
+            assert_eq!(closed, other.nowhere(&peer, &there, certificate).await, "{here}");
+        }
+    }
+    assert_eq!(world.guard.failures().counted(), other.guard.failures().counted());
+}
+
+#[tokio::test]
+async fn many_closed_repositories_are_one_log_in() {
+    let world = World::new();
+    let repositories: Vec<_> = (0..50)
+        .map(|number| RepositoryConfig {
+            read: if number == 7 { ReadAccess::Anyone } else { ReadAccess::Token },
+            ..RepositoryConfig::new(if number == 3 { "rpm" } else { "other" }, "/x")
+        })
+        .collect();
+    let ask = async |authorization: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+        let asking = Asking {
+            repository: &repositories[0],
+            permission: Permission::Read,
+            method: "GET",
+            path: &String::new,
+            headers: &headers,
+            peer: None,
+            certificate: None,
+            not_local: &|| None,
+        };
+        let seen = world.guard.among(&asking, &|_| Permission::Read, repositories.iter()).await;
+        seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(number, _)| number).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&basic("bob", "test")).await, [3, 7]);
+    assert_eq!(ask(&basic("bob", "wrong")).await, [7]);
+    assert_eq!(world.guard.failures().counted()[0], ("wrong", 1));
 }

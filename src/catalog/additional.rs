@@ -2,7 +2,8 @@
 
 use rusqlite::{Row, params};
 
-use super::{Catalog, CatalogError, meta};
+use super::chunks::corrupt;
+use super::{Catalog, CatalogError, meta, sums};
 use crate::package::Location;
 use crate::tree::{FileStamp, Rejected};
 
@@ -33,7 +34,7 @@ const COLUMNS: &str = "path, inode, size, mtime_ns, ctime_ns, kind, text";
 impl Catalog {
     /// All sources, by path.
     pub fn additional(&self) -> Result<Vec<Source>, CatalogError> {
-        let sql = format!("SELECT {COLUMNS} FROM additional ORDER BY path");
+        let sql = format!("SELECT {COLUMNS}, sum IS {} FROM additional ORDER BY path", sums::ADDITIONAL);
         let mut statement = self.db.prepare_cached(&sql)?;
         Ok(statement.query_map([], source)?.collect::<rusqlite::Result<_>>()?)
     }
@@ -45,17 +46,17 @@ impl Catalog {
             tx.prepare_cached("DELETE FROM additional WHERE path = ?")?.execute([path])?;
         }
         for Source { path, kind, stamp, text } in sources {
-            tx.prepare_cached("INSERT OR REPLACE INTO additional VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(
-                params![
-                    path,
-                    stamp.inode.cast_signed(),
-                    stamp.size.cast_signed(),
-                    stamp.mtime_ns,
-                    stamp.ctime_ns,
-                    kind,
-                    text
-                ],
-            )?;
+            let sql =
+                "INSERT OR REPLACE INTO additional VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, sum_of(?1, ?6, ?7))";
+            tx.prepare_cached(sql)?.execute(params![
+                path,
+                stamp.inode.cast_signed(),
+                stamp.size.cast_signed(),
+                stamp.mtime_ns,
+                stamp.ctime_ns,
+                kind,
+                text
+            ])?;
         }
         Ok(tx.commit()?)
     }
@@ -90,5 +91,8 @@ impl Catalog {
 }
 
 fn source(row: &Row<'_>) -> rusqlite::Result<Source> {
+    if !row.get::<_, bool>(7)? {
+        return Err(corrupt("additional"));
+    }
     Ok(Source { path: row.get(0)?, stamp: super::reader::stamp(row)?, kind: row.get(5)?, text: row.get(6)? })
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::order::{Generation, Key};
+use super::sums;
 use crate::package::Location;
 use crate::repodata::{KINDS, Part, Span};
 
@@ -56,14 +57,18 @@ pub struct Member {
     pub pkgid_end: PkgIdEnd,
     /// Lengths of its fragments, in the order of [`Chunk::parts`].
     pub lens: [u32; KINDS],
+    /// Their CRC-32, in the same order; of no meaning before they are stored.
+    pub sums: [u32; KINDS],
 }
 
 /// All chunks in order of publication.
 pub fn load(db: &Connection) -> rusqlite::Result<Vec<Chunk>> {
     let mut chunks: Vec<Chunk> = db
-        .prepare_cached(
-            "SELECT young, first_mtime, first_location, last_mtime, last_location, packages, ending, parts FROM chunk",
-        )?
+        .prepare_cached(&format!(
+            "SELECT young, first_mtime, first_location, last_mtime, last_location, packages, ending, parts,
+                    sum IS {} FROM chunk",
+            sums::CHUNK
+        ))?
         .query_map([], from_row)?
         .collect::<rusqlite::Result<_>>()?;
     chunks.sort_by(|a, b| a.first.cmp(&b.first));
@@ -78,7 +83,8 @@ pub fn members(db: &Connection, chunk: &Chunk) -> rusqlite::Result<Vec<Member>> 
 }
 
 pub fn insert(db: &Connection, chunk: &Chunk, members: &[Member]) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+    let sql = "INSERT INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, sum_of(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8), ?9)";
+    db.prepare_cached(sql)?.execute(params![
         chunk.first.location.as_str(),
         chunk.first.generation == Generation::Young,
         chunk.first.mtime,
@@ -99,12 +105,16 @@ pub fn delete(db: &Connection, first: &Key) -> rusqlite::Result<()> {
 
 /// Replaces where a chunk's bytes lie, after a compaction.
 pub fn move_parts(db: &Connection, chunk: &Chunk) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE chunk SET parts = ? WHERE first_location = ?")?
+    let sum = sums::CHUNK.replace("parts", "?1");
+    db.prepare_cached(&format!("UPDATE chunk SET parts = ?1, sum = {sum} WHERE first_location = ?2"))?
         .execute(params![encode_parts(&chunk.parts), chunk.first.location.as_str()])?;
     Ok(())
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Chunk> {
+    if !row.get::<_, bool>(8)? {
+        return Err(corrupt("chunk"));
+    }
     let generation = if row.get(0)? { Generation::Young } else { Generation::Settled };
     let key = |mtime: usize, location: usize| -> rusqlite::Result<Key> {
         let text: String = row.get(location)?;
@@ -156,7 +166,7 @@ fn decode_parts(bytes: &[u8]) -> Option<[Part; KINDS]> {
 }
 
 fn encode_members(members: &[Member]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(members.len() * 112);
+    let mut out = Vec::with_capacity(members.len() * 128);
     for member in members {
         let location = member.key.location.as_str();
         out.extend(member.key.mtime.to_le_bytes());
@@ -164,14 +174,19 @@ fn encode_members(members: &[Member]) -> Vec<u8> {
         out.extend((location.len() as u32).to_le_bytes());
         out.extend(location.as_bytes());
         out.extend(member.pkgid_end);
-        for len in member.lens {
-            out.extend(len.to_le_bytes());
+        for number in member.lens.into_iter().chain(member.sums) {
+            out.extend(number.to_le_bytes());
         }
     }
+    out.extend(crc32fast::hash(&out).to_le_bytes());
     out
 }
 
 fn decode_members(bytes: &[u8], generation: Generation) -> Option<Vec<Member>> {
+    let (bytes, sum) = bytes.split_last_chunk()?;
+    if crc32fast::hash(bytes) != u32::from_le_bytes(*sum) {
+        return None;
+    }
     let mut rest = Bytes(bytes);
     let mut members = Vec::new();
     while !rest.0.is_empty() {
@@ -180,7 +195,8 @@ fn decode_members(bytes: &[u8], generation: Generation) -> Option<Vec<Member>> {
         let location = Location::parse(std::str::from_utf8(rest.take(len)?).ok()?).ok()?;
         let pkgid_end = rest.array()?;
         let lens = [rest.u32()?, rest.u32()?, rest.u32()?, rest.u32()?];
-        members.push(Member { key: Key { generation, mtime, location }, pkgid_end, lens });
+        let sums = [rest.u32()?, rest.u32()?, rest.u32()?, rest.u32()?];
+        members.push(Member { key: Key { generation, mtime, location }, pkgid_end, lens, sums });
     }
     Some(members)
 }
@@ -218,11 +234,17 @@ mod tests {
             key: Key { generation: Generation::Young, mtime, location: Location::parse(name).unwrap() },
             pkgid_end: [7; 16],
             lens: [1, 2, u32::MAX, 0],
+            sums: [9, 0, 8, u32::MAX],
         };
         let members = vec![member(-5, "a.rpm"), member(i64::MAX, "Packages/ü b.rpm")];
         let bytes = encode_members(&members);
         assert_eq!(decode_members(&bytes, Generation::Young).unwrap(), members);
-        assert!(decode_members(&bytes[..bytes.len() - 1], Generation::Young).is_none());
+        for at in 0..bytes.len() {
+            assert!(decode_members(&bytes[..at], Generation::Young).is_none());
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            assert!(decode_members(&damaged, Generation::Young).is_none());
+        }
 
         let span = |offset| Span { offset, len: offset + 1 };
         let part = |n| Part { raw: span(n), raw_crc: 3, piece: span(n * 2), piece_crc: 4 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::chunks::{self, Chunk};
 use super::pieces::PieceFile;
-use super::{Catalog, CatalogError, FILE, ledger, meta};
+use super::{Catalog, CatalogError, LOG, ledger, meta};
 use crate::crash::{self, Point};
 use crate::repodata::{Pieces as _, Span};
 
@@ -91,7 +91,7 @@ impl Catalog {
     /// Moves what is in the write-ahead log into the database when it has grown, so that no commit has to.
     pub fn checkpoint(&self) -> Result<(), CatalogError> {
         const WORTH_IT: u64 = 1 << 20;
-        let log = fs::metadata(self.directory.join(format!("{FILE}-wal"))).map_or(0, |meta| meta.len());
+        let log = fs::metadata(self.directory.join(LOG)).map_or(0, |meta| meta.len());
         if log > WORTH_IT {
             // Readers may hold some of it back; the next time will do.
             self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

@@ -9,7 +9,12 @@ use rayon::prelude::*;
 use super::chunks::{Chunk, Ending, Member};
 use super::pieces::PieceFile;
 use super::recut::{Item, Text};
+use crate::package::turn::{self, MEMORY};
+use crate::repodata::chunk::damaged;
 use crate::repodata::{Compression, Effort, KINDS, Part, Pieces, Span};
+
+/// Chunks of more bytes are made in turn with packages that are read: they share their memory.
+const LARGE: u64 = 24 << 20;
 
 /// What jobs have made, by job number.
 pub(super) type Done = Mutex<BTreeMap<usize, io::Result<(Chunk, Vec<Member>)>>>;
@@ -30,11 +35,18 @@ pub struct Job {
 #[derive(Default)]
 pub(super) struct Raw {
     text: Vec<u8>,
+    /// CRC-32 of each package's fragment.
+    sums: Vec<u32>,
     /// Where it lies, once it is gathered; its piece is not there yet.
     part: Part,
 }
 
 impl Job {
+    /// Bytes of fragments of which it makes a chunk.
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(Item::bytes).sum()
+    }
+
     /// Bytes of fragments it holds in memory, before anything is gathered.
     pub fn weight(&self) -> usize {
         self.items
@@ -57,22 +69,31 @@ impl Job {
     /// Does the work; the outcome is seen by [`super::Update::commit`].
     pub fn run(mut self) {
         let (items, pieces, compression, effort) = (&self.items, &self.pieces, self.compression, self.effort);
-        let parts: io::Result<Vec<Part>> = self
-            .raw
-            .par_iter_mut()
-            .enumerate()
-            .map(|(kind, raw)| {
-                raw.gather(kind, items, pieces)?;
-                raw.compress(compression, effort, pieces)
-            })
-            .collect();
+        let make = |(kind, raw): (usize, &mut Raw)| {
+            raw.gather(kind, items, pieces)?;
+            raw.compress(compression, effort, pieces)
+        };
+        let bytes: u64 = items.iter().map(Item::bytes).sum();
+        let parts: io::Result<Vec<Part>> = match bytes > LARGE {
+            false => self.raw.par_iter_mut().enumerate().map(make).collect(),
+            // One file at a time, in its turn: a thread that holds one must not begin another job beside it.
+            true => {
+                let _turn = turn::take(bytes.min(MEMORY), None);
+                self.raw.iter_mut().enumerate().map(make).collect()
+            }
+        };
         self.end(parts.map(|parts| std::array::from_fn(|kind| parts[kind])));
     }
 
     /// The chunk is made, of these parts.
     pub(super) fn end(self, parts: io::Result<[Part; KINDS]>) {
         let outcome = parts.map(|parts| {
-            let members: Vec<Member> = self.items.into_iter().map(|item| item.member).collect();
+            let mut members: Vec<Member> = self.items.into_iter().map(|item| item.member).collect();
+            for (kind, raw) in self.raw.iter().enumerate() {
+                for (member, sum) in members.iter_mut().zip(&raw.sums) {
+                    member.sums[kind] = *sum;
+                }
+            }
             let key = |m: Option<&Member>| m.map(|m| m.key.clone()).expect("a run that ends has a package");
             let chunk = Chunk {
                 first: key(members.first()),
@@ -114,6 +135,8 @@ impl Raw {
             }
         }
         pieces.read(ahead, &mut self.text)?;
+        self.sums = sums(kind, items, &self.text)?;
+        self.part.raw_crc = crc32fast::hash(&self.text);
         self.part.raw = pieces.append(&self.text)?;
         Ok(())
     }
@@ -124,9 +147,24 @@ impl Raw {
             return Ok(Part::default());
         }
         let packed = compression.piece(effort, &text)?;
-        let (raw_crc, piece_crc) = (crc32fast::hash(&text), crc32fast::hash(&packed));
-        Ok(Part { raw: self.part.raw, raw_crc, piece_crc, piece: pieces.append(&packed)? })
+        Ok(Part { piece_crc: crc32fast::hash(&packed), piece: pieces.append(&packed)?, ..self.part })
     }
+}
+
+/// CRC-32 of each item's fragment in `text`, which holds them in a row. Fails where one that was kept is another.
+fn sums(kind: usize, items: &[Item], text: &[u8]) -> io::Result<Vec<u32>> {
+    let mut rest = text;
+    let sum = |item: &Item| {
+        let (fragment, behind) =
+            rest.split_at_checked(item.member.lens[kind] as usize).ok_or_else(damaged)?;
+        rest = behind;
+        let sum = crc32fast::hash(fragment);
+        match item.text {
+            Text::Kept(_) if sum != item.member.sums[kind] => Err(damaged()),
+            Text::Kept(_) | Text::Fresh(_) => Ok(sum),
+        }
+    };
+    items.iter().map(sum).collect()
 }
 
 #[cfg(test)]
@@ -144,7 +182,12 @@ mod tests {
         let full = PieceFile::open_existing(dir.path(), 1).unwrap();
         let key = Frontier::NONE.key(7, Location::parse("a.rpm").unwrap());
         let fragments = Fragments { primary: b"<package/>".to_vec(), ..Fragments::default() };
-        let member = Member { key, pkgid_end: [1; 16], lens: fragments.texts().map(|t| t.len() as u32) };
+        let member = Member {
+            key,
+            pkgid_end: [1; 16],
+            lens: fragments.texts().map(|t| t.len() as u32),
+            sums: [0; KINDS],
+        };
         let items = [Item { member, text: Text::Fresh(fragments) }];
 
         let mut raw = Raw::default();
@@ -154,6 +197,7 @@ mod tests {
         raw.gather(0, &items, &pieces).unwrap();
         assert_eq!(raw.part.raw, stored, "once is enough");
         let part = raw.compress(Compression::Zstd, Effort::Quick, &pieces).unwrap();
+        assert_eq!((part.raw, part.raw_crc), (stored, crc32fast::hash(b"<package/>")));
         let mut text = Vec::new();
         pieces.read(part.raw, &mut text).unwrap();
         assert_eq!(text, b"<package/>");

@@ -3,6 +3,9 @@
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
+use super::chunks::corrupt;
+use super::sums;
+
 /// Absolute path of the tree this catalog is a memory of.
 pub const PATH: &str = "path";
 /// What fragments were rendered with; see `RenderSettings`.
@@ -19,7 +22,7 @@ pub const PUBLISHED: &str = "published";
 pub const LAST_PUBLICATION: &str = "last_publication";
 /// SHA-256 of the repomd.xml.asc and repomd.xml.key that we wrote; absent where they are not ours.
 pub const SIGNED: &str = "signed";
-/// Digests of the keys that packages were held against, one a line.
+/// What packages were held against, a line each: digests of keys, and the files they came from.
 pub const KEYRING: &str = "keyring";
 /// Boot during which the catalog was last changed; empty once it was closed in order, all synced.
 pub const OPEN_SINCE_BOOT: &str = "open_since_boot";
@@ -31,10 +34,13 @@ pub const LOOKED_SINCE_BOOT: &str = "looked_since_boot";
 pub const ADDITIONAL: &str = "additional";
 
 pub fn get<T: FromSql>(db: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
-    db.prepare_cached("SELECT value FROM meta WHERE key = ?")?.query_row([key], |row| row.get(0)).optional()
+    db.prepare_cached(&format!("SELECT value, sum IS {} FROM meta WHERE key = ?", sums::META))?
+        .query_row([key], |row| if row.get(1)? { row.get(0) } else { Err(corrupt("meta")) })
+        .optional()
 }
 
 pub fn set(db: &Connection, key: &str, value: impl ToSql) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?, ?)")?.execute((key, value))?;
+    db.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2, sum_of(?1, ?2))")?
+        .execute((key, value))?;
     Ok(())
 }

@@ -6,26 +6,63 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::pieces::PieceFile;
-use super::{Catalog, CatalogError, FILE, Settings, meta, schema};
-use crate::repodata::{Part, Pieces as _};
+use super::{Catalog, CatalogError, FILE, LOG, Settings, check, connect, meta, schema};
+
+/// What is known of a catalog before it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: this process has not had it yet.
+    Unknown,
+    /// It is as this process left it.
+    AsLeft,
+    /// This process had one here, and it is not as it was left.
+    Changed,
+}
+
+/// A catalog that was opened.
+pub struct Opened {
+    pub catalog: Catalog,
+    /// Why it was made anew; `None` where it is the one that lay there.
+    pub renewed: Option<CatalogError>,
+}
 
 impl Catalog {
-    /// Opens the catalog in `directory`, or makes an empty one. A damaged one is set aside and made anew.
-    pub fn open(directory: &Path, tree: &Path, settings: &Settings) -> Result<Self, CatalogError> {
+    /// Opens the catalog in `directory`, or makes an empty one. One that is not what was written is set aside and made
+    /// anew.
+    pub fn open(
+        directory: &Path,
+        tree: &Path,
+        settings: &Settings,
+        before: Before,
+    ) -> Result<Opened, CatalogError> {
         let failed = |source| CatalogError::Directory { directory: directory.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         let path = directory.join(FILE);
-        refuse_newer(&path)?;
-        match Self::open_file(directory, &path, tree, settings) {
-            Err(error) if error.is_damage() => {
-                remove_all(directory).map_err(failed)?;
-                Self::open_file(directory, &path, tree, settings)
+        match Self::open_file(directory, &path, tree, settings, before) {
+            Err(error)
+                if error.is_damage()
+                    || error.is_of_another() && before == Before::Changed
+                    || error.is_read_only() && fs::File::options().write(true).open(&path).is_ok() =>
+            {
+                set_aside(directory)?;
+                let catalog = Self::open_file(directory, &path, tree, settings, before)?;
+                Ok(Opened { catalog, renewed: Some(error) })
             }
-            outcome => outcome,
+            outcome => outcome.map(|catalog| Opened { catalog, renewed: None }),
         }
+    }
+
+    /// Makes the catalog in `directory`, which was another tree's, the one of `tree`. Nothing is published of it there.
+    pub fn give_to(directory: &Path, tree: &Path) -> Result<(), CatalogError> {
+        let db = connect(&directory.join(FILE))?;
+        let tx = db.unchecked_transaction()?;
+        meta::set(&tx, meta::PATH, &*tree.to_string_lossy())?;
+        meta::set(&tx, meta::PUBLISHED, "")?;
+        meta::set(&tx, meta::LOOKED_SINCE_BOOT, "")?;
+        Ok(tx.commit()?)
     }
 
     fn open_file(
@@ -33,7 +70,9 @@ impl Catalog {
         path: &Path,
         tree: &Path,
         settings: &Settings,
+        before: Before,
     ) -> Result<Self, CatalogError> {
+        refuse_newer(path)?;
         let db = connect(path)?;
         let tree_text = tree.to_string_lossy();
         match meta::get::<String>(&db, meta::PATH)? {
@@ -52,6 +91,11 @@ impl Catalog {
         }
         let number = meta::get::<u64>(&db, meta::PIECES)?.unwrap_or(0);
         let pieces = PieceFile::open(directory, number).map_err(CatalogError::Pieces)?;
+        if before != Before::AsLeft
+            && let Some(why) = check::unsound(&db, pieces.len())?
+        {
+            return Err(CatalogError::Unsound { path: path.to_owned(), why });
+        }
         let suffix = settings.compression.suffix();
         let remake = meta::get::<String>(&db, meta::COMPRESSION)?.is_some_and(|text| text != suffix);
         let catalog = Self {
@@ -72,22 +116,32 @@ impl Catalog {
         if open_since.is_empty() || open_since == boot_id() {
             return Ok(());
         }
-        let whole =
-            self.chunks()?.iter().flat_map(|c| c.parts).all(|part| part_is_whole(&self.pieces, &part));
-        if !whole {
+        if !self.chunks()?.iter().all(|chunk| self.pieces.holds(chunk)) {
             forget_packages(&self.db, settings)?;
         }
         Ok(())
     }
 }
 
-/// Whether a part's bytes are those that were written.
-pub(super) fn part_is_whole(pieces: &PieceFile, part: &Part) -> bool {
-    [(part.raw, part.raw_crc), (part.piece, part.piece_crc)].into_iter().all(|(span, crc)| {
-        let mut bytes = Vec::new();
-        span.offset.checked_add(span.len).is_some_and(|end| end <= pieces.len())
-            && pieces.read(span, &mut bytes).is_ok()
-            && crc32fast::hash(&bytes) == crc
+/// Whether what lies in `directory` cannot be read to its end, whoever asks.
+pub fn is_unreadable(directory: &Path) -> bool {
+    let read = |name: &str| {
+        fs::File::open(directory.join(name)).and_then(|mut file| io::copy(&mut file, &mut io::sink()))
+    };
+    [FILE, LOG].into_iter().any(|name| match read(name) {
+        Ok(_) => false,
+        Err(error) => {
+            let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+            matches!(
+                code,
+                Some(
+                    rustix::io::Errno::IO
+                        | rustix::io::Errno::ACCESS
+                        | rustix::io::Errno::PERM
+                        | rustix::io::Errno::ISDIR
+                )
+            )
+        }
     })
 }
 
@@ -104,10 +158,8 @@ fn refuse_newer(path: &Path) -> Result<(), CatalogError> {
     Ok(())
 }
 
-fn connect(path: &Path) -> Result<Connection, CatalogError> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags)?;
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut db = connect::writer(path)?;
     let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version < schema::VERSION {
         // Before WAL is on, so that the version stands in the file's own header at once.
@@ -115,6 +167,7 @@ fn connect(path: &Path) -> Result<Connection, CatalogError> {
         if version > 0 {
             // Files in repodata/ stay ours; their recipes name pieces that stay as well.
             tx.execute_batch(schema::FORGET)?;
+            add_sums(&tx)?;
         }
         tx.execute_batch(schema::CREATE)?;
         tx.pragma_update(None, "user_version", schema::VERSION)?;
@@ -124,10 +177,21 @@ fn connect(path: &Path) -> Result<Connection, CatalogError> {
     db.execute_batch(schema::ADD)?;
     // A power cut may lose the last commits, never consistency; a rescan finds again what was lost.
     db.pragma_update(None, "synchronous", "normal")?;
-    db.pragma_update(None, "cache_size", -1024)?;
-    db.busy_timeout(std::time::Duration::from_secs(10))?;
-    db.set_prepared_statement_cache_capacity(32);
     Ok(db)
+}
+
+/// Gives the rows that an older version left their sums.
+fn add_sums(tx: &Connection) -> rusqlite::Result<()> {
+    for (table, sum) in schema::KEPT {
+        let lacks = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1))
+                         AND NOT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = 'sum')";
+        if tx.query_row(lacks, [table], |row| row.get(0))? {
+            tx.execute_batch(&format!(
+                "ALTER TABLE {table} ADD COLUMN sum INTEGER; UPDATE {table} SET sum = {sum};"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// Empties the catalog except for what concerns files in repodata/, which stay ours.
@@ -140,11 +204,13 @@ fn forget_packages(db: &Connection, settings: &Settings) -> rusqlite::Result<()>
     tx.commit()
 }
 
-/// Clears the way for a new catalog where the old one is damaged.
-fn remove_all(directory: &Path) -> io::Result<()> {
-    for name in [FILE, "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+/// Clears the way for a new catalog where the old one is of no use. It stays there under another name.
+pub fn set_aside(directory: &Path) -> Result<(), CatalogError> {
+    for name in [FILE, LOG, "catalog.sqlite-shm"] {
         match fs::rename(directory.join(name), directory.join(format!("{name}.damaged"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(CatalogError::Directory { directory: directory.to_owned(), source });
+            }
             _ => {}
         }
     }

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::chunks::Chunk;
+use crate::repodata::chunk::is_damaged;
 use crate::repodata::{Pieces, Span};
 
 /// An append-only cache file, read by pread. Its name carries a number that grows with each compaction.
@@ -50,6 +52,11 @@ impl PieceFile {
         directory.join(format!("pieces.{number}"))
     }
 
+    /// The file itself, for reading.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -70,6 +77,27 @@ impl PieceFile {
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+impl PieceFile {
+    /// Whether every byte of this chunk is as it was written.
+    pub(super) fn holds(&self, chunk: &Chunk) -> bool {
+        let mut bytes = Vec::new();
+        let mut is_whole = |span: Span, sum: u32| {
+            bytes.clear();
+            span.end() <= self.len() && self.read(span, &mut bytes).is_ok() && crc32fast::hash(&bytes) == sum
+        };
+        chunk
+            .parts
+            .iter()
+            .all(|part| is_whole(part.raw, part.raw_crc) && is_whole(part.piece, part.piece_crc))
+    }
+}
+
+/// Whether what was read is not what was written, or cannot be read any more.
+pub fn is_damage(error: &io::Error) -> bool {
+    // EIO: the disk has lost it.
+    is_damaged(error) || error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(5)
 }
 
 impl Pieces for PieceFile {

@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 pub const RESOURCE_LIMIT: u64 = 64 << 10;
 /// Bytes of all properties of one repository.
 pub const REPOSITORY_LIMIT: u64 = 16 << 20;
+/// Bytes of what one holder has set in a repository.
+pub const HOLDER_LIMIT: u64 = 4 << 20;
 
 /// A property: its name in its namespace, and its element as the client sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +34,21 @@ pub enum Patch {
     Remove { namespace: String, name: String },
 }
 
+impl Patch {
+    /// Bytes of what it sets.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Set(Property { namespace, name, xml }) => namespace.len() + name.len() + xml.len(),
+            Self::Remove { .. } => 0,
+        }
+    }
+}
+
 /// Why properties cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum PropertiesError {
     #[error(
-        "there is no room for these properties: one resource may have {RESOURCE_LIMIT} bytes of them, one repository {REPOSITORY_LIMIT}"
+        "there is no room for these properties: one resource may have {RESOURCE_LIMIT} bytes of them, one client {HOLDER_LIMIT}, one repository {REPOSITORY_LIMIT}"
     )]
     Full,
     #[error("{} was made by a newer createrepod (format {found})", path.display())]
@@ -44,6 +56,9 @@ pub enum PropertiesError {
     #[error("cannot use {}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
 }
+
+/// Bytes of properties, for any of their rows.
+const SUM: &str = "SELECT coalesce(sum(length(CAST(location AS BLOB)) + length(CAST(namespace AS BLOB)) + length(CAST(name AS BLOB)) + length(xml)), 0) FROM property";
 
 /// The properties of one repository's resources. Opened for one piece of work at a time.
 pub struct Properties {
@@ -87,6 +102,15 @@ impl Properties {
                 tx.commit()?;
                 version = VERSION;
             }
+            // Beside the properties, whose table older programs know: who has set them.
+            if version == VERSION {
+                db.execute_batch(
+                    "CREATE TABLE IF NOT EXISTS setter (
+                         location TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, holder TEXT NOT NULL,
+                         PRIMARY KEY (location, namespace, name)
+                     ) WITHOUT ROWID",
+                )?;
+            }
             Ok((db, version))
         };
         match opened() {
@@ -114,8 +138,13 @@ impl Properties {
         read().map_err(self.failed())
     }
 
-    /// Carries out all of `patches`, or none.
-    pub fn patch(&mut self, resource: Option<&Location>, patches: &[Patch]) -> Result<(), PropertiesError> {
+    /// Carries out all of `patches`, or none; `holder` says whose they are.
+    pub fn patch(
+        &mut self,
+        resource: Option<&Location>,
+        patches: &[Patch],
+        holder: &str,
+    ) -> Result<(), PropertiesError> {
         let failed = self.failed();
         let key = key(resource);
         let tx = self.db.transaction().map_err(&failed)?;
@@ -123,19 +152,23 @@ impl Properties {
             match patch {
                 Patch::Set(Property { namespace, name, xml }) => tx
                     .prepare_cached("INSERT OR REPLACE INTO property VALUES (?, ?, ?, ?)")
-                    .and_then(|mut insert| insert.execute(params![key, namespace, name, xml])),
+                    .and_then(|mut insert| insert.execute(params![key, namespace, name, xml]))
+                    .and_then(|_| tx.prepare_cached("INSERT OR REPLACE INTO setter VALUES (?, ?, ?, ?)"))
+                    .and_then(|mut insert| insert.execute(params![key, namespace, name, holder])),
                 Patch::Remove { namespace, name } => tx
                     .prepare_cached("DELETE FROM property WHERE location = ? AND namespace = ? AND name = ?")
                     .and_then(|mut delete| delete.execute(params![key, namespace, name])),
             }
             .map_err(&failed)?;
         }
-        let sum = "SELECT coalesce(sum(length(location) + length(namespace) + length(name) + length(xml)), 0) FROM property";
         let of_resource: u64 =
-            tx.query_row(&format!("{sum} WHERE location = ?"), [key], |row| row.get(0)).map_err(&failed)?;
-        let of_all: u64 = tx.query_row(sum, [], |row| row.get(0)).map_err(&failed)?;
+            tx.query_row(&format!("{SUM} WHERE location = ?"), [key], |row| row.get(0)).map_err(&failed)?;
+        let of_all: u64 = tx.query_row(SUM, [], |row| row.get(0)).map_err(&failed)?;
+        let theirs = format!("{SUM} JOIN setter USING (location, namespace, name) WHERE holder = ?");
+        let of_holder: u64 = tx.query_row(&theirs, [holder], |row| row.get(0)).map_err(&failed)?;
         let grows = patches.iter().any(|patch| matches!(patch, Patch::Set(_)));
-        if grows && (of_resource > RESOURCE_LIMIT || of_all > REPOSITORY_LIMIT) {
+        let full = of_resource > RESOURCE_LIMIT || of_all > REPOSITORY_LIMIT || of_holder > HOLDER_LIMIT;
+        if grows && full {
             return Err(PropertiesError::Full);
         }
         tx.commit().map_err(failed)
@@ -144,41 +177,55 @@ impl Properties {
     /// Drops the properties of a resource and of all below it.
     pub fn remove(&mut self, resource: &Location) -> Result<(), PropertiesError> {
         let (text, from, to) = range(resource);
-        self.db
-            .execute(
-                "DELETE FROM property WHERE location = ?1 OR (location >= ?2 AND location < ?3)",
-                params![text, from, to],
-            )
-            .map(drop)
+        ["property", "setter"]
+            .into_iter()
+            .try_for_each(|table| {
+                let delete =
+                    format!("DELETE FROM {table} WHERE location = ?1 OR (location >= ?2 AND location < ?3)");
+                self.db.execute(&delete, params![text, from, to]).map(drop)
+            })
             .map_err(self.failed())
     }
 
     /// Gives the properties of `from`, and of all below it, to what is at `to`, which loses its own. With
-    /// `keep` they stay at `from` as well.
+    /// `keep` they stay at `from` as well, if there is room for both.
     pub fn transfer(&mut self, from: &Location, to: &Location, keep: bool) -> Result<(), PropertiesError> {
         let failed = self.failed();
-        let work = |db: &mut Connection| -> rusqlite::Result<()> {
+        let work = |db: &mut Connection| -> rusqlite::Result<bool> {
             let tx = db.transaction()?;
             let inside = "(location = ?1 OR (location >= ?2 AND location < ?3))";
             let (to_text, to_from, to_to) = range(to);
             tx.execute(&format!("DELETE FROM property WHERE {inside}"), params![to_text, to_from, to_to])?;
+            tx.execute(&format!("DELETE FROM setter WHERE {inside}"), params![to_text, to_from, to_to])?;
             let (text, from_from, from_to) = range(from);
-            tx.execute(
-                &format!(
-                    "INSERT INTO property SELECT ?4 || substr(location, length(?1) + 1), namespace, name, xml
-                     FROM property WHERE {inside}"
-                ),
-                params![text, from_from, from_to, to_text],
-            )?;
-            if !keep {
+            for (table, last) in [("property", "xml"), ("setter", "holder")] {
                 tx.execute(
-                    &format!("DELETE FROM property WHERE {inside}"),
-                    params![text, from_from, from_to],
+                    &format!(
+                        "INSERT INTO {table} SELECT ?4 || substr(location, length(?1) + 1), namespace, name, {last}
+                         FROM {table} WHERE {inside}"
+                    ),
+                    params![text, from_from, from_to, to_text],
                 )?;
+                if !keep {
+                    tx.execute(
+                        &format!("DELETE FROM {table} WHERE {inside}"),
+                        params![text, from_from, from_to],
+                    )?;
+                }
             }
-            tx.commit()
+            let most = "SELECT coalesce(max(size), 0) FROM (SELECT sum(length(xml)) AS size FROM property
+                        JOIN setter USING (location, namespace, name) GROUP BY holder)";
+            let of_all: u64 = tx.query_row(SUM, [], |row| row.get(0))?;
+            let of_holder: u64 = tx.query_row(most, [], |row| row.get(0))?;
+            if keep && (of_all > REPOSITORY_LIMIT || of_holder > HOLDER_LIMIT) {
+                return Ok(false);
+            }
+            tx.commit().map(|()| true)
         };
-        work(&mut self.db).map_err(failed)
+        match work(&mut self.db).map_err(failed)? {
+            true => Ok(()),
+            false => Err(PropertiesError::Full),
+        }
     }
 
     /// Every resource that has properties.
@@ -225,10 +272,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(Properties::open(dir.path()).unwrap().is_none(), "nothing is made by a look");
         let mut properties = Properties::open_or_create(dir.path()).unwrap();
-        properties.patch(Some(&location("a/x.rpm")), &[set("one", "1"), set("two", "2")]).unwrap();
-        properties.patch(Some(&location("a")), &[set("three", "3")]).unwrap();
-        properties.patch(Some(&location("ab")), &[set("other", "")]).unwrap();
-        properties.patch(None, &[set("top", "")]).unwrap();
+        properties.patch(Some(&location("a/x.rpm")), &[set("one", "1"), set("two", "2")], "x").unwrap();
+        properties.patch(Some(&location("a")), &[set("three", "3")], "x").unwrap();
+        properties.patch(Some(&location("ab")), &[set("other", "")], "x").unwrap();
+        properties.patch(None, &[set("top", "")], "x").unwrap();
         drop(properties);
 
         let mut properties = Properties::open(dir.path()).unwrap().unwrap();
@@ -249,14 +296,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut properties = Properties::open_or_create(dir.path()).unwrap();
         let a = location("a");
-        properties.patch(Some(&a), &[set("one", "1")]).unwrap();
+        properties.patch(Some(&a), &[set("one", "1")], "x").unwrap();
         let remove = Patch::Remove { namespace: "urn:x".into(), name: "one".into() };
         let big = "x".repeat(RESOURCE_LIMIT as usize);
-        let error = properties.patch(Some(&a), &[remove.clone(), set("big", &big)]).unwrap_err();
+        let error = properties.patch(Some(&a), &[remove.clone(), set("big", &big)], "x").unwrap_err();
         assert!(matches!(error, PropertiesError::Full));
         assert_eq!(names(&properties, "a"), ["one"]);
-        properties.patch(Some(&a), &[remove, set("two", "")]).unwrap();
+        properties.patch(Some(&a), &[remove, set("two", "")], "x").unwrap();
         assert_eq!(names(&properties, "a"), ["two"]);
+    }
+
+    #[test]
+    fn one_holder_has_a_share_and_a_copy_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut properties = Properties::open_or_create(dir.path()).unwrap();
+        let big = set("big", &"x".repeat(RESOURCE_LIMIT as usize - 200));
+        let fill = |properties: &mut Properties, name: &str, holder: &str| {
+            (0..1000)
+                .find(|number| {
+                    let at = location(&format!("{name}/{number}"));
+                    properties.patch(Some(&at), std::slice::from_ref(&big), holder).is_err()
+                })
+                .unwrap()
+        };
+        assert_eq!(fill(&mut properties, "a", "one"), 64);
+        let copied = properties.transfer(&location("a/0"), &location("b"), true);
+        assert!(matches!(copied, Err(PropertiesError::Full)) && names(&properties, "b").is_empty());
+        properties.transfer(&location("a"), &location("c"), false).unwrap();
+        assert_eq!(names(&properties, "c/0"), ["big"], "what only moves needs no room");
+        assert_eq!(fill(&mut properties, "d", "two"), 64, "another has a share, too");
+        properties.remove(&location("c")).unwrap();
+        assert_eq!(fill(&mut properties, "e", "one"), 64, "what is gone counts no more");
     }
 
     #[test]

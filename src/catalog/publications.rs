@@ -3,7 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Catalog, CatalogError, meta};
+use super::chunks::corrupt;
+use super::{Catalog, CatalogError, meta, sums};
 
 /// The most bytes that superseded publications may take together; beyond them the oldest go first.
 const MOST_BYTES: i64 = 64 << 20;
@@ -35,8 +36,10 @@ impl Catalog {
             .query_row([repomd], |row| row.get::<_, u64>(0))
             .optional()?;
         if let Some(number) = current {
-            tx.prepare_cached("UPDATE publication SET signature = ?, public_key = ? WHERE number = ?")?
-                .execute(params![signature, public_key, number])?;
+            let sql =
+                "UPDATE publication SET signature = ?1, public_key = ?2, sum = sum_of(number, repomd, ?1, ?2)
+                       WHERE number = ?3";
+            tx.prepare_cached(sql)?.execute(params![signature, public_key, number])?;
             tx.commit()?;
             return Ok(number);
         }
@@ -44,7 +47,7 @@ impl Catalog {
         let number = revision.max(last.saturating_add(1)).min(i64::MAX.cast_unsigned());
         tx.prepare_cached("UPDATE publication SET superseded_at = ? WHERE superseded_at IS NULL")?
             .execute([now])?;
-        tx.prepare_cached("INSERT INTO publication VALUES (?, ?, ?, ?, NULL)")?
+        tx.prepare_cached("INSERT INTO publication VALUES (?1, ?2, ?3, ?4, NULL, sum_of(?1, ?2, ?3, ?4))")?
             .execute(params![number, repomd, signature, public_key])?;
         meta::set(&tx, meta::LAST_PUBLICATION, number)?;
         tx.commit()?;
@@ -84,11 +87,14 @@ impl Catalog {
 /// The publication of this number, if it is the current one or its grace still runs.
 pub fn publication(db: &Connection, number: u64) -> rusqlite::Result<Option<Publication>> {
     let read = |row: &Row<'_>| {
+        if !row.get::<_, bool>(3)? {
+            return Err(corrupt("publication"));
+        }
         let (signature, public_key): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
         Ok(Publication { number, repomd: row.get(0)?, signed: signature.zip(public_key) })
     };
     let Ok(key) = i64::try_from(number) else { return Ok(None) };
-    db.prepare_cached("SELECT repomd, signature, public_key FROM publication WHERE number = ?")?
-        .query_row([key], read)
-        .optional()
+    let sum = sums::PUBLICATION;
+    let sql = format!("SELECT repomd, signature, public_key, sum IS {sum} FROM publication WHERE number = ?");
+    db.prepare_cached(&sql)?.query_row([key], read).optional()
 }

@@ -3,12 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::chunks::{self, Chunk, Member, corrupt};
 use super::order::{Generation, Key};
-use super::{CatalogError, FILE, PieceFile, Recipe, ledger, meta};
+use super::{CatalogError, FILE, PieceFile, Recipe, beside, check, connect, ledger, meta, sums};
 use crate::package::{ChecksumType, Location, Nevra, PkgId};
+use crate::repodata::chunk::damaged;
 use crate::repodata::{Fragments, KINDS, Pieces, Span};
 use crate::tree::{Dirty, FileStamp, Rejected};
 
@@ -25,16 +26,51 @@ pub struct Reader {
     db: Connection,
     directory: PathBuf,
     checksum: ChecksumType,
+    /// Whether this is a copy, which does not change.
+    is_beside: bool,
+}
+
+/// Columns that [`Reader::package_row`] reads.
+fn listed() -> String {
+    format!("location, inode, size, mtime_ns, ctime_ns, pkgid, sum IS {}", sums::PACKAGE)
 }
 
 impl Reader {
     /// Opens the catalog in `directory`, which must exist; `checksum` is the repository's type of pkgid.
     pub fn open(directory: &Path, checksum: ChecksumType) -> Result<Self, CatalogError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(directory.join(FILE), flags)?;
-        db.busy_timeout(std::time::Duration::from_secs(10))?;
-        db.pragma_update(None, "cache_size", -256)?;
-        Ok(Self { db, directory: directory.to_owned(), checksum })
+        let db = connect::reader(&directory.join(FILE))?;
+        Ok(Self { db, directory: directory.to_owned(), checksum, is_beside: false })
+    }
+
+    /// The same for a process that does not own the catalog: what it was at one moment.
+    pub fn beside(directory: &Path, checksum: ChecksumType) -> Result<Self, CatalogError> {
+        let db = beside::copy(directory)?;
+        Ok(Self { db, directory: directory.to_owned(), checksum, is_beside: true })
+    }
+
+    /// From here on it is asked as it is now.
+    pub fn renew(&mut self) -> Result<(), CatalogError> {
+        if self.is_beside {
+            self.db = beside::copy(&self.directory)?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the catalog as a whole, in a few words; `None` where nothing is.
+    pub fn unsound(&self) -> Result<Option<String>, CatalogError> {
+        // One transaction: a compaction in between would move the pieces.
+        let tx = self.db.unchecked_transaction()?;
+        let pieces = match self.open_pieces(&tx) {
+            Ok(pieces) => pieces.len(),
+            Err(CatalogError::Pieces(error)) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(check::unsound(&tx, pieces)?)
+    }
+
+    fn open_pieces(&self, tx: &Connection) -> Result<PieceFile, CatalogError> {
+        let number = meta::get(tx, meta::PIECES)?.unwrap_or(0);
+        PieceFile::open_existing(&self.directory, number).map_err(CatalogError::Pieces)
     }
 
     /// How many packages there are.
@@ -46,9 +82,7 @@ impl Reader {
     pub fn package(&self, location: &Location) -> Result<Option<Listed>, CatalogError> {
         let found = self
             .db
-            .prepare_cached(
-                "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid FROM package WHERE location = ?",
-            )?
+            .prepare_cached(&format!("SELECT {} FROM package WHERE location = ?", listed()))?
             .query_row([location.as_str()], |row| self.package_row(row))
             .optional()?;
         Ok(found)
@@ -56,9 +90,8 @@ impl Reader {
 
     /// All packages of this name, epoch, version, release and architecture.
     pub fn packages_of(&self, nevra: &Nevra) -> Result<Vec<Listed>, CatalogError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid FROM package WHERE nevra = ?",
-        )?;
+        let mut statement =
+            self.db.prepare_cached(&format!("SELECT {} FROM package WHERE nevra = ?", listed()))?;
         let rows = statement.query_map([nevra.to_string()], |row| self.package_row(row))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -75,24 +108,25 @@ impl Reader {
             Some(directory) => (format!("{directory}/"), format!("{directory}0")),
             None => (String::new(), "\u{10ffff}".to_owned()),
         };
-        let mut statement = self.db.prepare_cached(
-            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid, nevra FROM package
+        let mut statement = self.db.prepare_cached(&format!(
+            "SELECT {}, nevra FROM package
              WHERE location >= ?1 AND location < ?2 AND (?3 OR instr(substr(location, ?4), '/') = 0)
              ORDER BY location",
-        )?;
+            listed()
+        ))?;
         // SQLite counts characters, from one.
         let begin = from.chars().count() + 1;
         let rows = statement
-            .query_map(params![from, to, deep, begin], |row| Ok((self.package_row(row)?, row.get(6)?)))?;
+            .query_map(params![from, to, deep, begin], |row| Ok((self.package_row(row)?, row.get(7)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The `count` packages whose files are the newest, the newest first.
     pub fn newest(&self, count: usize) -> Result<Vec<Listed>, CatalogError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid FROM package
-             ORDER BY mtime_ns DESC, location LIMIT ?",
-        )?;
+        let mut statement = self.db.prepare_cached(&format!(
+            "SELECT {} FROM package ORDER BY mtime_ns DESC, location LIMIT ?",
+            listed()
+        ))?;
         let rows = statement.query_map([count], |row| self.package_row(row))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -107,8 +141,7 @@ impl Reader {
         // One transaction: a compaction in between would move the pieces.
         let tx = self.db.unchecked_transaction()?;
         let chunks = chunks::load(&tx)?;
-        let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
-        let pieces = PieceFile::open_existing(&self.directory, number).map_err(CatalogError::Pieces)?;
+        let pieces = self.open_pieces(&tx)?;
         let mut last: Option<(usize, Vec<Member>)> = None;
         let mut gathered = 0;
         let mut found = Vec::with_capacity(packages.len());
@@ -156,14 +189,13 @@ impl Reader {
         Ok(statement.query_map([], location)?.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// The recipe of a superseded metadata file, with the pieces it names, and when it was superseded
-    /// (seconds since the epoch); `None` where there is no recipe of that name.
-    pub fn recipe(&self, name: &str) -> Result<Option<(Recipe, PieceFile, u64)>, CatalogError> {
+    /// The recipe of a metadata file, with the pieces it names, and when it was superseded (seconds since the epoch), if it
+    /// was; `None` where there is no recipe of that name.
+    pub fn recipe(&self, name: &str) -> Result<Option<(Recipe, PieceFile, Option<u64>)>, CatalogError> {
         // One transaction: a compaction in between would move the pieces.
         let tx = self.db.unchecked_transaction()?;
         let Some((recipe, superseded_at)) = ledger::recipe(&tx, name)? else { return Ok(None) };
-        let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
-        let pieces = PieceFile::open_existing(&self.directory, number).map_err(CatalogError::Pieces)?;
+        let pieces = self.open_pieces(&tx)?;
         Ok(Some((recipe, pieces, superseded_at)))
     }
 
@@ -175,10 +207,10 @@ impl Reader {
     /// At most `limit` packages whose locations come after this one, by location. Those that are to be looked
     /// at again anyway are left out.
     pub fn packages_after(&self, location: &str, limit: usize) -> Result<Vec<Listed>, CatalogError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT location, inode, size, mtime_ns, ctime_ns, pkgid FROM package
-             WHERE location > ? ORDER BY location LIMIT ?",
-        )?;
+        let mut statement = self.db.prepare_cached(&format!(
+            "SELECT {} FROM package WHERE location > ? ORDER BY location LIMIT ?",
+            listed()
+        ))?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![location, limit], |row| self.package_row(row))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -212,14 +244,13 @@ impl Reader {
         // One transaction: a compaction in between would move the pieces.
         let tx = self.db.unchecked_transaction()?;
         let chunks = chunks::load(&tx)?;
-        let number = meta::get(&tx, meta::PIECES)?.unwrap_or(0);
-        let pieces = match PieceFile::open_existing(&self.directory, number) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && chunks.is_empty() => {
-                return Ok(true);
+        let pieces = match self.open_pieces(&tx) {
+            Err(CatalogError::Pieces(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(chunks.is_empty());
             }
-            pieces => pieces.map_err(CatalogError::Pieces)?,
+            pieces => pieces?,
         };
-        Ok(chunks.iter().flat_map(|chunk| chunk.parts).all(|part| super::open::part_is_whole(&pieces, &part)))
+        Ok(chunks.iter().all(|chunk| pieces.holds(chunk)))
     }
 
     /// The publication of this number, if somebody may still ask for it.
@@ -228,6 +259,9 @@ impl Reader {
     }
 
     fn package_row(&self, row: &Row<'_>) -> rusqlite::Result<Listed> {
+        if !row.get::<_, bool>(6)? {
+            return Err(corrupt("package"));
+        }
         let bytes: Vec<u8> = row.get(5)?;
         let pkgid = PkgId::new(self.checksum, &bytes).ok_or_else(|| corrupt("pkgid"))?;
         Ok(Listed { location: location(row)?, stamp: stamp(row)?, pkgid })
@@ -247,6 +281,9 @@ fn fragment(
         let before: u64 = members[..at].iter().map(|member| u64::from(member.lens[kind])).sum();
         let span = Span { offset: chunk.parts[kind].raw.offset + before, len: members[at].lens[kind].into() };
         pieces.read(span, text)?;
+        if crc32fast::hash(text) != members[at].sums[kind] {
+            return Err(damaged());
+        }
     }
     let [primary, filelists, other, filelists_ext] = texts;
     Ok(Some(Fragments { primary, filelists, other, filelists_ext }))

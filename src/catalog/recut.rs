@@ -177,7 +177,7 @@ fn slot(
 
 impl Item {
     /// Of its fragments.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.member.lens.iter().map(|&len| u64::from(len)).sum()
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     fn item(frontier: Frontier, at: &(i64, u32), &(end, len): &(u8, u32)) -> Item {
         let mut pkgid_end = [0; 16];
         pkgid_end[12..].copy_from_slice(&[end; 4]);
-        let member = Member { key: key(frontier, at), pkgid_end, lens: [len, 1, 0, 0] };
+        let member = Member { key: key(frontier, at), pkgid_end, lens: [len, 1, 0, 0], sums: [0; KINDS] };
         Item { member, text: Text::Kept([Span::default(); KINDS]) }
     }
 

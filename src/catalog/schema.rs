@@ -1,7 +1,9 @@
 //! The catalog's tables, as SQL text.
 
+use super::sums;
+
 /// Kept in SQLite's `user_version`. A catalog with a higher one belongs to a newer createrepod.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Version of what fragments look like. Raise it when rendering changes: catalogs are then made anew.
 pub const RENDERING: u32 = 2;
@@ -21,12 +23,22 @@ CREATE TABLE IF NOT EXISTS publication (
     repomd        BLOB NOT NULL,
     signature     BLOB,
     public_key    BLOB,
-    superseded_at INTEGER
+    superseded_at INTEGER,
+    sum           INTEGER
 );
 ";
 
+/// Tables of older versions that are kept, and that had no sums of rows.
+pub const KEPT: [(&str, &str); 4] = [
+    ("meta", sums::META),
+    ("metadata_file", sums::METADATA_FILE),
+    ("publication", sums::PUBLICATION),
+    ("additional", sums::ADDITIONAL),
+];
+
 pub const CREATE: &str = "
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+-- `sum`, in every table: see `sums`. What is kept of an older version gets it when it is opened.
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value, sum INTEGER) WITHOUT ROWID;
 
 -- One row a package file; the stamp says whether it must be read again.
 CREATE TABLE package (
@@ -36,7 +48,8 @@ CREATE TABLE package (
     mtime_ns  INTEGER NOT NULL,
     ctime_ns  INTEGER NOT NULL,
     pkgid     BLOB NOT NULL,
-    nevra     TEXT NOT NULL
+    nevra     TEXT NOT NULL,
+    sum       INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX package_nevra ON package (nevra);
 CREATE INDEX package_mtime ON package (mtime_ns);
@@ -48,12 +61,13 @@ CREATE TABLE rejected (
     size      INTEGER NOT NULL,
     mtime_ns  INTEGER NOT NULL,
     ctime_ns  INTEGER NOT NULL,
-    reason    TEXT NOT NULL
+    reason    TEXT NOT NULL,
+    sum       INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- The list of packages in order of publication, cut into chunks. `parts` says where each file's share
 -- lies in the file of pieces; `members` names the packages, in order, with the lengths of their
--- fragments, and stands last because a publication reads it only for the chunks that change.
+-- fragments and their sums, and stands last because a publication reads it only for the chunks that change.
 CREATE TABLE chunk (
     first_location TEXT PRIMARY KEY,
     young          INTEGER NOT NULL,
@@ -63,6 +77,7 @@ CREATE TABLE chunk (
     packages       INTEGER NOT NULL,
     ending         INTEGER NOT NULL,
     parts          BLOB NOT NULL,
+    sum            INTEGER NOT NULL,
     members        BLOB NOT NULL
 ) WITHOUT ROWID;
 
@@ -76,7 +91,8 @@ CREATE TABLE IF NOT EXISTS metadata_file (
     whole         INTEGER NOT NULL,
     head          BLOB NOT NULL,
     spans         BLOB NOT NULL,
-    tail          BLOB NOT NULL
+    tail          BLOB NOT NULL,
+    sum           INTEGER
 );
 CREATE INDEX IF NOT EXISTS metadata_file_age ON metadata_file (superseded_at);
 CREATE INDEX IF NOT EXISTS metadata_file_whole ON metadata_file (superseded_at) WHERE whole;
@@ -89,6 +105,7 @@ CREATE TABLE IF NOT EXISTS additional (
     mtime_ns  INTEGER NOT NULL,
     ctime_ns  INTEGER NOT NULL,
     kind      TEXT NOT NULL,
-    text      BLOB
+    text      BLOB,
+    sum       INTEGER
 ) WITHOUT ROWID;
 ";

@@ -9,13 +9,13 @@ use std::vec;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::chunks::{self, Chunk, Member};
+use super::chunks::{self, Chunk, Member, corrupt};
 use super::job::{Done, Job};
 use super::order::{DECIDING, Frontier, Generation, Key};
 use super::pieces::PieceFile;
 use super::ready::{Ready, made_of};
 use super::recut::{Item, Recut, Slot, Text, open};
-use super::{CatalogError, Listing, meta};
+use super::{CatalogError, Listing, meta, sums};
 use crate::crash::{self, Point};
 use crate::package::Location;
 use crate::repodata::{Compression, KINDS, Part};
@@ -44,6 +44,8 @@ pub struct Update<'c> {
     /// Chunks that need not be made, and those of them that the list has.
     ready: &'c Ready,
     used: Ready,
+    /// How many packages the list must have in the end.
+    packages: u64,
     /// Packages put whose NEVRA another location has with other bytes: `(new, other)`.
     duplicates: Vec<(Location, String)>,
 }
@@ -63,9 +65,11 @@ impl<'c> Update<'c> {
         let old = chunks::load(&tx)?;
         let before = frontier_of_list(&tx)?;
         let mut removed = BTreeSet::new();
+        let listed: u64 = old.iter().map(|chunk| chunk.packages).sum();
         for location in forget {
             removed.extend(forget_location(&tx, location, before)?);
         }
+        let packages = listed.checked_sub(removed.len() as u64).ok_or_else(|| corrupt("list"))?;
         let mut times = newest(&tx)?;
         times.extend(coming);
         let frontier = Frontier::of(times);
@@ -82,6 +86,7 @@ impl<'c> Update<'c> {
             done: Arc::default(),
             ready,
             used: Ready::default(),
+            packages,
             duplicates: Vec::new(),
             tx,
         })
@@ -102,7 +107,9 @@ impl<'c> Update<'c> {
             insert_package(&self.tx, &package)?;
             let lens = package.fragments.texts().map(|t| u32::try_from(t.len()).unwrap_or(u32::MAX));
             let key = self.frontier.key(package.stamp.mtime(), package.location);
-            let member = Member { key, pkgid_end: package.pkgid.end(), lens };
+            // The sums are taken where the fragments are gathered, on many threads.
+            let member = Member { key, pkgid_end: package.pkgid.end(), lens, sums: [0; KINDS] };
+            self.packages += 1;
             self.insert_moving(Some(&member.key), &mut slots)?;
             self.insert(Item { member, text: Text::Fresh(package.fragments) }, &mut slots)?;
         }
@@ -197,6 +204,10 @@ impl<'c> Update<'c> {
                 }
             }
         }
+        if chunks.iter().map(|chunk| chunk.packages).sum::<u64>() != self.packages {
+            // What went was not where it should have been.
+            return Err(corrupt("list").into());
+        }
         crash::point(Point::CatalogPieces);
         for first in &self.before {
             chunks::delete(&self.tx, first)?;
@@ -256,7 +267,8 @@ impl<'c> Update<'c> {
 
 pub(super) fn reject(tx: &Transaction<'_>, rejected: &Rejected) -> rusqlite::Result<()> {
     let stamp = &rejected.stamp;
-    tx.prepare_cached("INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)")?.execute(params![
+    let sql = "INSERT OR REPLACE INTO rejected VALUES (?1, ?2, ?3, ?4, ?5, ?6, sum_of(?1, ?6))";
+    tx.prepare_cached(sql)?.execute(params![
         rejected.location.as_str(),
         stamp.inode.cast_signed(),
         stamp.size.cast_signed(),
@@ -275,11 +287,14 @@ fn forget_location(
 ) -> rusqlite::Result<Option<Key>> {
     let text = location.as_str();
     tx.prepare_cached("DELETE FROM rejected WHERE location = ?")?.execute([text])?;
-    let mtime_ns: Option<i64> = tx
-        .prepare_cached("DELETE FROM package WHERE location = ? RETURNING mtime_ns")?
-        .query_row([text], |row| row.get(0))
-        .optional()?;
-    Ok(mtime_ns.map(|ns| frontier.key(ns.div_euclid(1_000_000_000), location.clone())))
+    let sql = format!("DELETE FROM package WHERE location = ? RETURNING mtime_ns, sum IS {}", sums::PACKAGE);
+    let found: Option<(i64, bool)> =
+        tx.prepare_cached(&sql)?.query_row([text], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    match found {
+        None => Ok(None),
+        Some((_, false)) => Err(corrupt("package")),
+        Some((ns, true)) => Ok(Some(frontier.key(ns.div_euclid(1_000_000_000), location.clone()))),
+    }
 }
 
 /// The frontier of the list as it is stored.
@@ -334,7 +349,8 @@ fn duplicate_of(tx: &Transaction<'_>, package: &Scanned) -> rusqlite::Result<Opt
 
 fn insert_package(tx: &Transaction<'_>, package: &Scanned) -> rusqlite::Result<()> {
     let stamp = &package.stamp;
-    tx.prepare_cached("INSERT INTO package VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+    let sql = "INSERT INTO package VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, sum_of(?1, ?4, ?6, ?7))";
+    tx.prepare_cached(sql)?.execute(params![
         package.location.as_str(),
         stamp.inode.cast_signed(),
         stamp.size.cast_signed(),

@@ -15,8 +15,16 @@ use crate::compat::sqlite::{self, SqliterepoOptions};
 use crate::compat::{Ending, LIKE};
 use crate::logging;
 
-/// The commands' names.
-const NAMES: [&str; 4] = ["createrepo_c", "mergerepo_c", "modifyrepo_c", "sqliterepo_c"];
+/// The commands' names, and the commands that they mean. Fedora's and EL's createrepo_c package has the older names too.
+const NAMES: [(&str, &str); 7] = [
+    ("createrepo_c", "createrepo_c"),
+    ("mergerepo_c", "mergerepo_c"),
+    ("modifyrepo_c", "modifyrepo_c"),
+    ("sqliterepo_c", "sqliterepo_c"),
+    ("createrepo", "createrepo_c"),
+    ("mergerepo", "mergerepo_c"),
+    ("modifyrepo", "modifyrepo_c"),
+];
 
 /// Runs one of the commands if these arguments, the program's name first, ask for one.
 ///
@@ -25,16 +33,20 @@ const NAMES: [&str; 4] = ["createrepo_c", "mergerepo_c", "modifyrepo_c", "sqlite
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let called = Path::new(arguments.first()?).file_name()?.to_str().map(str::to_owned);
-    let is_ours = |name: &str| NAMES.contains(&name);
-    let name = match called {
-        Some(name) if is_ours(&name) => name,
-        _ => {
-            let name = arguments.get(1)?.to_str().filter(|name| is_ours(name))?.to_owned();
+    let meant = |name: &str| NAMES.iter().find(|(called, _)| *called == name).map(|(_, command)| *command);
+    let name = match called.as_deref().and_then(meant) {
+        Some(name) => name,
+        None => {
+            let name = meant(arguments.get(1)?.to_str()?)?;
             arguments.remove(0);
             name
         }
     };
-    Some(match name.as_str() {
+    // Which of createrepo_c's groups of options are shown is all that these differ in.
+    for argument in arguments.iter_mut().filter(|argument| *argument == "--help-all") {
+        *argument = "--help".into();
+    }
+    Some(match name {
         "createrepo_c" => dispatch::<CreaterepoOptions>("createrepo_c", &arguments, |options| {
             if options.version {
                 return version();
@@ -64,6 +76,11 @@ pub fn commands() -> [Command; 4] {
     ]
 }
 
+/// The older names, each with the command it means.
+pub fn older_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    NAMES.into_iter().filter(|(called, command)| called != command)
+}
+
 fn command<O: Args>(name: &'static str) -> Command {
     O::augment_args(Command::new(name).disable_version_flag(true))
 }
@@ -79,8 +96,18 @@ fn dispatch<O: Args>(
     {
         Ok(options) => options,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            let said = format!("{}\n", wrong_usage(name, &error));
+            if name == "mergerepo_c" {
+                // Where mergerepo_c says it.
+                let _ = super::print(&said);
+            } else {
+                logging::say(&said);
+            }
+            return ExitCode::FAILURE;
         }
     };
     match run(&options) {
@@ -88,14 +115,43 @@ fn dispatch<O: Args>(
         Err(error) => {
             let message = logging::chain(error.as_ref());
             let lines: Vec<_> = message.lines().map(logging::escaped).collect();
-            eprintln!("{}", lines.join("\n"));
+            logging::say(&format!("{}\n", lines.join("\n")));
             ExitCode::FAILURE
         }
     }
 }
 
+/// What createrepo_c's commands say of options that they do not know or that lack their value; scripts look for these words.
+fn wrong_usage(name: &str, error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // `--retain-old-md <N>`
+    let option =
+        context(ContextKind::InvalidArg).map(|option| option.split([' ', '=']).next().unwrap_or(option));
+    let said = match (error.kind(), option, context(ContextKind::InvalidValue)) {
+        (ErrorKind::UnknownArgument, Some(option), _) => format!("Unknown option {option}"),
+        (ErrorKind::InvalidValue, Some(option), None | Some("")) => format!("Missing argument for {option}"),
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(option), Some(value)) => {
+            format!("Cannot parse integer value \u{201c}{value}\u{201d} for {option}")
+        }
+        _ => {
+            let text = error.to_string();
+            text.trim_start_matches("error: ").trim_end().to_owned()
+        }
+    };
+    match name {
+        "modifyrepo_c" => format!("{said}\n{}", modify::USAGE),
+        "mergerepo_c" => format!("Option parsing failed: {said}"),
+        _ => format!("Argument parsing failed: {said}"),
+    }
+}
+
 fn version() -> anyhow::Result<Ending> {
-    println!("Version: {LIKE} (createrepod {})", env!("CARGO_PKG_VERSION"));
+    super::print(&format!("Version: {LIKE} (createrepod {})\n", env!("CARGO_PKG_VERSION")))
+        .map_err(|failure| anyhow::anyhow!("{failure}"))?;
     Ok(Ending::Well)
 }
 

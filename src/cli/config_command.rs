@@ -15,6 +15,8 @@ use clap::{Args, Subcommand};
 use super::ConfigFile;
 use super::failure::{Exit, Failure};
 use super::{load, print};
+use crate::config::Config;
+use crate::daemon::repositories_now;
 use crate::logging::escaped;
 
 #[derive(Debug, Subcommand)]
@@ -108,19 +110,19 @@ impl ConfigCommand {
         match self {
             Self::Check(file) => {
                 let resolved = load::files(&file.config, &[])?;
-                let check::Lacks { errors, warnings } = check::lacks(&resolved);
-                for warning in &warnings {
-                    // Nobody to tell is no failure.
-                    let _ = writeln!(std::io::stderr(), "warning: {}", escaped(&warning.to_string()));
+                let check::Lacks { errors, warnings } = check::lacks(&resolved, &file.config);
+                for lack in &warnings {
+                    warning(&lack.to_string());
                 }
                 errors.or(())?;
-                let count = resolved.config.repositories.len();
-                let repositories = if count == 1 { "repository" } else { "repositories" };
-                print(&format!("{} is fine: {count} {repositories}\n", file.config.display()))
+                let (repositories, troubles) = repositories_now(&resolved.config);
+                troubles.iter().for_each(|trouble| warning(trouble));
+                let count = check::count(&resolved.config, repositories.len());
+                print(&format!("{} is fine: {count}\n", file.config.display()))
             }
             Self::Show(file) => print(&show::text(&load::files(&file.config, &[])?.settings)),
             Self::Dnf(asked) => {
-                let config = load::files(&asked.config.config, &[])?.config;
+                let config = with_trees(&asked.config)?;
                 print(&dnf::text(&config, asked.repository.as_deref())?)
             }
             Self::Systemd(asked) => {
@@ -134,9 +136,25 @@ impl ConfigCommand {
     }
 }
 
+/// The configuration with the repositories that its trees hold now. What is in the way is told.
+fn with_trees(file: &ConfigFile) -> Result<Config, Failure> {
+    let mut config = load::files(&file.config, &[])?.config;
+    let (repositories, troubles) = repositories_now(&config);
+    for trouble in &troubles {
+        warning(trouble);
+    }
+    config.repositories = repositories;
+    Ok(config)
+}
+
+/// Nobody to tell is no failure.
+fn warning(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {}", escaped(text));
+}
+
 impl Front {
     fn read(self) -> Result<front::Front, Failure> {
-        let config = load::files(&self.config.config, &[])?.config;
+        let config = with_trees(&self.config)?;
         front::Front::new(config, self.server_name, self.port)
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::config::problem::Problems;
 use crate::daemon;
 use crate::logging;
+use crate::serve::TlsError;
 
 /// The exit codes, one meaning each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Exit {
 }
 
 /// What a person reads on standard error, and what a script reads from `$?`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     pub exit: Exit,
     /// What was attempted, on which thing, and why it failed; without the program's name.
@@ -38,14 +39,31 @@ impl Failure {
 
     /// What went wrong while it was tried.
     pub fn failed(error: &anyhow::Error) -> Self {
-        let exit = if daemon::is_held(error) { Exit::Refused } else { Exit::Failed };
+        let exit = match error.downcast_ref::<TlsError>() {
+            _ if daemon::is_held(error) => Exit::Refused,
+            // Whoever starts it again and again (systemd) gets nowhere: the files must be others.
+            Some(tls) if !matches!(tls, TlsError::Read { .. }) => Exit::Usage,
+            _ => Exit::Failed,
+        };
         Self::new(exit, logging::chain(error.as_ref()))
+    }
+
+    /// All of them as one: the first's exit code where it is alone, else [`Exit::Failed`]; nothing where there is none.
+    pub fn all(failures: Vec<Self>) -> Result<(), Self> {
+        match failures.as_slice() {
+            [] => Ok(()),
+            [one] => Err(one.clone()),
+            many => {
+                let lines: Vec<&str> = many.iter().map(|failure| failure.message.as_str()).collect();
+                Err(Self::new(Exit::Failed, lines.join("\n")))
+            }
+        }
     }
 
     /// Prints itself, each line free of control characters, and gives the exit code.
     pub fn report(&self) -> ExitCode {
         let lines: Vec<_> = self.message.lines().map(logging::escaped).collect();
-        eprintln!("createrepod: {}", lines.join("\n"));
+        logging::say(&format!("createrepod: {}\n", lines.join("\n")));
         ExitCode::from(self.exit as u8)
     }
 }
@@ -56,8 +74,18 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// What stands before the mistakes of a configuration.
+const NOT_USABLE: &str = "the configuration is not usable: ";
+
+impl Failure {
+    /// What is wrong with a configuration, for whoever says himself that it is about one.
+    pub fn mistake(&self) -> &str {
+        self.message.strip_prefix(NOT_USABLE).unwrap_or(&self.message)
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        Self::usage(format!("the configuration is not usable: {problems}"))
+        Self::usage(format!("{NOT_USABLE}{problems}"))
     }
 }

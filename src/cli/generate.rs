@@ -59,6 +59,9 @@ fn man(directory: &Path) -> io::Result<()> {
             std::fs::write(directory.join(format!("{name}.8")), page)
         })?;
     }
+    for (older, command) in compat::older_names() {
+        std::fs::write(directory.join(format!("{older}.8")), format!(".so man8/{command}.8\n"))?;
+    }
     std::fs::write(directory.join("createrepod.toml.5"), settings()?)
 }
 
@@ -197,7 +200,7 @@ mod tests {
         let count = fs::read_dir(place.path()).unwrap().count();
         assert_eq!(
             count,
-            visible().len() + 1 + 4,
+            visible().len() + 1 + compat::commands().len() + compat::older_names().count(),
             "one page for each command, createrepod.toml(5), and createrepo_c's"
         );
     }
@@ -246,6 +249,10 @@ mod tests {
                     let option = option.replace("--", dashes);
                     assert!(script.contains(&option), "{file} lacks {option} of {name}");
                 }
+            }
+            // Where there are a few words to choose from, they are offered, and not the files of the directory.
+            for words in ["read write delete admin", "zstd gzip el7 el6", "never inside anywhere"] {
+                assert!(words.split(' ').all(|word| script.contains(word)), "{file} lacks {words}");
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{Exit, Failure};
-use super::{Index, load};
+use super::{Index, load, print};
 use crate::config::{MetadataProfile, RepositoryConfig, SignConfig};
 use crate::logging::escaped;
 use crate::repository::{self, Progress, Summary};
@@ -20,6 +20,7 @@ impl Index {
                 "--zchunk needs --metadata zstd: zchunk files are made of zstd frames",
             ));
         }
+        become_owner(&self.directory)?;
         let config = load::existing(&self.directory, &[])?;
         let Some(mut repository) = config.repositories.into_iter().next() else {
             return Err(Failure::usage("no directory was named"));
@@ -46,6 +47,37 @@ pub(super) fn run_once(repository: RepositoryConfig, directory: &Path) -> Result
     let summary = outcome
         .map_err(|error| Failure::failed(&error.context(format!("cannot index {}", directory.display()))))?;
     report(&summary, begun.elapsed())
+}
+
+/// Where root was asked to index somebody else's directory, the work is done with the rights of its owner: whoever may
+/// write there could have root write elsewhere, and the owner could not change what root had written.
+fn become_owner(directory: &Path) -> Result<(), Failure> {
+    use rustix::process::{Gid, Uid};
+    // A directory that is missing is told of by whoever opens it.
+    let Ok(metadata) = std::fs::metadata(directory) else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() || metadata.uid() == 0 {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
+    let refused = |why: &dyn std::fmt::Display| {
+        Failure::new(
+            Exit::Refused,
+            format!(
+                "{} belongs to the user with the number {uid}, and root does not write there: run this as that user \
+                 ({why})",
+                directory.display()
+            ),
+        )
+    };
+    // Rights are each thread's own: from this one all others come.
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    if !matches!(threads, Ok(1)) {
+        return Err(refused(&"its rights cannot be taken here"));
+    }
+    rustix::thread::set_thread_groups(&[gid])
+        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
+        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
+        .map_err(|error| refused(&format_args!("cannot take that user's rights: {error}")))
 }
 
 /// Refuses to work as another user than the daemon: it could not write its own files any more.
@@ -77,12 +109,7 @@ fn report(summary: &Summary, took: Duration) -> Result<(), Failure> {
     }
     // Nobody to tell is no failure of the index.
     let _ = std::io::stderr().write_all(findings.as_bytes());
-    match writeln!(std::io::stdout(), "{}", sentence(summary, took)) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    print(&format!("{}\n", sentence(summary, took)))
 }
 
 fn sentence(summary: &Summary, took: Duration) -> String {

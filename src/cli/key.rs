@@ -1,10 +1,10 @@
 //! `key generate` and `key export`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::KeyCommand;
 use super::failure::{Exit, Failure};
+use super::print;
 use crate::sign::SignError;
 use crate::sign::key::{Algorithm, SecretKey};
 
@@ -72,13 +72,4 @@ fn failed(error: &SignError) -> Failure {
         _ => Exit::Failed,
     };
     Failure::new(exit, crate::logging::chain(error))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

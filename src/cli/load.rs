@@ -1,5 +1,6 @@
 //! Fetches the configuration's files and surroundings from the machine, for `config::resolve` to judge.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use super::failure::{Exit, Failure};
 use crate::config::problem::{Origin, Problems};
 use crate::config::resolve::{self, Resolved, Source, Surroundings};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, ServerConfig, file};
 
 /// Where the configuration lies unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/createrepod/createrepod.toml";
@@ -19,33 +20,92 @@ pub fn environment(name: &str) -> Option<String> {
 
 /// The configuration in `main` and in `repos.d` beside it, for whoever only looks at it.
 pub fn files(main: &Path, listen: &[Listen]) -> Result<Resolved, Failure> {
-    gathered(main, listen, false)
+    Ok(gathered(main, listen, false, &Files::default())?.0)
 }
 
-/// The same for the process that serves it.
-pub fn files_to_serve(main: &Path, listen: &[Listen]) -> Result<Resolved, Failure> {
-    gathered(main, listen, true)
+/// The same for the process that serves it, with the files it came from.
+pub fn files_to_serve(main: &Path, listen: &[Listen]) -> Result<(Resolved, Files), Failure> {
+    gathered(main, listen, true, &Files::default())
 }
 
-fn gathered(main: &Path, listen: &[Listen], serves: bool) -> Result<Resolved, Failure> {
+/// The same while it is served, after something has changed. Files that say nothing any more, or are gone with their
+/// directory, are a mistake: nobody means to take all repositories away like this, but an editor, a full disk or a
+/// package manager does it in passing.
+pub fn files_again(main: &Path, listen: &[Listen], before: &Files) -> Result<(Resolved, Files), Failure> {
+    gathered(main, listen, true, before)
+}
+
+/// The files of a configuration that say something.
+#[derive(Debug, Clone, Default)]
+pub struct Files(BTreeSet<PathBuf>);
+
+impl Files {
+    /// What is wrong with the files as they are now, seen from these.
+    fn missed(&self, main: &Path, directory: &Path, sources: &[&Source], problems: &mut Problems) {
+        let mut wrong = |file: &Path, what: &str| {
+            let origin = Origin::File { file: Arc::new(file.to_owned()), line: 0 };
+            problems.add(origin, what);
+        };
+        for source in sources.iter().filter(|source| source.text.trim().is_empty()) {
+            if self.0.contains(&source.file) {
+                let what = match source.file == main {
+                    true => "it is empty now; to have it empty, write a comment into it (# …)",
+                    false => {
+                        "it is empty now; to take its repositories away, remove the file, or write a comment into it (# …)"
+                    }
+                };
+                wrong(&source.file, what);
+            }
+        }
+        if !directory.is_dir() && self.0.iter().any(|file| file.parent() == Some(directory)) {
+            wrong(
+                directory,
+                "the directory is gone, with all that was configured in it; to take repositories away, remove their files \
+                 and leave the directory",
+            );
+        }
+    }
+}
+
+fn gathered(
+    main: &Path,
+    listen: &[Listen],
+    serves: bool,
+    before: &Files,
+) -> Result<(Resolved, Files), Failure> {
     let mut problems = Problems::default();
-    let main_source = read(main, &mut problems)?;
+    if before.0.contains(main) && !main.exists() {
+        return Err(Failure::usage(format!("the configuration {} is gone; put it back", main.display())));
+    }
+    let main_source = read(main, serves, &mut problems)?;
     let directory = main.with_file_name("repos.d");
     let mut names = list(&directory)?;
     // The order of reading decides which of two clashing repositories is called the second.
     names.sort();
     let mut sources = Vec::new();
     for name in names {
-        sources.extend(read(&name, &mut problems)?);
+        sources.extend(read(&name, serves, &mut problems)?);
     }
+    let all: Vec<&Source> = main_source.iter().chain(&sources).collect();
+    before.missed(main, &directory, &all, &mut problems);
+    let filled = all.iter().filter(|source| !source.text.trim().is_empty());
+    let files = Files(filled.map(|source| source.file.clone()).collect());
     let surroundings = Surroundings { environment: &environment, canonical: &canonical, listen, serves };
     match resolve::resolve(main_source.as_ref(), &sources, &surroundings) {
-        Ok(resolved) => Ok(problems.or(resolved)?),
+        Ok(resolved) => Ok((problems.or(resolved)?, files)),
         Err(more) => {
             problems.0.extend(more.0);
             Err(problems.into())
         }
     }
+}
+
+/// Where a daemon of the configuration in `main` may listen for commands, also where that has a mistake.
+pub fn control_socket(main: &Path) -> Option<PathBuf> {
+    let written = || std::fs::read_to_string(main).ok().and_then(|text| file::control(&text));
+    let chosen = environment(resolve::CONTROL).map(PathBuf::from).or_else(written);
+    // Another place may be another daemon's.
+    chosen.or(ServerConfig::default().control).filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Zero configuration for `directory`, which is made if it is missing.
@@ -92,12 +152,15 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn read(file: &Path, problems: &mut Problems) -> Result<Option<Source>, Failure> {
+fn read(file: &Path, serves: bool, problems: &mut Problems) -> Result<Option<Source>, Failure> {
     let bytes = std::fs::read(file).map_err(|error| match error.kind() {
-        ErrorKind::NotFound if file == Path::new(DEFAULT_FILE) => Failure::usage(format!(
+        ErrorKind::NotFound if file == Path::new(DEFAULT_FILE) && serves => Failure::usage(format!(
             "there is no {DEFAULT_FILE}; name a directory to serve (createrepod serve DIR), \
              or another configuration (--config FILE)"
         )),
+        ErrorKind::NotFound if file == Path::new(DEFAULT_FILE) => {
+            Failure::usage(format!("there is no {DEFAULT_FILE}; name another configuration (--config FILE)"))
+        }
         _ => Failure::usage(format!("cannot read the configuration {}: {error}", file.display())),
     })?;
     match String::from_utf8(bytes) {
@@ -175,6 +238,42 @@ mod tests {
         let (exit, text) = refusal(files(&main, &[]));
         assert_eq!(exit, Exit::Usage);
         assert!(text.contains("x.toml:2: expected UTF-8") && text.contains("c.toml:2: listen:"), "{text}");
+    }
+
+    #[test]
+    fn files_that_lose_what_they_said_change_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let (main, directory) = (place.path().join("c.toml"), place.path().join("repos.d"));
+        let (one, two) = (directory.join("a.toml"), directory.join("b.toml"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(&main, "[server]\n").unwrap();
+        fs::write(&one, "[repository.a]\npath = '/a'\n").unwrap();
+        fs::write(&two, "[repository.b]\npath = '/b'\n").unwrap();
+        let (_, before) = files_to_serve(&main, &[]).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let again = |before: &Files| {
+            let read = files_again(&main, &[], before);
+            read.map(|(resolved, files)| (resolved.config.repositories.len(), files))
+        };
+        fs::write(&main, " \n").unwrap();
+        fs::write(&two, "").unwrap();
+        let (_, text) = refusal(again(&before));
+        assert!(
+            text.contains("c.toml: it is empty now") && text.contains("b.toml: it is empty now"),
+            "{text}"
+        );
+        fs::write(&main, "# nothing\n").unwrap();
+        fs::remove_file(&two).unwrap();
+        let (count, before) = again(&before).unwrap();
+        assert_eq!(count, 1, "a file that was removed takes its repository away");
+        fs::write(&two, "").unwrap();
+        assert_eq!(again(&before).unwrap().0, 1, "a new file that says nothing yet is no mistake");
+        fs::remove_file(&two).unwrap();
+        fs::rename(&directory, place.path().join("away")).unwrap();
+        assert!(refusal(again(&before)).1.contains("the directory is gone"));
+        fs::create_dir(&directory).unwrap();
+        assert_eq!(again(&before).unwrap().0, 0, "whoever leaves the directory means it");
+        fs::remove_file(&main).unwrap();
+        assert!(refusal(again(&before)).1.contains("c.toml is gone"));
     }
 
     #[test]

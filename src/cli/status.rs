@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::ask::ask;
-use super::control::Asked;
+use super::control::{Asked, unknown};
 use super::failure::{Exit, Failure};
 use super::print;
 use crate::config::RepositoryConfig;
@@ -19,8 +19,25 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How many findings of a verification people are shown.
 const NAMED: usize = 20;
 
-/// Prints all repositories, or one.
-pub fn run(asked: &Asked, json: bool) -> Result<(), Failure> {
+/// Prints all repositories, or the named ones.
+pub fn run(all: &[Asked], json: bool) -> Result<(), Failure> {
+    let mut told = Vec::new();
+    let mut failures = Vec::new();
+    for asked in all {
+        told.push(one(asked, &mut failures)?);
+    }
+    match json {
+        true => print(&format!("{:#}\n", together(told)))?,
+        false => {
+            let texts: Vec<_> = told.iter().map(|status| text(status, SystemTime::now())).collect();
+            print(&texts.join("\n"))?;
+        }
+    }
+    Failure::all(failures)
+}
+
+/// What one daemon says of what is asked about.
+fn one(asked: &Asked, failures: &mut Vec<Failure>) -> Result<Value, Failure> {
     let answer = match &asked.socket {
         Some(socket) => ask(socket, Method::GET, "/-/status", &[], LIMIT)?,
         None => None,
@@ -31,25 +48,43 @@ pub fn run(asked: &Asked, json: bool) -> Result<(), Failure> {
                 Failure::new(Exit::Failed, format!("the daemon's status cannot be read: {error}"))
             })?;
             status["running"] = json!(true);
+            // A mistake may be newer than the daemon's last look.
+            if let Some(mistake) = asked.mistake().filter(|_| status["configuration"]["mistake"].is_null()) {
+                status["configuration"] = json!({ "is_current": false, "mistake": mistake });
+            }
             status
         }
         None => {
-            let repositories: Vec<Value> = asked.config.repositories.iter().map(resting).collect();
+            let all = asked.wanted()?;
+            let found = all.into_iter().filter_map(Result::ok);
+            let repositories: Vec<Value> = found.map(resting).collect();
             json!({ "version": env!("CARGO_PKG_VERSION"), "running": false, "repositories": repositories })
         }
     };
-    if let Some(name) = &asked.repository
-        && let Some(all) = status["repositories"].as_array_mut()
-    {
-        all.retain(|repository| repository["name"] == name.as_str());
+    if let Some(all) = status["repositories"].as_array_mut().filter(|_| !asked.repositories.is_empty()) {
+        let is_there = |name: &&String| all.iter().any(|repository| repository["name"] == name.as_str());
+        failures.extend(asked.repositories.iter().filter(|name| !is_there(name)).map(|name| unknown(name)));
+        all.retain(|repository| asked.repositories.iter().any(|name| repository["name"] == name.as_str()));
         if all.is_empty() {
-            return Err(Failure::new(Exit::NotFound, format!("no repository is named {name:?}")));
+            return Failure::all(std::mem::take(failures)).map(|()| status);
         }
     }
-    match json {
-        true => print(&format!("{status:#}\n")),
-        false => print(&text(&status, SystemTime::now())),
+    Ok(status)
+}
+
+/// What several daemons say, as one.
+fn together(told: Vec<Value>) -> Value {
+    let mut told = told.into_iter();
+    let mut first = told.next().unwrap_or_default();
+    for mut other in told {
+        first["running"] = json!(first["running"] == true && other["running"] == true);
+        if let (Some(all), Some(more)) =
+            (first["repositories"].as_array_mut(), other["repositories"].as_array_mut())
+        {
+            all.append(more);
+        }
     }
+    first
 }
 
 /// As the daemon would tell it.
@@ -81,6 +116,15 @@ fn text(status: &Value, now: SystemTime) -> String {
         true => format!("createrepod {version} is running\n"),
         false => "createrepod is not running; this is what it left\n".to_owned(),
     };
+    if let Some(mistake) = status["configuration"]["mistake"].as_str() {
+        text += "CONFIGURATION: what is on the disk is not taken up; what was read before it counts:\n";
+        mistake.lines().for_each(|line| text += &format!("  {}\n", escaped(line)));
+    }
+    for certificate in status["certificates"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        if let Some(warning) = certificate["warning"].as_str() {
+            text += &format!("WARNING: {}\n", escaped(warning));
+        }
+    }
     let repositories = status["repositories"].as_array().map(Vec::as_slice).unwrap_or_default();
     if repositories.is_empty() {
         text += "no repository is configured: put [repository.NAME] and path = \"/directory/of/rpms\" into \
@@ -119,6 +163,9 @@ fn of_one(repository: &Value, running: bool, now: SystemTime) -> String {
     if let Some(trouble) = word("trouble") {
         text += &format!("  TROUBLE: {trouble}\n");
     }
+    for warning in repository["warnings"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        text += &format!("  warning: {}\n", escaped(warning.as_str().unwrap_or_default()));
+    }
     if let Some(pending @ 1..) = repository["pending"].as_u64() {
         text += &format!("  {pending} changes wait for the next publication\n");
     }
@@ -132,7 +179,7 @@ fn of_one(repository: &Value, running: bool, now: SystemTime) -> String {
     }
     text += &verified(&name, &repository["verified"], now);
     let list = |key: &str| repository[key].as_array().map(Vec::as_slice).unwrap_or_default();
-    for (key, place) in [("rejected", "location"), ("refused", "path")] {
+    for (key, place) in [("rejected", "location"), ("refused", "path"), ("unread", "path")] {
         for found in list(key) {
             let [place, reason] =
                 [place, "reason"].map(|key| escaped(found[key].as_str().unwrap_or_default()));
@@ -154,8 +201,17 @@ fn age(at: &Value, now: SystemTime) -> Option<String> {
     let age = Duration::from_secs(now.duration_since(at).unwrap_or_default().as_secs());
     Some(match age.is_zero() {
         true => "just now".to_owned(),
-        false => format!("{} ago", humantime::format_duration(age)),
+        false => format!("{} ago", spaced(&humantime::format_duration(age).to_string())),
     })
+}
+
+/// `10 days 3h` of `10days 3h`: a word stands apart from its number, a letter does not.
+fn spaced(text: &str) -> String {
+    let apart = |part: &str| match part.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) if part.len() > at + 2 => format!("{} {}", &part[..at], &part[at..]),
+        _ => part.to_owned(),
+    };
+    text.split(' ').map(apart).collect::<Vec<_>>().join(" ")
 }
 
 /// What reading everything again has found, the last time; nothing when that was never done.
@@ -184,8 +240,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ages_are_read_by_people() {
+        let age = |seconds| {
+            age(&json!("1970-01-01T00:00:00Z"), SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+                .unwrap()
+        };
+        assert_eq!(
+            [age(0), age(65), age(864_000), age(867_600)],
+            ["just now", "1m 5s ago", "10 days ago", "10 days 1h ago"]
+        );
+    }
+
+    #[test]
     fn people_read_what_needs_attention() {
-        let status = json!({ "version": "1.2.3", "running": true, "repositories": [
+        let status = json!({ "version": "1.2.3", "running": true, "certificates": [
+            { "file": "/a.crt", "warning": "the TLS certificate /a.crt expires in 3 days" }, { "file": "/b.crt", "warning": null },
+        ], "repositories": [
             { "name": "rpm", "url": "/rpm/", "path": "/srv/rpm", "packages": 2, "revision": 17, "published_at": "1970-01-01T00:00:10Z",
               "took_ms": 12, "pending": 3, "trouble": null, "watching": { "by": "inotify" },
               "rejected": [{ "location": "a\u{1b}.rpm", "reason": "truncated" }], "refused": [], "duplicates": ["b.rpm"],
@@ -195,6 +265,7 @@ mod tests {
         ]});
         insta::assert_snapshot!(text(&status, SystemTime::UNIX_EPOCH + Duration::from_secs(75)), @r"
         createrepod 1.2.3 is running
+        WARNING: the TLS certificate /a.crt expires in 3 days
 
         rpm at /rpm/, /srv/rpm
           2 packages, published 1m 5s ago in 12 ms, revision 17
@@ -209,6 +280,13 @@ mod tests {
           TROUBLE: cannot read /far
           watched by polling: nfs
         ");
+        let mistaken = json!({ "running": true, "repositories": [],
+            "configuration": { "is_current": false, "mistake": "2 errors\n  c.toml:3: a\u{1b}\n  c.toml:4: b" } });
+        let shown = text(&mistaken, SystemTime::UNIX_EPOCH);
+        assert!(
+            shown.contains("not taken up") && shown.contains("\n    c.toml:3: a\\u{1b}\n    c.toml:4: b\n"),
+            "{shown}"
+        );
         let none = json!({ "running": false, "repositories": [] });
         assert!(text(&none, SystemTime::UNIX_EPOCH).contains("repos.d/NAME.toml"));
     }

@@ -1,19 +1,22 @@
 //! `token`: credentials are made, listed, rotated and revoked, while the daemon runs or not.
 
-use std::io::ErrorKind;
+use std::io::{BufRead as _, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::ConfigFile;
+use super::control::nobody;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::print;
 use crate::auth::secret::NewSecret;
 use crate::config::Config;
 use crate::config::value::{parse_duration, spell_duration};
+use crate::daemon::repositories_now;
 use crate::history::{History, HistoryError};
 use crate::rights::{Grant, Pattern, Permission, Token};
 
@@ -28,26 +31,32 @@ pub enum TokenCommand {
 /// Make a token and print it: it is shown this once, and only its hash is kept.
 ///
 /// It counts at once, also for a daemon that runs. Its holder gives it as the password of any user, or as
-/// "Authorization: Bearer".
+/// "Authorization: Bearer". With --secret-stdin it is one that was made before, for a restore or for configuration
+/// management: asked again for the same, it changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   createrepod token add ci --repository rpm --scope write --expires 90d
   createrepod token add mirror --repository 'el-*' --scope read
+  createrepod token add ci --repository rpm --scope write --secret-stdin < /root/ci.token
   curl -u ci:TOKEN -T hello-1.0-1.noarch.rpm https://repo.example.com/rpm/")]
 pub struct Add {
-    /// What it is called; letters, digits, \".\", \"_\", \"-\" and \"@\".
+    /// What it is called; letters, digits, ".", "_", "-" and "@".
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     /// A repository's name, or a pattern such as 'el-*'; can be given more than once.
     #[arg(long, required = true, value_name = "NAME", value_parser = Pattern::parse, value_delimiter = ',')]
     repository: Vec<Pattern>,
     /// read, write, delete or admin (which includes the others); can be given more than once.
-    #[arg(long, required = true, value_name = "SCOPE", value_parser = Permission::parse, value_delimiter = ',')]
+    #[arg(long, required = true, value_name = "SCOPE", value_parser = scope(), value_delimiter = ',')]
     scope: Vec<Permission>,
     /// How long it counts, such as 90d; without it, until it is revoked.
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
+    /// Take the secret from the first line of standard input, instead of making one: "crd_", 8 letters, "_" and 32 random
+    /// letters, of a-z and 2-7.
+    #[arg(long)]
+    secret_stdin: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -114,12 +123,22 @@ impl TokenCommand {
 impl Add {
     fn run(self, now: u64) -> Result<(), Failure> {
         let (config, history) = opened(&self.config)?;
-        for wanted in self.repository.iter().filter(|wanted| wanted.is_literal() && config.trees.is_empty()) {
-            if !config.repositories.iter().any(|repository| wanted.matches(&repository.name)) {
-                return Err(Failure::new(Exit::NotFound, format!("there is no repository named {wanted}")));
+        let (all, _) = repositories_now(&config);
+        let is_idle = |wanted: &&Pattern| {
+            wanted.as_str() != "*" && !all.iter().any(|repository| wanted.matches(&repository.name))
+        };
+        for wanted in self.repository.iter().filter(is_idle) {
+            let why = nobody(wanted, &all);
+            // What a tree, or a pattern, will find is not known.
+            if wanted.is_literal() && config.trees.is_empty() {
+                return Err(Failure::new(Exit::NotFound, why));
             }
+            crate::logging::say(&format!("warning: {why} now; the token counts once there is one\n"));
         }
-        let secret = NewSecret::make(None).map_err(no_randomness)?;
+        let secret = match self.secret_stdin {
+            true => read_secret()?,
+            false => NewSecret::make(None).map_err(no_randomness)?,
+        };
         let token = Token {
             id: secret.id().to_owned(),
             name: self.name,
@@ -130,8 +149,30 @@ impl Add {
             expires: self.expires.map(|time| now + time.as_secs()),
             last_used: None,
         };
-        history.add_token(&token).map_err(failed)?;
-        show(&secret, &token)
+        if !self.secret_stdin {
+            history.add_token(&token).map_err(failed)?;
+            return show(&secret, &token);
+        }
+        let others = history.tokens().map_err(failed)?;
+        match others.iter().find(|other| other.id == token.id) {
+            Some(same) if same.name == token.name && same.hash == token.hash && same.grant == token.grant => {
+                tell(&token, "is there already, and stays as it is");
+            }
+            Some(other) => {
+                let name = &other.name;
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "this secret is that of the token {name:?}, which has other rights or another name"
+                    ),
+                ));
+            }
+            None => {
+                history.add_token(&token).map_err(failed)?;
+                tell(&token, "counts from now on");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -208,19 +249,33 @@ fn opened(file: &ConfigFile) -> Result<(Config, History), Failure> {
     Ok((config, History::at(&state_dir)))
 }
 
+/// The first line of standard input.
+fn read_secret() -> Result<NewSecret, Failure> {
+    const LONGEST: u64 = 1024;
+    let mut text = String::new();
+    let read = std::io::Read::take(std::io::stdin().lock(), LONGEST).read_line(&mut text);
+    read.map_err(|error| Failure::usage(format!("cannot read the secret from standard input: {error}")))?;
+    NewSecret::given(text.trim_end_matches(['\r', '\n'])).map_err(Failure::usage)
+}
+
 /// The token alone on standard output, for scripts; what it is for on standard error, for people.
 fn show(secret: &NewSecret, token: &Token) -> Result<(), Failure> {
     print(&format!("{}\n", secret.text()))?;
+    tell(token, "shown this once");
+    Ok(())
+}
+
+/// What a token is for, and what came of it, for people.
+fn tell(token: &Token, what: &str) {
     let names: Vec<&str> = token.grant.repositories.iter().map(Pattern::as_str).collect();
     let until =
         token.expires.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {}", day(at)));
-    eprintln!(
-        "this is the token {:?}, shown this once: {} in {}, {until}",
+    crate::logging::say(&format!(
+        "this is the token {:?}, {what}: {} in {}, {until}\n",
         token.name,
         token.grant.scopes,
         names.join(", ")
-    );
-    Ok(())
+    ));
 }
 
 fn row(token: &Token, now: u64) -> [String; 6] {
@@ -267,6 +322,12 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Reads a right, which completion offers.
+fn scope() -> impl TypedValueParser<Value = Permission> {
+    const RIGHTS: [&str; 4] = ["read", "write", "delete", "admin"];
+    PossibleValuesParser::new(RIGHTS).try_map(|name| Permission::parse(&name))
+}
+
 fn lifetime(text: &str) -> Result<Duration, String> {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     match parse_duration(text) {
@@ -283,7 +344,10 @@ fn failed(error: HistoryError) -> Failure {
     let exit = match &error {
         HistoryError::NameTaken(_) => Exit::Refused,
         HistoryError::NoToken(_) => Exit::NotFound,
-        HistoryError::Newer { .. } | HistoryError::File { .. } | HistoryError::Sqlite { .. } => Exit::Failed,
+        HistoryError::Newer { .. }
+        | HistoryError::File { .. }
+        | HistoryError::Sqlite { .. }
+        | HistoryError::Damaged { .. } => Exit::Failed,
     };
     let denied = matches!(&error, HistoryError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied)
         || matches!(&error, HistoryError::Sqlite { source, .. }

@@ -1,109 +1,89 @@
 //! `verify [REPO…]`: everything is read again: by the daemon that has it, or else here.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use hyper::{Method, StatusCode};
 
-use super::ask::{listen, repository_path, socket_of};
+use super::ask::{listen, repository_path};
+use super::control::{Asked, unknown};
 use super::failure::{Exit, Failure};
 use super::index::{Bar, as_owner};
-use super::{Verify, load, print};
-use crate::config::{Config, RepositoryConfig};
+use super::print;
+use crate::config::RepositoryConfig;
 use crate::logging::escaped;
 use crate::repository::verify::{self, Report, Told, Verified};
 use crate::serve::verify::Event;
 
-/// What is to be verified, and who may have it.
-struct Wanted {
-    socket: Option<PathBuf>,
-    config: Config,
-    /// `None`: all of them.
-    name: Option<String>,
+/// What came of it.
+#[derive(Default)]
+struct Sum {
+    /// Findings that are left.
+    found: usize,
+    /// What could not be verified.
+    failures: Vec<Failure>,
 }
 
-impl Verify {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let mut found = 0;
-        for wanted in self.wanted()? {
-            found += match wanted.by_the_daemon(self.repair)? {
-                Some(found) => found,
-                None => wanted.here(self.repair)?,
-            };
-        }
-        match found {
-            0 => Ok(()),
-            1 => Err(Failure::new(Exit::Failed, "1 thing is not as it was published")),
-            _ => Err(Failure::new(Exit::Failed, format!("{found} things are not as they were published"))),
+/// Verifies all repositories, or the named ones, one after the other; one that cannot be verified holds up no other.
+pub fn run(all: &[Asked], repair: bool) -> Result<(), Failure> {
+    let mut sum = Sum::default();
+    for asked in all {
+        if !by_the_daemon(asked, repair, &mut sum)? {
+            here(asked, repair, &mut sum)?;
         }
     }
-
-    fn wanted(&self) -> Result<Vec<Wanted>, Failure> {
-        let is_path = |name: &str| name.contains('/') || name == "." || name == "..";
-        let configured = |name: Option<String>| {
-            let config = load::files(&self.config.config, &[])?.config;
-            Ok(Wanted { socket: config.server.control.clone(), config, name })
-        };
-        let directory = |directory: &str| {
-            let config = load::existing(Path::new(directory), &[])?;
-            let socket = config.repositories.first().map(|repository| socket_of(&repository.path));
-            Ok(Wanted { socket, config, name: None })
-        };
-        if self.repositories.is_empty() {
-            return Ok(vec![configured(None)?]);
-        }
-        let one =
-            |name: &String| if is_path(name) { directory(name) } else { configured(Some(name.clone())) };
-        self.repositories.iter().map(one).collect()
+    match sum.found {
+        0 => {}
+        1 => sum.failures.push(Failure::new(Exit::Failed, "1 thing is not as it was published")),
+        found => sum
+            .failures
+            .push(Failure::new(Exit::Failed, format!("{found} things are not as they were published"))),
     }
+    Failure::all(sum.failures)
 }
 
-impl Wanted {
-    /// How many findings are left; `None` when no daemon listens.
-    fn by_the_daemon(&self, repair: bool) -> Result<Option<usize>, Failure> {
-        let Some(socket) = &self.socket else { return Ok(None) };
-        let mut path = match &self.name {
-            Some(name) => repository_path(name, "verify"),
-            None => "/-/api/v1/verify".to_owned(),
-        };
+/// `false` when no daemon listens.
+fn by_the_daemon(asked: &Asked, repair: bool, sum: &mut Sum) -> Result<bool, Failure> {
+    let Some(socket) = &asked.socket else { return Ok(false) };
+    let paths: Vec<_> = match asked.repositories.as_slice() {
+        [] => vec![(None, "/-/api/v1/verify".to_owned())],
+        names => names.iter().map(|name| (Some(name), repository_path(name, "verify"))).collect(),
+    };
+    for (name, mut path) in paths {
         if repair {
             path += "?repair";
         }
         let mut hearing = Hearing::new(repair);
         let Some(answer) = listen(socket, Method::POST, &path, &mut |line| hearing.hear(line))? else {
-            return Ok(None);
+            return Ok(false);
         };
-        match (answer.status, &self.name) {
-            (StatusCode::OK, _) if hearing.is_over => Ok(Some(hearing.left)),
-            (StatusCode::OK, _) => {
-                Err(Failure::new(Exit::Failed, "the daemon stopped before all was verified"))
+        match (answer.status, name) {
+            (StatusCode::OK, _) if hearing.is_over => {
+                sum.found += hearing.left;
+                sum.failures.extend(hearing.failures);
             }
-            (StatusCode::NOT_FOUND, Some(name)) => Err(unknown(name)),
+            (StatusCode::OK, _) => {
+                return Err(Failure::new(Exit::Failed, "the daemon stopped before all was verified"));
+            }
+            (StatusCode::NOT_FOUND, Some(name)) => sum.failures.push(unknown(name)),
             _ => {
                 let why = String::from_utf8_lossy(&answer.body).trim().to_owned();
-                Err(Failure::new(Exit::Failed, format!("the daemon did not verify: {why}")))
+                return Err(Failure::new(Exit::Failed, format!("the daemon did not verify: {why}")));
             }
         }
     }
-
-    /// No daemon has them.
-    fn here(&self, repair: bool) -> Result<usize, Failure> {
-        let named = |config: &&RepositoryConfig| self.name.as_ref().is_none_or(|name| *name == config.name);
-        let wanted: Vec<_> = self.config.repositories.iter().filter(named).collect();
-        if let (Some(name), []) = (&self.name, wanted.as_slice()) {
-            return Err(unknown(name));
-        }
-        let mut left = 0;
-        for repository in wanted {
-            left += one(repository, repair)?;
-        }
-        Ok(left)
-    }
+    Ok(true)
 }
 
-fn unknown(name: &str) -> Failure {
-    Failure::new(Exit::NotFound, format!("no repository is named {name:?}"))
+/// No daemon has them.
+fn here(asked: &Asked, repair: bool, sum: &mut Sum) -> Result<(), Failure> {
+    for wanted in asked.wanted()? {
+        match wanted.and_then(|repository| one(repository, repair)) {
+            Ok(left) => sum.found += left,
+            Err(failure) => sum.failures.push(failure),
+        }
+    }
+    Ok(())
 }
 
 /// How many findings are left in one repository.
@@ -139,12 +119,13 @@ struct Hearing {
     repair: bool,
     now: Option<Outcome>,
     left: usize,
+    failures: Vec<Failure>,
     is_over: bool,
 }
 
 impl Hearing {
     fn new(repair: bool) -> Self {
-        Self { repair, now: None, left: 0, is_over: false }
+        Self { repair, now: None, left: 0, failures: Vec::new(), is_over: false }
     }
 
     fn hear(&mut self, line: &str) -> Result<(), Failure> {
@@ -175,7 +156,7 @@ impl Hearing {
             }
             Event::Failed(why) => {
                 now.bar.0.finish_and_clear();
-                return Err(Failure::new(Exit::Failed, format!("cannot verify {}: {why}", now.name)));
+                self.failures.push(Failure::new(Exit::Failed, format!("cannot verify {}: {why}", now.name)));
             }
             Event::End => self.is_over = true,
         }

@@ -37,20 +37,43 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     let mut workshop = Workshop::open(&plan.output, options.ignore_lock)?;
     workshop.dictionaries.clone_from(&options.zchunk.zck_dict_dir);
     let old_repomd = old::repomd_if_readable(&workshop.repodata, voice);
-    let old = load_old(options, &plan, &workshop, voice)?;
-
     let mut problems = Vec::new();
-    let sources = find(options, &plan, &old, &mut problems)?;
+    // The list of packages may come from the old metadata; otherwise the directory is walked first, as its callers see it told.
+    let recycled = options.recycle_pkglist.then(|| load_old(options, &plan, &workshop, voice)).transpose()?;
+    let sources = find(options, &plan, recycled.as_ref(), &mut problems, voice)?;
     let (sources, modules): (Vec<_>, Vec<_>) = sources.into_iter().partition(Source::is_package);
     voice.say(&format!("Directory walk done - {} packages", sources.len()));
-    let mut shelf = Shelf::new(workshop.scratch(), options.filelists_ext)?;
-    let reading = Reading::new(options, &plan, &old)?;
-    let read = read_all(&sources, &reading, &mut shelf, &mut problems, &plan, voice)?;
+    let old = recycled.map_or_else(|| load_old(options, &plan, &workshop, voice), Ok)?;
     let carries = options.update && !options.discard_additional_metadata;
     let earlier = old_repomd.as_ref().filter(|_| carries);
     let modules = additional::merged_modules(&modules, &workshop.repodata, earlier, &mut problems, voice)?;
+    voice.say(&format!("Temporary output repo path: {}/", plan.output.join(".repodata").display()));
+    if plan.databases {
+        voice.say("Preparing sqlite DBs");
+    }
+    let mut shelf = Shelf::new(workshop.scratch(), options.filelists_ext)?;
+    let reading = Reading::new(options, &plan, &old)?;
+    let workers = plan.workers.unwrap_or_else(rayon::current_num_threads);
+    voice.say(&format!("Pool started (with {workers} workers)"));
+    let earlier_problems = problems.len();
+    let read = read_all(&sources, &reading, &mut shelf, &mut problems, &plan, voice)?;
+    if problems.len() > earlier_problems {
+        voice.say("Pool finished with errors");
+        voice.say(
+            "Warning: There were some invalid packages: we have to recompress other, filelists and primary xml metadata \
+             files in order to have correct package counts",
+        );
+    } else {
+        voice.say("Pool finished");
+    }
     for problem in &problems {
-        voice.warn(problem);
+        match problem.starts_with(reading::UNREADABLE) {
+            true => {
+                voice.warn_of_library("read_header: rpmReadPackageFile() error");
+                voice.warn_of_library(problem);
+            }
+            false => voice.warn(problem),
+        }
     }
     let mut ending = if problems.is_empty() { Ending::Well } else { Ending::WithBadPackages };
     if options.recycle_pkglist && problems.iter().all(|p| p.starts_with(reading::VANISHED)) {
@@ -71,7 +94,6 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     let stock = shelf.close()?;
     let mut files = stock.publish(&workshop, plan.packages_codec, &style)?;
     if plan.databases {
-        voice.say("Preparing sqlite DBs");
         let codec = plan.databases_codec;
         files.extend(stock.databases(&workshop, options.local_sqlite, codec, &style, &files)?);
     }
@@ -90,8 +112,8 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     }
     if let Some(modules) = &modules {
         let base = "modules.yaml";
-        let made =
-            workshop.write("modules", base, plan.modules_codec, &style, |sink| Ok(modules.write(sink)?))?;
+        let made = workshop
+            .write("modules", base, plan.modules_codec, &style, |sink| Ok(modules.write_normal(sink)?))?;
         if options.zchunk.zck {
             files.push(workshop.write_zchunk(&made, base, &style)?);
         }
@@ -103,6 +125,9 @@ pub fn run(options: &CreaterepoOptions, source_date_epoch: Option<&str>, now: u6
     };
     if modules.is_some() {
         carried.retain(|record| family(&record.kind) != "modules");
+    }
+    if options.zchunk.zck {
+        files.extend(additional::zchunk_twins(&workshop, &carried, &style)?);
     }
     let repomd = Repomd {
         revision: plan.revision.clone().unwrap_or_else(|| now.to_string()),
@@ -124,6 +149,16 @@ fn load_old(
     voice: Voice,
 ) -> anyhow::Result<Old> {
     let wanted = options.update || options.recycle_pkglist;
+    for path in options.update_md_path.iter().filter(|_| options.update) {
+        let missing = !path.is_dir();
+        let path = path.display();
+        voice.say(&format!("Loading metadata from md-path: {path}"));
+        if !missing {
+            continue;
+        }
+        voice.warn_of_library(&format!("cr_get_local_metadata: {path} is not a directory"));
+        voice.warn(&format!("Metadata from md-path {path} - loading failed: Metadata not found at {path}."));
+    }
     let more: Vec<_> = options
         .update_md_path
         .iter()
@@ -150,21 +185,20 @@ fn load_old(
 fn find(
     options: &CreaterepoOptions,
     plan: &Plan,
-    old: &Old,
+    recycled: Option<&Old>,
     problems: &mut Vec<String>,
+    voice: Voice,
 ) -> anyhow::Result<Vec<Source>> {
     let mut found = Vec::new();
     let listed = options.pkglist.is_some() || !options.includepkg.is_empty();
-    if listed || options.recycle_pkglist {
+    if listed || recycled.is_some() {
         let mut names: Vec<String> = options.includepkg.clone();
         if let Some(list) = &options.pkglist {
             let text = fs::read_to_string(list)
                 .with_context(|| format!("cannot read the package list {}", list.display()))?;
             names.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
         }
-        if options.recycle_pkglist {
-            names.extend(old.hrefs().map(str::to_owned));
-        }
+        names.extend(recycled.into_iter().flat_map(Old::hrefs).map(str::to_owned));
         let root = &plan.directories[0];
         for name in names {
             if !options.excludes.iter().any(|glob| sources::matches(glob, &name)) {
@@ -174,6 +208,7 @@ fn find(
             }
         }
     } else {
+        voice.say("Directory walk started");
         let walk = Walk { excludes: &options.excludes, skip_symlinks: options.skip_symlinks };
         for (medium, root) in plan.directories.iter().enumerate() {
             found.extend(walk.collect(root, medium, problems));
@@ -256,15 +291,13 @@ impl Shelf {
         for (nevra, lots) in several {
             // The last is the one built last, and of those the one whose location comes last.
             lots.sort_by_key(|lot| (self.lots[*lot].build_time, &self.lots[*lot].href));
-            voice.say(&format!(
-                "Warning: Package '{nevra}' has duplicate metadata entries, only one should exist"
-            ));
+            voice.warn(&format!("Package '{nevra}' has duplicate metadata entries, only one should exist"));
             for (i, lot) in lots.iter().enumerate() {
                 let lot = &mut self.lots[*lot];
                 lot.dropped = keep_last && i + 1 < lots.len();
                 let note = if lot.dropped { " (not dumped, 'keep-last')" } else { "" };
-                voice.say(&format!(
-                    "Warning:     Sourced from location: '{}', build timestamp: {}{note}",
+                voice.warn(&format!(
+                    "    Sourced from location: '{}', build timestamp: {}{note}",
                     lot.href, lot.build_time
                 ));
             }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
 use super::common::{Names, Zchunk};
-use super::createrepo::{checksum_type, codec};
+use super::createrepo::codec;
 use super::output::{Retain, Style, Workshop};
 use super::{Ending, Voice, old};
 use crate::package::ChecksumType;
@@ -16,7 +16,8 @@ use crate::repodata::{Codec, Repomd};
 
 /// Bytes: more than any metadata file has.
 const LONGEST: u64 = 16 << 30;
-const USAGE: &str = "Usage: modifyrepo_c [options] <input metadata> <output repodata>\n\
+/// How the command is called.
+pub const USAGE: &str = "Usage: modifyrepo_c [options] <input metadata> <output repodata>\n\
     Usage: modifyrepo_c --remove <metadata type> <output repodata>\n\
     Usage: modifyrepo_c [options] --batchfile <batch file> <output repodata>";
 
@@ -99,7 +100,7 @@ pub fn run(options: &ModifyrepoOptions, now: u64) -> anyhow::Result<Ending> {
                 kind: options.mdtype.clone(),
                 remove: options.remove,
                 codec: (!options.no_compress).then_some(codec),
-                checksum: checksum_type(options.checksum.as_deref())?.unwrap_or_default(),
+                checksum: checksum(options.checksum.as_deref())?,
                 unique: options.names.unique(),
                 new_name: options.new_name.clone(),
             };
@@ -122,13 +123,17 @@ fn modify(repodata: &Path, tasks: &[Task], zchunk: &Zchunk, now: u64) -> anyhow:
     workshop.dictionaries.clone_from(&zchunk.zck_dict_dir);
     let before = old::repomd(&workshop.repodata)?.ok_or_else(|| anyhow!("repomd.xml has vanished"))?;
     let mut after = before.clone();
+    // Clients need one to see that something changed.
+    if after.revision.is_empty() {
+        after.revision = now.to_string();
+    }
     let mut files = Vec::new();
     for task in tasks {
         let name = task.path.rsplit('/').next().unwrap_or(&task.path);
         if task.remove {
             let kind = task.kind.as_deref().unwrap_or(name);
             if after.record(kind).is_none() {
-                voice.warn(&format!(
+                voice.warn_of_library(&format!(
                     "Record of type \"{kind}\", which should be removed, doesn't exist in repomd.xml"
                 ));
             }
@@ -165,6 +170,14 @@ fn modify(repodata: &Path, tasks: &[Task], zchunk: &Zchunk, now: u64) -> anyhow:
     }
     workshop.publish(files, Some(&before), &after, true, Retain::Unlisted)?;
     Ok(Ending::Well)
+}
+
+/// The checksum of this name, sha256 without one.
+fn checksum(name: Option<&str>) -> anyhow::Result<ChecksumType> {
+    let found = name.map(str::parse).transpose();
+    Ok(found
+        .map_err(|_| anyhow!("Unknown checksum type {:?}\n{USAGE}", name.unwrap_or_default()))?
+        .unwrap_or_default())
 }
 
 /// Removes a type, and the zchunk file that said the same: clients would take that for the newest.
@@ -215,7 +228,7 @@ fn batch_tasks(text: &str) -> anyhow::Result<Vec<Task>> {
             "remove" => task.remove = truth()?,
             "compress" => how.0 = truth()?,
             "compress-type" => how.1 = codec(Some(value))?.unwrap_or(Codec::Zstd),
-            "checksum" => task.checksum = checksum_type(Some(value))?.unwrap_or_default(),
+            "checksum" => task.checksum = checksum(Some(value))?,
             "unique-md-filenames" => task.unique = truth()?,
             "new-name" => task.new_name = Some(value.to_owned()),
             // createrepo_c passes over what it does not know.

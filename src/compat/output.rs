@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +25,8 @@ const MARKER: &str = ".createrepod";
 /// One run's right to write into `<directory>/repodata`.
 pub struct Workshop {
     hidden: PathBuf,
+    /// `hidden` by its descriptor: whoever may write into the directory could put a link in its place.
+    works: Anchor,
     pub repodata: PathBuf,
     /// Where dictionaries for zchunk files lie, if anywhere.
     pub dictionaries: Option<PathBuf>,
@@ -92,14 +96,18 @@ impl Workshop {
             }
             made => made.with_context(cannot)?,
         }
-        let lock = File::create(hidden.join(MARKER)).with_context(cannot)?;
+        let works = Anchor::of(&hidden).with_context(cannot)?;
+        if !works.is_ours().with_context(cannot)? {
+            return Err(anyhow!("{} is not the directory that was just made", hidden.display()));
+        }
+        let lock = File::create(works.path().join(MARKER)).with_context(cannot)?;
         lock.try_lock().with_context(cannot)?;
-        Ok(Self { hidden, repodata, dictionaries: None, _lock: lock })
+        Ok(Self { hidden, works, repodata, dictionaries: None, _lock: lock })
     }
 
     /// For what is in the works.
     pub fn scratch(&self) -> &Path {
-        &self.hidden
+        self.works.path()
     }
 
     /// Makes a file: `base` is its name without checksum and compression, such as `primary.xml`.
@@ -113,8 +121,9 @@ impl Workshop {
     ) -> anyhow::Result<Finished> {
         let suffixed = format!("{base}{}", codec.suffix());
         // A comps file may be called other.xml, too.
-        let path = self.hidden.join(format!("{kind}.{suffixed}"));
-        let cannot = || format!("cannot write {}", path.display());
+        let name = format!("{kind}.{suffixed}");
+        let (path, cannot) =
+            (self.scratch().join(&name), || format!("cannot write {}", self.hidden.join(&name).display()));
         let file = File::create(&path).with_context(cannot)?;
         let mut packed = Hashing::new(BufWriter::with_capacity(256 << 10, file), style.checksum);
         let (open_hasher, open_size, header) = match codec {
@@ -139,6 +148,7 @@ impl Workshop {
             checksum,
             open_checksum: compressed.then(|| open_hasher.finish()),
             href: format!("repodata/{name}"),
+            base: None,
             timestamp: style.time,
             size: Some(size),
             open_size: compressed.then_some(open_size),
@@ -150,11 +160,22 @@ impl Workshop {
 
     /// Makes the zchunk file that says the same as `file`; `base` as for [`Self::write`].
     pub fn write_zchunk(&self, file: &Finished, base: &str, style: &Style) -> anyhow::Result<Finished> {
-        let cannot = || format!("cannot read {}", file.path.display());
-        let packed = File::open(&file.path).with_context(cannot)?;
-        let limits = Limits { open_size: file.record.open_size.or(file.record.size) };
+        self.zchunk_of(&file.path, &file.record, base, style)
+    }
+
+    /// The same of the file at `path`, which `record` describes.
+    pub fn zchunk_of(
+        &self,
+        path: &Path,
+        record: &Record,
+        base: &str,
+        style: &Style,
+    ) -> anyhow::Result<Finished> {
+        let cannot = || format!("cannot read {}", record.href);
+        let packed = File::open(path).with_context(cannot)?;
+        let limits = Limits { open_size: record.open_size.or(record.size) };
         let mut text = Codec::open(packed, limits).with_context(cannot)?;
-        self.write(&format!("{}_zck", file.record.kind), base, Codec::Zchunk, style, |sink| {
+        self.write(&format!("{}_zck", record.kind), base, Codec::Zchunk, style, |sink| {
             io::copy(&mut text, sink).with_context(cannot)?;
             Ok(())
         })
@@ -178,7 +199,7 @@ impl Workshop {
                 Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
             }
         }
-        let spool = Spool::new(&self.hidden).with_context(&cannot)?;
+        let spool = Spool::new(self.scratch()).with_context(&cannot)?;
         let writer = zchunk::Writer::new(spool, &dictionary).with_context(&cannot)?;
         let mut open = Hashing::new(writer, checksum);
         fill(&mut open)?;
@@ -206,58 +227,64 @@ impl Workshop {
                 twice.record.kind
             ));
         }
-        fs::create_dir_all(&self.repodata)
-            .with_context(|| format!("cannot make {}", self.repodata.display()))?;
-        let before = list(&self.repodata)?;
+        refuse_strange_link(&self.repodata)?;
+        let cannot = || format!("cannot make {}", self.repodata.display());
+        fs::create_dir_all(&self.repodata).with_context(cannot)?;
+        let target = Anchor::of(&self.repodata.canonicalize().with_context(cannot)?).with_context(cannot)?;
+        let before =
+            list(target.path()).with_context(|| format!("cannot list {}", self.repodata.display()))?;
         let mut text = Vec::new();
         repomd.write(&mut text)?;
-        let new_repomd = self.hidden.join("repomd.xml");
+        let new_repomd = self.scratch().join("repomd.xml");
         let write = || -> io::Result<()> {
             let mut file = File::create(&new_repomd)?;
             file.write_all(&if pretty { text } else { unindented(&text) })?;
             file.sync_all()
         };
-        write().with_context(|| format!("cannot write {}", new_repomd.display()))?;
+        write().with_context(|| format!("cannot write {}", self.hidden.join("repomd.xml").display()))?;
         for file in &files {
-            self.show(&file.path, &file.name)?;
+            self.show(&file.path, &target, &file.name)?;
         }
-        self.sync()?;
+        self.sync(&target)?;
         // A signature of the old repomd.xml beside the new one is what clients cannot forgive.
         for stale in ["repomd.xml.asc", "repomd.xml.key"] {
-            remove(&self.repodata.join(stale))?;
+            remove(&target, stale)?;
         }
-        self.show(&new_repomd, "repomd.xml")?;
-        self.sync()?;
+        self.show(&new_repomd, &target, "repomd.xml")?;
+        self.sync(&target)?;
         let new: HashSet<&str> =
             repomd.records.iter().filter_map(|r| r.href.rsplit('/').next()).chain(["repomd.xml"]).collect();
         let listed: HashSet<&str> =
             old.iter().flat_map(|old| &old.records).filter_map(|r| r.href.rsplit('/').next()).collect();
         for name in to_remove(&before, &listed, &new, retain, SystemTime::now()) {
-            remove(&self.repodata.join(name))?;
+            remove(&target, name)?;
         }
         Ok(())
     }
 
-    fn show(&self, from: &Path, name: &str) -> anyhow::Result<()> {
-        let to = self.repodata.join(name);
+    fn show(&self, from: &Path, target: &Anchor, name: &str) -> anyhow::Result<()> {
+        let cannot = || format!("cannot write {}", self.repodata.join(name).display());
+        let to = target.path().join(name);
         match fs::rename(from, &to) {
             // repodata/ may be a link to another file system.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                let beside = self.repodata.join(format!(".{name}.new"));
+                let beside = target.path().join(format!(".{name}.new"));
                 let copy = || -> io::Result<()> {
-                    fs::copy(from, &beside)?;
-                    File::open(&beside)?.sync_all()?;
+                    // Of one that was killed in between; what has the name is never written to.
+                    let _ = fs::remove_file(&beside);
+                    let mut made = File::create_new(&beside)?;
+                    io::copy(&mut File::open(from)?, &mut made)?;
+                    made.sync_all()?;
                     fs::rename(&beside, &to)
                 };
-                copy().with_context(|| format!("cannot write {}", to.display()))
+                copy().with_context(cannot)
             }
-            done => done.with_context(|| format!("cannot write {}", to.display())),
+            done => done.with_context(cannot),
         }
     }
 
-    fn sync(&self) -> anyhow::Result<()> {
-        let sync = File::open(&self.repodata).and_then(|directory| directory.sync_all());
-        sync.with_context(|| format!("cannot write {}", self.repodata.display()))
+    fn sync(&self, target: &Anchor) -> anyhow::Result<()> {
+        target.directory.sync_all().with_context(|| format!("cannot write {}", self.repodata.display()))
     }
 }
 
@@ -266,6 +293,51 @@ impl Drop for Workshop {
         // The next run recognises what could not be removed as abandoned.
         let _ = fs::remove_dir_all(&self.hidden);
     }
+}
+
+/// A directory held open, and a path that leads to it whatever has its name meanwhile.
+struct Anchor {
+    directory: File,
+    path: PathBuf,
+}
+
+impl Anchor {
+    /// The directory itself; a link to one is refused.
+    fn of(path: &Path) -> io::Result<Self> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        // A bare chroot has no /proc: there the directory goes by its name.
+        let path = if by_descriptor.exists() { by_descriptor } else { path.to_owned() };
+        Ok(Self { directory, path })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what we make belongs to the same user.
+    fn is_ours(&self) -> io::Result<bool> {
+        let probe = self.path.join(MARKER);
+        let made = File::create_new(&probe)?.metadata()?.uid();
+        Ok(made == self.directory.metadata()?.uid())
+    }
+}
+
+/// A link may lead to another file system. One that somebody else has put there is not followed.
+fn refuse_strange_link(repodata: &Path) -> anyhow::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(repodata) else { return Ok(()) };
+    let us = rustix::process::geteuid().as_raw();
+    if metadata.is_symlink() && metadata.uid() != us && metadata.uid() != 0 {
+        return Err(anyhow!(
+            "{} is a symbolic link that belongs to the user with the number {}, and this runs as {us}: it is not \
+             followed; remove it",
+            repodata.display(),
+            metadata.uid()
+        ));
+    }
+    Ok(())
 }
 
 /// Compresses what `fill` writes; returns the checksum and length of that.
@@ -321,21 +393,20 @@ fn unindented(xml: &[u8]) -> Vec<u8> {
     out
 }
 
-fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
+fn remove(directory: &Anchor, name: &str) -> anyhow::Result<()> {
+    match fs::remove_file(directory.path().join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            Err(error).with_context(|| format!("cannot remove {name}"))
         }
         _ => Ok(()),
     }
 }
 
 /// The files in `repodata`, with their times.
-fn list(repodata: &Path) -> anyhow::Result<Vec<(String, SystemTime)>> {
-    let cannot = || format!("cannot list {}", repodata.display());
+fn list(repodata: &Path) -> io::Result<Vec<(String, SystemTime)>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(repodata).with_context(cannot)? {
-        let entry = entry.with_context(cannot)?;
+    for entry in fs::read_dir(repodata)? {
+        let entry = entry?;
         if let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata())
             && !meta.is_dir()
         {

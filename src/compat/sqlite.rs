@@ -8,7 +8,8 @@ use clap::Args;
 use super::createrepo::{checksum_type, codec};
 use super::output::{Retain, Style, Workshop};
 use super::{Ending, Voice, databases, old};
-use crate::repodata::read::Elements;
+use crate::repodata::element::Facts;
+use crate::repodata::read::{Elements, pkgid_of};
 use crate::repodata::{Codec, MetadataType, Record, Repomd};
 
 /// Make SQLite databases from a repository's XML, as sqliterepo_c does.
@@ -35,7 +36,7 @@ pub struct SqliterepoOptions {
     /// Replace databases that are there.
     #[arg(short, long)]
     pub force: bool,
-    /// With --force, leave the files of the old databases.
+    /// Leave the files of databases that were there.
     #[arg(long)]
     pub keep_old: bool,
     /// Short for --compress-type xz.
@@ -57,9 +58,10 @@ pub fn run(options: &SqliterepoOptions, now: u64) -> anyhow::Result<Ending> {
     let [directory] = &options.directories[..] else {
         bail!("Must specify exactly one repo directory to work on");
     };
-    if options.keep_old && !options.force {
-        bail!("--keep-old must be used with --force");
+    if !directory.is_dir() {
+        bail!("Directory {}/ must exist", directory.display().to_string().trim_end_matches('/'));
     }
+    let voice = Voice { quiet: options.quiet };
     let codec = codec(options.compress_type.as_deref())?.or(options.xz.then_some(Codec::Xz));
     let repodata = directory.join("repodata");
     let repomd = old::repomd(&repodata)?
@@ -73,6 +75,7 @@ pub fn run(options: &SqliterepoOptions, now: u64) -> anyhow::Result<Ending> {
         time: now,
         stamp: false,
     };
+    voice.say("Preparing sqlite DBs");
     let workshop = Workshop::open(directory, false)?;
     let place = databases::place(&workshop, options.local_sqlite)?;
     let mut files = Vec::new();
@@ -84,7 +87,8 @@ pub fn run(options: &SqliterepoOptions, now: u64) -> anyhow::Result<Ending> {
             .with_context(|| format!("cannot read {}", record.href))?;
         let mut texts = std::iter::from_fn(|| {
             elements.next_element().with_context(|| format!("cannot read {}", record.href)).transpose()
-        });
+        })
+        .map(|text| text.and_then(|text| with_pkgid(kind, text)));
         let codec = codec.unwrap_or(Codec::Bzip2);
         files.push(databases::make(&workshop, &place, record, codec, &style, &mut texts)?);
     }
@@ -99,6 +103,17 @@ pub fn run(options: &SqliterepoOptions, now: u64) -> anyhow::Result<Ending> {
     workshop.publish(files, Some(&repomd), &new, true, retain)?;
     Voice { quiet: options.quiet || !options.verbose }.say("The databases are in place");
     Ok(Ending::Well)
+}
+
+/// A package's entry, which must say what package it is of: without its checksum the databases' rows belong to none.
+fn with_pkgid(kind: MetadataType, text: String) -> anyhow::Result<String> {
+    let is_there = match kind {
+        MetadataType::Primary => Facts::of(&text).is_ok_and(|facts| !facts.pkgid.is_empty()),
+        MetadataType::Filelists | MetadataType::Other | MetadataType::FilelistsExt => {
+            pkgid_of(&text).is_ok_and(|pkgid| !pkgid.is_empty())
+        }
+    };
+    if is_there { Ok(text) } else { Err(anyhow!("Package without pkgid (checksum)!")) }
 }
 
 fn is_database(record: &Record) -> bool {

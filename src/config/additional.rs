@@ -36,10 +36,18 @@ impl AdditionalMetadata {
         let expected = "expected a table of types and files, such as { group = \"comps-el9.xml\" }";
         let table = value.as_table().ok_or(expected)?;
         let mut named = BTreeMap::new();
+        let mut wrong = Vec::new();
         for (kind, path) in table {
-            let kind = parse_kind(kind.get_ref().as_ref())?;
-            let path = path.get_ref().as_str().ok_or(expected)?;
-            named.insert(kind.to_owned(), Named::parse(path)?);
+            let kind = kind.get_ref().as_ref();
+            let path = path.get_ref().as_str().ok_or("expected a file in quotes, such as \"comps-el9.xml\"");
+            let read = path.map_err(str::to_owned).and_then(Named::parse);
+            match parse_kind(kind).and_then(|kind| Ok((kind.to_owned(), read?))) {
+                Ok((kind, path)) => _ = named.insert(kind, path),
+                Err(why) => wrong.push(format!("{kind}: {why}")),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong.join("; "));
         }
         let this = Self::of(named);
         let paths: Vec<&Named> =
@@ -97,6 +105,11 @@ impl AdditionalMetadata {
             return Some(kind);
         }
         usual_kind(location).filter(|kind| self.get(kind).is_none())
+    }
+
+    /// The types that are named.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.named().map(|(kind, _)| kind.as_str())
     }
 
     /// Files outside of the repository's directory, with their types.
@@ -174,7 +187,8 @@ mod tests {
     fn mistakes_are_told() {
         for (text, why) in [
             ("\"comps.xml\"", "expected a table"),
-            ("{ group = 1 }", "expected a table"),
+            ("{ group = 1 }", "group: expected a file in quotes"),
+            ("{ group = 1, \"a b\" = \"x\" }", "a b: \"a b\" cannot be a type"),
             ("{ primary = \"x\" }", "made by createrepod itself"),
             ("{ \"a b\" = \"x\" }", "cannot be a type"),
             ("{ group = \"../x\" }", "is not a path inside a repository"),

@@ -57,13 +57,42 @@ impl FromStr for Listen {
             (_, Some(rest)) => (false, rest),
             (None, None) => (false, text),
         };
-        let address = address.strip_suffix('/').unwrap_or(address).parse().map_err(|_| {
-            format!(
-                "expected ADDRESS:PORT such as \"127.0.0.1:8080\", \"0.0.0.0:80\", \"[::]:80\" or \
-                 \"https://0.0.0.0:443\", or \"unix:/run/createrepod/http.sock\", found {text:?}"
-            )
-        })?;
+        let scheme = if secure { "https://" } else { "" };
+        let address = address.strip_suffix('/').unwrap_or(address);
+        let address = address.parse().map_err(|_| no_address(text, scheme, address))?;
         Ok(if secure { Self::Https(address) } else { Self::Http(address) })
+    }
+}
+
+/// What to write instead of `address`, which is none.
+fn no_address(text: &str, scheme: &str, address: &str) -> String {
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) => (host, port),
+        None => ("", address),
+    };
+    let here_or_everywhere = |port: &str| {
+        format!(
+            "write \"{scheme}127.0.0.1:{port}\" for this machine alone, \"{scheme}0.0.0.0:{port}\" for all its addresses"
+        )
+    };
+    let is_port = port.parse::<u16>().is_ok();
+    let is_name = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    match host {
+        "" | "*" if is_port => {
+            format!("{text:?} does not say at which address: {}", here_or_everywhere(port))
+        }
+        "localhost" if is_port => format!("host names are not taken: write \"{scheme}127.0.0.1:{port}\""),
+        _ if is_port && is_name && host.contains(|c: char| c.is_ascii_alphabetic()) => {
+            format!("host names are not taken, found {text:?}: {}", here_or_everywhere(port))
+        }
+        _ if address.parse::<std::net::IpAddr>().is_ok() => {
+            let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+            format!("the port is missing: write \"{scheme}{host}:8080\"")
+        }
+        _ => format!(
+            "expected ADDRESS:PORT such as \"127.0.0.1:8080\", \"0.0.0.0:80\", \"[::]:80\" or \
+             \"https://0.0.0.0:443\", or \"unix:/run/createrepod/http.sock\", found {text:?}"
+        ),
     }
 }
 
@@ -185,6 +214,23 @@ mod tests {
             &long,
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_what_to_write() {
+        for (text, told) in [
+            ("localhost:8080", "write \"127.0.0.1:8080\""),
+            (":8080", "\"0.0.0.0:8080\" for all"),
+            ("*:80", "\"127.0.0.1:80\" for this machine alone"),
+            ("8080", "\"127.0.0.1:8080\""),
+            ("https://repo.example.com:443", "host names are not taken"),
+            ("127.0.0.1", "write \"127.0.0.1:8080\""),
+            ("::1", "write \"[::1]:8080\""),
+            ("x:y", "expected ADDRESS:PORT"),
+        ] {
+            let why = text.parse::<Listen>().unwrap_err();
+            assert!(why.contains(told), "{text}: {why}");
         }
     }
 

@@ -10,7 +10,7 @@ pub use super::section::Set;
 use super::access::file::{AuthorizerSection, GrantSection};
 use super::access::{Proxy, ReadAccess, WriteAccess};
 use super::problem::{Origin, Problems};
-use super::section::{Document, Section, boolean, integer, text, texts};
+use super::section::{Document, Section, boolean, integer, listens, text, texts, time};
 use super::tree::Pattern;
 use super::value::Choice;
 use super::value::{parse_duration, parse_listen, parse_size, parse_space, parse_umask, spell_size};
@@ -116,6 +116,13 @@ pub struct RepositorySection {
     pub umask: Option<Set<u32>>,
 }
 
+/// Where `text` says that the daemon listens for commands (empty: nowhere), whatever else is wrong with it.
+pub fn control(text: &str) -> Option<PathBuf> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let server = table.get_ref().get("server")?.get_ref().as_table()?;
+    Some(server.get("control")?.get_ref().as_str()?.into())
+}
+
 /// Which tables a file may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -125,10 +132,11 @@ pub enum Part {
 }
 
 impl ConfigFile {
-    /// Adds what `text`, the content of `file`, says; reports all that is wrong with it.
-    pub fn read(&mut self, part: Part, file: &Path, text: &str, problems: &mut Problems) {
+    /// Adds what `text`, the content of `file`, says; reports all that is wrong with it. `false` where it is no TOML, so that
+    /// nothing is known of it.
+    pub fn read(&mut self, part: Part, file: &Path, text: &str, problems: &mut Problems) -> bool {
         let document = Document::new(file, text);
-        let top = document.parse(problems);
+        let Some(top) = document.parse(problems) else { return false };
         let mut section = Section::new(&document, top.get_ref(), "", problems);
         let repositories = section.table("repository");
         let trees = section.table("tree");
@@ -186,6 +194,7 @@ impl ConfigFile {
             let read = RepositorySection::read(&document, Kind::Tree, name, origin, table, problems);
             self.trees.push(read);
         });
+        true
     }
 }
 
@@ -213,7 +222,7 @@ fn each<'t>(
 impl ServerSection {
     fn read<'t>(&mut self, document: &'t Document<'t>, table: &'t DeTable<'t>, problems: &mut Problems) {
         let mut section = Section::new(document, table, "[server]", problems);
-        self.listen = section.take("listen", texts(parse_listen));
+        self.listen = section.take("listen", listens(parse_listen));
         self.base_url = section.take("base_url", text(base_url));
         self.max_upload = section.take("max_upload", text(parse_size));
         self.access_log = section.take("access_log", text(AccessLog::parse));
@@ -251,14 +260,14 @@ impl LimitsSection {
         let mut s = Section::new(document, table, "[limits]", problems);
         self.connections = s.take("connections", integer(|number| count(number, 1)));
         self.connections_per_address = s.take("connections_per_address", integer(|number| count(number, 0)));
-        self.header_time = s.take("header_time", text(some_time));
+        self.header_time = s.take("header_time", time(some_time));
         // hyper keeps no smaller buffer, and nobody needs a larger header.
         self.header_size = s.take("header_size", text(|text| within(text, 8 << 10, 1 << 20)));
         self.header_count = s.take("header_count", integer(|number| count(number, 8)));
-        self.stall = s.take("stall", text(some_time));
+        self.stall = s.take("stall", time(some_time));
         self.least_rate = s.take("least_rate", text(parse_size));
-        self.idle = s.take("idle", text(some_time));
-        self.stop = s.take("stop", text(parse_duration));
+        self.idle = s.take("idle", time(some_time));
+        self.stop = s.take("stop", time(parse_duration));
         s.finish();
     }
 }
@@ -322,7 +331,7 @@ impl RepositorySection {
             url: s.take("url", text(url)),
             read: s.take("read", text(ReadAccess::parse)),
             write: s.take("write", text(WriteAccess::parse)),
-            batch_life: s.take("batch_life", text(parse_duration)),
+            batch_life: s.take("batch_life", time(parse_duration)),
             accept: s.take("accept", text(Accept::parse)),
             overwrite: s.take("overwrite", text(Overwrite::parse)),
             verify: s.take("verify", text(Verify::parse)),
@@ -335,11 +344,11 @@ impl RepositorySection {
             additional_metadata: s.take("additional_metadata", AdditionalMetadata::parse),
             changelog_limit: s.take("changelog_limit", integer(changelog_limit)),
             symlinks: s.take("symlinks", text(Symlinks::parse)),
-            rescan: s.take("rescan", text(parse_duration)),
-            verify_every: s.take("verify_every", text(period)),
-            settle: s.take("settle", text(parse_duration)),
-            settle_max: s.take("settle_max", text(parse_duration)),
-            grace: s.take("grace", text(parse_duration)),
+            rescan: s.take("rescan", time(parse_duration)),
+            verify_every: s.take("verify_every", time(period)),
+            settle: s.take("settle", time(parse_duration)),
+            settle_max: s.take("settle_max", time(parse_duration)),
+            grace: s.take("grace", time(parse_duration)),
             grace_space: s.take("grace_space", text(parse_space)),
             umask: s.take("umask", text(parse_umask)),
             sign: s.table_as("sign", sign),
@@ -359,7 +368,7 @@ fn sign(s: &mut Section<'_, '_>) -> Result<SignConfig, String> {
     let passphrase = s.take("passphrase", text(credential));
     let command = s.take("command", texts(|word| Ok(word.to_owned())));
     let public_key = s.take("public_key", text(absolute));
-    let timeout = s.take("timeout", text(parse_duration));
+    let timeout = s.take("timeout", time(parse_duration));
     match (key, command) {
         (Some(key), None) if public_key.is_none() && timeout.is_none() => {
             Ok(SignConfig::Key { key: key.value, passphrase: passphrase.map(|set| set.value) })

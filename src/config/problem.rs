@@ -58,7 +58,8 @@ impl Problems {
         if self.0.is_empty() { Ok(value) } else { Err(self.sorted()) }
     }
 
-    fn sorted(mut self) -> Self {
+    /// In the order of files and lines.
+    pub fn sorted(mut self) -> Self {
         // Stable: files in the order they were read, lines in order, the rest after them.
         let mut files: Vec<Arc<PathBuf>> = Vec::new();
         for problem in &self.0 {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::clash::{refuse_clashes, refuse_tree_clashes};
+use super::covered;
 use super::file::{self, ConfigFile, Kind, LimitsSection, Part, RepositorySection, ServerSection, Set};
 use super::problem::{Origin, Problems};
 use super::tree::TreeConfig;
@@ -24,7 +25,7 @@ const LISTEN: &str = "CREATEREPOD_LISTEN";
 const BASE_URL: &str = "CREATEREPOD_BASE_URL";
 const MAX_UPLOAD: &str = "CREATEREPOD_MAX_UPLOAD";
 const ACCESS_LOG: &str = "CREATEREPOD_ACCESS_LOG";
-const CONTROL: &str = "CREATEREPOD_CONTROL";
+pub const CONTROL: &str = "CREATEREPOD_CONTROL";
 /// Where systemd puts what LoadCredential= names.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Where that is for the daemon, as others see it.
@@ -75,11 +76,16 @@ pub fn resolve(
 ) -> Result<Resolved, Problems> {
     let mut problems = Problems::default();
     let mut written = ConfigFile::default();
+    let mut all_read = true;
     if let Some(Source { file, text }) = main {
-        written.read(Part::Main, file, text, &mut problems);
+        all_read &= written.read(Part::Main, file, text, &mut problems);
     }
     for Source { file, text } in repositories {
-        written.read(Part::Repositories, file, text, &mut problems);
+        all_read &= written.read(Part::Repositories, file, text, &mut problems);
+    }
+    if !all_read {
+        // What one file says of another's names would be wrong.
+        return Err(problems.sorted());
     }
     let mut layers = Layers { settings: Vec::new(), surroundings, problems };
     let mut access = layers.access(&mut written.server);
@@ -113,7 +119,8 @@ pub fn resolve(
         &mut problems,
     );
     repositories.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
-    let repositories = repositories.into_iter().map(|(_, repository)| repository).collect();
+    let mut repositories: Vec<_> = repositories.into_iter().map(|(_, repository)| repository).collect();
+    covered::mark(&mut repositories);
     trees.sort_by(|(_, a), (_, b)| a.template.name.cmp(&b.template.name));
     let trees = trees.into_iter().map(|(_, tree)| tree).collect();
     problems.or(Resolved { config: Config { server, access, webhooks, repositories, trees }, settings })
@@ -297,6 +304,7 @@ impl Layers<'_> {
         let path = self.settle(table, "path", section.path, default.path, |p| quoted(&p.to_string_lossy()));
         let repository = RepositoryConfig {
             path: path.clone(),
+            covered: Vec::new(),
             metadata_dir: Some(self.settle(
                 table,
                 "metadata_dir",

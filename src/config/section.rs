@@ -1,5 +1,7 @@
 //! Reads one table of a TOML file key by key; what is left over is unknown.
 
+mod hints;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,14 +38,22 @@ impl<'t> Document<'t> {
         Origin::File { file: self.file.clone(), line }
     }
 
-    /// Parses the text, reports every syntax error, and hands over what could be understood.
-    pub fn parse(&self, problems: &mut Problems) -> Spanned<DeTable<'t>> {
+    /// Parses the text, or reports every syntax error. What would be read of a text with errors says too little of what
+    /// was meant to be judged.
+    pub fn parse(&self, problems: &mut Problems) -> Option<Spanned<DeTable<'t>>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
+        let is_good = errors.is_empty();
+        let mut last = None;
         for error in errors {
             let offset = error.span().map_or(0, |span| span.start);
-            problems.add(self.at(offset), error.message());
+            let origin = self.at(offset);
+            // The parser stumbles more than once over one mistake.
+            if last.as_ref() != Some(&origin) {
+                problems.add(origin.clone(), hints::syntax(error.message(), self.text, offset));
+            }
+            last = Some(origin);
         }
-        table
+        is_good.then_some(table)
     }
 }
 
@@ -74,7 +84,7 @@ impl<'t, 'p> Section<'t, 'p> {
         key: &'static str,
         parse: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
     ) -> Option<Set<T>> {
-        self.known.push(key);
+        self.knows(key);
         let value = self.table.get(key)?;
         let origin = self.document.at(value.span().start);
         match parse(value.get_ref()) {
@@ -86,14 +96,21 @@ impl<'t, 'p> Section<'t, 'p> {
         }
     }
 
+    fn knows(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+    }
+
     /// The table called `key`, if it is there and is one.
     pub fn table(&mut self, key: &'static str) -> Option<&'t DeTable<'t>> {
-        self.known.push(key);
+        self.knows(key);
         let value = self.table.get(key)?;
         let table = value.get_ref().as_table();
         if table.is_none() {
             let origin = self.document.at(value.span().start);
-            self.problems.add(origin, format!("{key}: expected a table, [{key}]"));
+            let what = hints::instead_of_table(key, value.get_ref().as_str());
+            self.problems.add(origin, format!("{key}: {what}"));
         }
         table
     }
@@ -160,9 +177,18 @@ impl<'t, 'p> Section<'t, 'p> {
                     "unknown table {above}.{name}]; a name with a dot is written in quotes: {start}.\"{end}.{name}\"]"
                 )
             } else {
-                match value::nearest(name, self.known.iter().copied()) {
-                    Some(nearest) => format!("unknown key {name:?}{place}; did you mean {nearest:?}?"),
-                    None => format!("unknown key {name:?}{place}; known are {}", self.known.join(", ")),
+                let nearest = value::nearest(name, self.known.iter().copied());
+                match (hints::home(name).filter(|_| !value.get_ref().is_table()), nearest) {
+                    (Some(home), _) if self.title.is_empty() => {
+                        format!("{name:?} belongs in {home}; write it below that line")
+                    }
+                    (Some(home), _) => format!("{name:?} belongs in {home}, not in {}", self.title),
+                    (None, Some(nearest)) => {
+                        format!("unknown key {name:?}{place}; did you mean {nearest:?}?")
+                    }
+                    (None, None) => {
+                        format!("unknown key {name:?}{place}; known are {}", self.known.join(", "))
+                    }
                 }
             };
             self.problems.add(origin, message);
@@ -176,7 +202,33 @@ pub fn text<T>(
 ) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
     move |value| match value.as_str() {
         Some(text) => parse(text),
-        None => Err(format!("expected a text in quotes, found {}", describe(value))),
+        None => Err(match value.as_integer() {
+            Some(number) => format!("expected a text in quotes: write \"{}\"", number.as_str()),
+            None => format!("expected a text in quotes, found {}", describe(value)),
+        }),
+    }
+}
+
+/// Reads a time with `parse`.
+pub fn time<T>(
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+    move |value| match value.as_integer() {
+        Some(number) => {
+            Err(format!("expected a time with its unit in quotes: write \"{}s\"", number.as_str()))
+        }
+        None => text(parse)(value),
+    }
+}
+
+/// Reads a list of places to listen at, or a single one.
+pub fn listens<T>(
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<Vec<T>, String> {
+    move |value| match (value.as_str(), value.as_integer()) {
+        (Some(text), _) => Ok(vec![parse(text)?]),
+        (None, Some(port)) => Err(parse(port.as_str()).err().unwrap_or_default()),
+        (None, None) => texts(parse)(value),
     }
 }
 
@@ -185,9 +237,20 @@ pub fn texts<T>(
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> impl FnOnce(&DeValue<'_>) -> Result<Vec<T>, String> {
     move |value| {
-        let expected = || format!("expected a list of texts, [\"…\", \"…\"], found {}", describe(value));
-        let items = value.as_array().ok_or_else(expected)?;
-        items.iter().map(|item| parse(item.get_ref().as_str().ok_or_else(expected)?)).collect()
+        let expected = |value| format!("expected a list of texts, [\"…\", \"…\"], found {}", describe(value));
+        let items = value.as_array().ok_or_else(|| match value.as_str() {
+            Some(text) => format!("expected a list: write [{}]", toml::Value::String(text.to_owned())),
+            None => expected(value),
+        })?;
+        let (mut good, mut wrong) = (Vec::new(), Vec::new());
+        for item in items {
+            let text = item.get_ref().as_str().ok_or_else(|| expected(item.get_ref()));
+            match text.and_then(&parse) {
+                Ok(one) => good.push(one),
+                Err(why) => wrong.push(why),
+            }
+        }
+        if wrong.is_empty() { Ok(good) } else { Err(wrong.join("; ")) }
     }
 }
 

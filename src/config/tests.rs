@@ -128,6 +128,7 @@ fn every_key_reaches_its_field() {
     .config;
     let b = RepositoryConfig {
         metadata_dir: None,
+        covered: Vec::new(),
         sign: None,
         name: "b".into(),
         path: "/b".into(),
@@ -243,7 +244,7 @@ path = "/x"
       /etc/c.toml:2: unknown key "lisen" in [server]; did you mean "listen"?
       /etc/c.toml:3: max_upload: expected a size such as "512k", "100m" or "2g" (steps of 1024), found "2 gigs"
       /etc/c.toml:6: path: expected a path that begins with /, found "rpm"
-      /etc/c.toml:7: settle: expected a text in quotes, found 2
+      /etc/c.toml:7: settle: expected a time with its unit in quotes: write "2s"
       /etc/c.toml:8: verify: expected one of "header", "digest", "signature", found "sig"
       /etc/c.toml:9: unknown key "colour" in [repository.rpm]; known are path, metadata_dir, url, read, write, batch_life, accept, overwrite, verify, keyring, metadata, checksum, filelists_ext, zchunk, adopt, additional_metadata, changelog_limit, symlinks, rescan, verify_every, settle, settle_max, grace, grace_space, umask, sign
       /etc/c.toml:11: unknown key "repositry"; did you mean "repository"?
@@ -251,14 +252,81 @@ path = "/x"
 }
 
 #[test]
-fn a_syntax_error_names_its_line_and_hides_no_other_error() {
+fn a_syntax_error_names_its_line_and_what_cannot_be_known_is_not_judged() {
     let all = complaints("[server]\nlisten = [\n[repository.rpm]\npath = \"rpm\"\n");
     assert!(all.iter().any(|line| line.starts_with("/etc/c.toml:")), "{all:#?}");
     let all = complaints("[server]\nmax_upload = 2g\n[repository.rpm]\npath = \"rpm\"\n");
-    assert!(all.iter().any(|line| line.starts_with("/etc/c.toml:2: ")), "{all:#?}");
-    assert!(all.iter().any(|line| line.starts_with("/etc/c.toml:4: path:")), "{all:#?}");
-    let twice = complaints("[repository.rpm]\npath = '/a'\npath = '/b'\n");
-    assert!(twice[0].starts_with("/etc/c.toml:3: "), "{twice:#?}");
+    assert!(all.len() == 1 && all[0].starts_with("/etc/c.toml:2: "), "{all:#?}");
+    // Another file's mistakes are told at once, unless they may come of this one.
+    let (main, other) =
+        (source("/c.toml", "[authorizer.a\nurl = 'http://x/'"), "[repository.a]\nread = 'a'\nsettle = 5\n");
+    let problems = World::empty().with(|s| resolve(Some(&main), &[source("/d.toml", other)], s)).unwrap_err();
+    let lines: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+    assert!(
+        lines.len() == 3 && lines[0].starts_with("/c.toml:1: ") && lines[2].contains("\"5s\""),
+        "{lines:#?}"
+    );
+}
+
+/// Mistakes that are made again and again, each with what to write instead.
+#[test]
+fn a_mistake_says_what_to_write_instead() {
+    let in_repository = |line: &str| format!("[repository.rpm]\npath = '/x'\n{line}\n");
+    for (text, told) in [
+        (
+            "[server]\nwrite = 'off'\n".to_owned(),
+            "/etc/c.toml:2: \"write\" belongs in [repository.NAME], not in [server]",
+        ),
+        ("[server]\npattern = 'x'\n".to_owned(), "\"pattern\" belongs in [tree.NAME], not in [server]"),
+        (
+            "listen = ['127.0.0.1:80']\n".to_owned(),
+            "/etc/c.toml:1: \"listen\" belongs in [server]; write it below that line",
+        ),
+        (in_repository("idle = '5s'"), "\"idle\" belongs in [limits], not in [repository.rpm]"),
+        ("[server]\nlisten = 8080\n".to_owned(), "write \"127.0.0.1:8080\" for this machine alone"),
+        (
+            "[server]\nlisten = ['localhost:8080']\n".to_owned(),
+            "host names are not taken: write \"127.0.0.1:8080\"",
+        ),
+        ("[server]\nlisten = [':8080']\n".to_owned(), "\"0.0.0.0:8080\" for all its addresses"),
+        ("[repository.a\npath = '/a'\n".to_owned(), "/etc/c.toml:1: "),
+        (
+            in_repository("umask = 022"),
+            "/etc/c.toml:3: a number does not begin with 0; write umask = \"022\"",
+        ),
+        (in_repository("path = '/y'"), "/etc/c.toml:3: path stands twice; the first is on line 2"),
+        (
+            in_repository("[repository.rpm]"),
+            "/etc/c.toml:3: [repository.rpm] stands twice; the first is on line 1",
+        ),
+        (in_repository("sign = '/x.asc'"), "sign: expected a table: write sign = { key = \"/x.asc\" }"),
+        ("[server]\ntls = '/x.crt'\n".to_owned(), "write tls = { certificate = \"/x.crt\", key = \"/…\" }"),
+        (
+            in_repository("additional_metadata = { groups = 'a.xml', group = 5 }"),
+            "group: expected a file in quotes",
+        ),
+        (
+            in_repository("settle = 5"),
+            "/etc/c.toml:3: settle: expected a time with its unit in quotes: write \"5s\"",
+        ),
+        (
+            "[tree.el]\npath = '/x'\npattern = '/{release}'\n".to_owned(),
+            "must not begin or end with /: write \"{release}\"",
+        ),
+        (
+            "[grant.a]\nusers = 'anna'\nscope = ['read']\n".to_owned(),
+            "users: expected a list: write [\"anna\"]",
+        ),
+    ] {
+        let all = complaints(&text);
+        assert!(all.len() == 1 && all[0].contains(told), "{text}{all:#?}");
+    }
+    let all = complaint("[server]\ntrusted_proxies = ['10.0.0.0/33', 'unix', 'proxy', '10.0.0.1/8']\n");
+    for bad in ["10.0.0.0/33", "proxy", "10.0.0.1/8"] {
+        assert!(all.contains(bad), "{bad}: {all}");
+    }
+    let single = read("[server]\nlisten = '127.0.0.1:80'\n").unwrap().config.server.listen;
+    assert_eq!(single, ["127.0.0.1:80".parse().unwrap()]);
 }
 
 #[test]

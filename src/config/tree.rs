@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{RepositoryConfig, file};
+use super::{RepositoryConfig, covered, file};
 
 /// A tree of repositories: where it lies, which of its directories count, and the settings they all get.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,10 @@ pub type Words = Vec<(String, String)>;
 
 impl Pattern {
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') || text.ends_with('/') {
+            let right = text.trim_matches('/');
+            return Err(format!("a pattern must not begin or end with /: write \"{right}\""));
+        }
         let parts: Vec<Vec<Piece>> = text.split('/').map(pieces).collect::<Result<_, _>>()?;
         let pattern = Self { text: text.to_owned(), parts };
         let words: Vec<&str> = pattern.words().collect();
@@ -179,6 +183,7 @@ pub fn together(
         left_out.push(format!("{} becomes no repository: {why}", repository.path.display()));
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
+    covered::mark(&mut all);
     (all, left_out)
 }
 

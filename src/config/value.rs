@@ -12,6 +12,8 @@ pub trait Choice: Copy + PartialEq + 'static {
     const CHOICES: &'static [(&'static str, Self)];
     /// What the documentation names and this version does not have yet.
     const LATER: &'static [&'static str] = &[];
+    /// What nobody is told to write: old and broken.
+    const NOT_MEANT: &'static [&'static str] = &[];
 
     fn parse(text: &str) -> Result<Self, String> {
         if let Some((_, value)) = Self::CHOICES.iter().find(|(name, _)| *name == text) {
@@ -25,7 +27,9 @@ pub trait Choice: Copy + PartialEq + 'static {
         if Self::LATER.contains(&text) {
             return Err(format!("{text:?} is not there yet in this version; {expected}"));
         }
-        let nearest = nearest(text, Self::CHOICES.iter().map(|(name, _)| *name));
+        let meant =
+            Self::CHOICES.iter().map(|(name, _)| *name).filter(|name| !Self::NOT_MEANT.contains(name));
+        let nearest = nearest(text, meant);
         let hint = nearest.map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default();
         Err(format!("{expected}, found {text:?}{hint}"))
     }
@@ -63,6 +67,7 @@ impl Choice for ChecksumType {
         ("sha384", Self::Sha384),
         ("sha512", Self::Sha512),
     ];
+    const NOT_MEANT: &'static [&'static str] = &["md5", "sha1"];
 }
 
 impl Choice for Symlinks {
@@ -167,9 +172,34 @@ pub fn spell_umask(mask: u32) -> String {
     format!("{mask:03o}")
 }
 
+/// A URL without what may be secret in it: user and password, and the query.
+pub fn without_secrets(url: &str) -> String {
+    let (plain, query) = url.split_once('?').map_or((url, ""), |(plain, _)| (plain, "?…"));
+    let after_scheme = plain.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = plain.split_at(after_scheme);
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}…{}{query}", &rest[at..]),
+        None => format!("{plain}{query}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("https://auth.example.com/may", "https://auth.example.com/may"),
+            ("https://auth.example.com/may?key=secret", "https://auth.example.com/may?…"),
+            ("https://user:secret@auth.example.com:8443/@may", "https://…@auth.example.com:8443/@may"),
+            ("http://h?x@y", "http://h?…"),
+            ("unix:/run/may.sock:/may?secret", "unix:/run/may.sock:/may?…"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
 
     #[test]
     fn durations_add_up() {
@@ -221,6 +251,11 @@ mod tests {
             MetadataProfile::parse("zst").unwrap_err(),
             r#"expected one of "zstd", "gzip", "el7", "el6", found "zst" (did you mean "zstd"?)"#
         );
+        for slip in ["sha3", "sha", "sha11", "md4", "md55"] {
+            let why = ChecksumType::parse(slip).unwrap_err();
+            let hint = why.split("found").last().unwrap_or_default();
+            assert!(!hint.contains("\"sha1\"") && !hint.contains("\"md5\""), "{slip}: {why}");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum WebhookFormat {
 pub enum WebhookEvent {
     /// Packages and metadata files that are not published, with their reasons.
     Rejected,
+    /// Files and directories that the system has not let be read for a minute, with its reasons.
+    Unread,
     /// Nothing can be published, or a repository cannot be opened.
     Failed,
     /// It can again.
@@ -96,6 +98,10 @@ impl Choice for WebhookFormat {
 }
 
 impl Choice for WebhookEvent {
-    const CHOICES: &'static [(&'static str, Self)] =
-        &[("rejected", Self::Rejected), ("failed", Self::Failed), ("recovered", Self::Recovered)];
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("rejected", Self::Rejected),
+        ("unread", Self::Unread),
+        ("failed", Self::Failed),
+        ("recovered", Self::Recovered),
+    ];
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tracing::warn;
 
 use super::systemd::{Given, GivenSocket};
+use crate::beneath::own::{Own, PRIVATE};
 use crate::config::{Listen, ServerConfig};
 use crate::serve::{Listener, Tls};
 
@@ -60,7 +62,7 @@ impl Doors {
     /// The socket for our own commands. Without it the daemon works as well, so this only warns.
     pub async fn bind_control(&mut self, server: &ServerConfig) {
         let Some(path) = &server.control else { return };
-        if let Some(directory) = path.parent() {
+        if let Some(directory) = path.parent().filter(|directory| !directory.ends_with(PRIVATE)) {
             // systemd makes it for the service; whoever starts the program by hand has none. What comes of it is told below.
             let _ = fs::DirBuilder::new().mode(0o755).create(directory);
         }
@@ -93,7 +95,18 @@ impl Doors {
                 self.add(Listener::Unix(listener), None, &format!("unix:{}", path.display()));
             }
             Listen::Http(address) | Listen::Https(address) => {
-                let listener = bind_tcp(*address).with_context(failed)?;
+                let bound = bind_tcp(*address);
+                if let Err(error) = &bound
+                    && error.kind() == io::ErrorKind::PermissionDenied
+                    && address.port() < 1024
+                {
+                    bail!(
+                        "cannot listen on {listen}: ports below 1024 are root's; have systemd open it (systemctl enable \
+                         --now createrepod.socket), give the unit CAP_NET_BIND_SERVICE (createrepod config systemd), or \
+                         choose a port from 1024 on"
+                    );
+                }
+                let listener = bound.with_context(failed)?;
                 let address = listener.local_addr().with_context(failed)?;
                 self.add_tcp(listener, address, matches!(listen, Listen::Https(_)), tls)?;
             }
@@ -188,9 +201,17 @@ impl Drop for SocketFile {
 /// Listens at `path`. A socket that a killed process left is replaced, in one step; one that somebody
 /// answers at, and anything that is no socket, stays.
 async fn bind_unix(path: &Path, mode: u32) -> anyhow::Result<(UnixListener, SocketFile)> {
+    let (socket, own) = (path, own_directory(path)?);
+    // In a tree, by the descriptor of our directory there: whoever may write into the tree could put another in its place.
+    let path = &match (&own, path.file_name()) {
+        (Some(own), Some(name)) => {
+            Path::new(&format!("/proc/self/fd/{}", own.as_fd().as_raw_fd())).join(name)
+        }
+        _ => path.to_owned(),
+    };
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            bail!("{} exists and is no socket", path.display())
+            bail!("{} exists and is no socket", socket.display())
         }
         Ok(_) => match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -213,7 +234,17 @@ async fn bind_unix(path: &Path, mode: u32) -> anyhow::Result<(UnixListener, Sock
     let metadata = fs::symlink_metadata(&passing)?;
     fs::rename(&passing, path)?;
     let inode = (metadata.dev(), metadata.ino());
-    Ok((listener, SocketFile { path: path.to_owned(), inode }))
+    Ok((listener, SocketFile { path: socket.to_owned(), inode }))
+}
+
+/// The directory of a socket that lies in a tree: `.createrepod`, made where it is missing. `None`: it lies elsewhere.
+fn own_directory(socket: &Path) -> io::Result<Option<Own>> {
+    match socket.parent() {
+        Some(private) if private.file_name().is_some_and(|name| name == PRIVATE) => {
+            private.parent().map(Own::make_private).transpose()
+        }
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]

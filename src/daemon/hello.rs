@@ -17,6 +17,7 @@ Serving {path} at {url}
 name={name}
 baseurl={url}
 enabled=1
+autorefresh=1
 gpgcheck=0
 
 # put a package in (from this machine)
@@ -59,6 +60,7 @@ mod tests {
         name=rpm
         baseurl=http://127.0.0.1:34567/rpm/
         enabled=1
+        autorefresh=1
         gpgcheck=0
 
         # put a package in (from this machine)

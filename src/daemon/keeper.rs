@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info};
 
-use super::keys;
+use super::{keys, users};
 use crate::config::RepositoryConfig;
 use crate::logging;
 use crate::repository::{Handle, RepositoryError};
@@ -19,6 +19,8 @@ use crate::watch::{Watch, WatchRules};
 
 /// Time between two attempts to open what is broken.
 const RETRY: Duration = Duration::from_secs(30);
+/// Whoever waits for a repository looks after so long whether it is still there.
+const LONG: Duration = Duration::from_secs(5);
 
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -77,10 +79,24 @@ impl Keeper {
         let handles = self.shared.handles();
         let count = handles.len();
         info!("told to refresh: comparing {count} {} with what is known", noun(count));
-        for handle in handles {
-            handle.submit(Dirty::everything());
-        }
+        let begun = Instant::now();
+        let asked: Vec<_> =
+            handles.into_iter().map(|handle| (handle.submit(Dirty::everything()), handle)).collect();
         self.shared.retry_now.notify_one();
+        let site = Arc::clone(&self.shared.site);
+        // Ends with the runtime, or when the last of them is published or gone.
+        tokio::spawn(async move {
+            for (ticket, handle) in asked {
+                let is_served = || {
+                    let now = site.now();
+                    let same = |mount: &Mount| mount.door.as_ref().is_ok_and(|open| open.is(&handle));
+                    now.named(&handle.config().name).is_some_and(same)
+                };
+                while handle.wait(ticket, LONG).await.is_none() && is_served() {}
+            }
+            let took = begun.elapsed().as_secs_f64();
+            info!("refreshed: {count} {} compared and up to date, {took:.1} s", noun(count));
+        });
     }
 
     /// Has every repository read its keys again; they may have changed.
@@ -220,10 +236,16 @@ impl Shared {
                 (Ok(handle), None)
             }
             Err(cause) => {
-                let why: Arc<str> = logging::chain(cause.as_ref()).into();
+                let mut why = logging::chain(cause.as_ref());
+                if is_denied(&cause)
+                    && let Some(hint) = users::cannot_write(&mount.config.path)
+                {
+                    why = format!("{why}; {hint}");
+                }
+                let why: Arc<str> = why.into();
                 // The same trouble every half minute is said once.
                 let news = mount.door.as_ref().err() != Some(&why);
-                (Err(why), Some(Failed { name: name.clone(), cause, news }))
+                (Err(why.clone()), Some(Failed { name: name.clone(), why, cause, news }))
             }
         };
         self.mounts().insert(name.clone(), Mount { door, ..mount.clone() });
@@ -241,9 +263,16 @@ fn noun(count: usize) -> &'static str {
     if count == 1 { "repository" } else { "repositories" }
 }
 
+/// Whether the system forbade it.
+fn is_denied(error: &anyhow::Error) -> bool {
+    let denied = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::PermissionDenied;
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(denied)
+}
+
 /// A repository that could not be opened.
 struct Failed {
     name: String,
+    why: Arc<str>,
     cause: anyhow::Error,
     /// Whether it is another trouble than last time.
     news: bool,
@@ -252,7 +281,7 @@ struct Failed {
 impl Failed {
     fn log(&self) {
         if self.news {
-            let (name, why) = (&self.name, logging::chain(self.cause.as_ref()));
+            let (name, why) = (&self.name, &self.why);
             error!(repo.name = %name, "cannot serve {name}: {why}; trying again every {} s", RETRY.as_secs());
         }
     }

@@ -1,6 +1,7 @@
 //! Takes up a changed `[server]` while connections go on: all of it that can be, or nothing.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use tracing::{error, info, warn};
@@ -21,8 +22,18 @@ impl Live {
     pub fn start(server: &ServerConfig) -> anyhow::Result<Self> {
         let tls = server.tls.as_ref().map(Tls::load).transpose().context("cannot speak TLS")?;
         let access_log = open_log(server)?;
-        let settings = Settings::new(server.clone(), Arc::new(access_log));
-        Ok(Self { settings: Arc::new(settings), tls: tls.map(Arc::new) })
+        let tls = tls.map(Arc::new);
+        let settings = Settings::new(server.clone(), Arc::new(access_log)).with_tls(tls.clone());
+        Ok(Self { settings: Arc::new(settings), tls })
+    }
+
+    /// Says which certificates end soon, or have ended.
+    pub fn warn_of_expiry(&self) {
+        for expiry in self.settings.expiries() {
+            if let Some(warning) = expiry.warning(SystemTime::now()) {
+                warn!("{warning}");
+            }
+        }
     }
 
     /// Goes by `new` where that needs no restart; gives back what is gone by now. On an error nothing is changed.
@@ -39,6 +50,7 @@ impl Live {
                 && let Some((tls, files)) = self.tls.as_ref().zip(new.tls.as_ref())
             {
                 tokio::task::block_in_place(|| tls.reload(files)).context("cannot speak TLS")?;
+                self.warn_of_expiry();
             }
             self.settings.replace(new.clone(), access_log);
             info!("took up the changed [server]; connections go on");
@@ -53,7 +65,10 @@ impl Live {
     pub async fn renew(&self, server: &ServerConfig) {
         let Some((tls, files)) = self.tls.clone().zip(server.tls.clone()) else { return };
         match tokio::task::spawn_blocking(move || tls.reload(&files)).await {
-            Ok(Ok(true)) => info!("took up the changed certificate for TLS"),
+            Ok(Ok(true)) => {
+                info!("took up the changed certificate for TLS");
+                self.warn_of_expiry();
+            }
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
                 let why = chain(&error);

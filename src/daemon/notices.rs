@@ -1,4 +1,5 @@
-//! Looks for what webhooks are told: files that are newly rejected, publications that fail, and that work again.
+//! Looks for what webhooks are told: files that are newly rejected or cannot be read for long, publications that fail, and
+//! that work again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use crate::webhook::{Letter, Notice, Post, Webhooks};
 
 /// How often is looked; what comes in between is told together.
 const PERIOD: Duration = Duration::from_secs(1);
+/// What cannot be read for less time is nobody's business.
+const LONG: Duration = Duration::from_secs(60);
 /// Files named in one notice.
 const NAMED: usize = 20;
 
@@ -67,6 +70,25 @@ struct Last {
     /// Whose rejects were counted last, and after which change.
     counted: Option<(usize, Ticket)>,
     rejected: BTreeMap<String, String>,
+    /// What cannot be read: since when, and whether it was told.
+    unread: BTreeMap<String, (SystemTime, bool)>,
+}
+
+impl Last {
+    /// Of what cannot be read now, what has not been readable for long and was not told.
+    fn unread_for_long(&mut self, unread: Vec<(String, String)>, now: SystemTime) -> Vec<(String, String)> {
+        let before = std::mem::take(&mut self.unread);
+        let mut news = Vec::new();
+        for (path, reason) in unread {
+            let (since, mut told) = before.get(&path).copied().unwrap_or((now, false));
+            if !told && now.duration_since(since).is_ok_and(|age| age >= LONG) {
+                told = true;
+                news.push((path.clone(), reason));
+            }
+            self.unread.insert(path, (since, told));
+        }
+        news
+    }
 }
 
 impl Seen {
@@ -98,6 +120,12 @@ impl Seen {
             let Ok(handle) = door else { continue };
             if is_new {
                 last.rejected = handle.rejected_before().clone();
+            }
+            let unread = last.unread_for_long(handle.unread(), now);
+            if !unread.is_empty() {
+                let more = unread.len().saturating_sub(NAMED);
+                let named = unread.into_iter().take(NAMED).collect();
+                notices.push(Notice { rejected: named, more, ..notice(WebhookEvent::Unread) });
             }
             let counted = Some((handle.left_out(), handle.passed()));
             if last.counted == counted {
@@ -195,6 +223,19 @@ mod tests {
         let mut late = Seen { is_late: true, ..Seen::default() };
         assert!(told(&mut late, &[mount]).is_empty(), "who asks later hears of what comes later");
         handle.close();
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_once_and_only_when_it_lasts() {
+        let mut last = Last::default();
+        let unread =
+            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "EIO".to_owned())).collect();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(last.unread_for_long(unread(&["a"]), at(0)).is_empty());
+        assert!(last.unread_for_long(unread(&["a", "b"]), at(59)).is_empty());
+        assert_eq!(last.unread_for_long(unread(&["a", "b"]), at(60)), unread(&["a"]));
+        assert!(last.unread_for_long(unread(&["a"]), at(3600)).is_empty(), "once");
+        assert!(last.unread_for_long(unread(&["b"]), at(3601)).is_empty(), "it could be read in between");
     }
 
     #[test]

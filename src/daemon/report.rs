@@ -48,6 +48,7 @@ struct Sums<'n> {
     repositories: usize,
     packages: u64,
     rejected: usize,
+    unread: usize,
     published_at: Option<SystemTime>,
     unpublished: usize,
     troubled: Vec<&'n str>,
@@ -56,6 +57,7 @@ struct Sums<'n> {
 impl Sums<'_> {
     fn add(&mut self, handle: &Handle) {
         self.rejected += handle.left_out();
+        self.unread += handle.unread().len();
         match handle.published() {
             Some(published) => {
                 self.packages += published.packages;
@@ -82,6 +84,9 @@ impl Sums<'_> {
         }
         if self.rejected > 0 {
             line += &format!("; {} rejected", count(self.rejected as u64, "package", "packages"));
+        }
+        if self.unread > 0 {
+            line += &format!("; {} cannot be read for now", count(self.unread as u64, "place", "places"));
         }
         if !self.troubled.is_empty() {
             let named = self.troubled.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
@@ -128,6 +133,7 @@ mod tests {
             repositories: 9,
             packages: 1234,
             rejected: 2,
+            unread: 1,
             unpublished: 1,
             published_at: Some(at(0)),
             troubled: vec!["a", "b", "c", "d"],
@@ -135,7 +141,7 @@ mod tests {
         assert_eq!(
             troubled.line(at(3 * DAY)),
             "Serving 9 repositories with 1234 packages; last publication 3 days ago; 1 not yet published; \
-             2 packages rejected; 4 in trouble: a, b, c, …"
+             2 packages rejected; 1 place cannot be read for now; 4 in trouble: a, b, c, …"
         );
     }
 

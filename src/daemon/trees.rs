@@ -49,15 +49,11 @@ impl Trees {
         let mut troubles = Vec::new();
         for tree in &config.trees {
             let name = tree.template.name.clone();
-            let mut walk = Walk { tree, found: Vec::new(), above: &mut above, troubles: &mut troubles };
-            let found = match walk.enter(&tree.template.path, String::new(), &Words::new(), 0) {
-                Ok(()) => walk.found,
+            let found = match find(tree, &mut above, &mut troubles) {
+                Ok(found) => found,
                 // A file system that is not mounted takes no repository away: each says itself what it misses.
-                Err(error) => {
-                    troubles.push(format!(
-                        "cannot look for repositories in tree {name:?}: {}: {error}",
-                        tree.template.path.display()
-                    ));
+                Err(trouble) => {
+                    troubles.push(trouble);
                     let before = last.iter().position(|(other, _)| *other == name);
                     before.map(|i| last.swap_remove(i).1).unwrap_or_default()
                 }
@@ -66,7 +62,6 @@ impl Trees {
         }
         self.watch.follow(above);
         let found = self.last.iter().flat_map(|(_, found)| found.clone()).collect();
-        let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let (repositories, left_out) = together(&config.repositories, found, &canonical);
         troubles.extend(left_out);
         for trouble in &troubles {
@@ -83,6 +78,39 @@ impl Trees {
         // Nothing heard in all that time is a reason to look as well.
         let _ = timeout_at(self.next, self.watch.changed()).await;
     }
+}
+
+/// Every repository of the configuration, those in trees too, for who looks once; and what is in the way. Reads
+/// directories.
+pub fn repositories_now(config: &Config) -> (Vec<RepositoryConfig>, Vec<String>) {
+    let (mut found, mut troubles) = (Vec::new(), Vec::new());
+    for tree in &config.trees {
+        match find(tree, &mut BTreeSet::new(), &mut troubles) {
+            Ok(here) => found.extend(here),
+            Err(trouble) => troubles.push(trouble),
+        }
+    }
+    let (repositories, left_out) = together(&config.repositories, found, &canonical);
+    troubles.extend(left_out);
+    (repositories, troubles)
+}
+
+/// The directories of a tree that match its pattern, as repositories; on failure why nothing can be said of them.
+fn find(
+    tree: &TreeConfig,
+    above: &mut BTreeSet<PathBuf>,
+    troubles: &mut Vec<String>,
+) -> Result<Vec<RepositoryConfig>, String> {
+    let TreeConfig { template: RepositoryConfig { name, path, .. }, .. } = tree;
+    let mut walk = Walk { tree, found: Vec::new(), above, troubles };
+    walk.enter(path, String::new(), &Words::new(), 0).map_err(|error| {
+        format!("cannot look for repositories in tree {name:?}: {}: {error}", path.display())
+    })?;
+    Ok(walk.found)
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether directories may have come or gone.
@@ -195,6 +223,19 @@ mod tests {
         fs::create_dir_all(place.path().join("9/s390x")).unwrap();
         let named = RepositoryConfig::new("mine", place.path().join("9/x86_64"));
         let mut trees = Trees::new();
-        assert_eq!(names(&trees.look(&config(place.path(), vec![named]))), ["el-9-s390x", "mine"]);
+        let config = config(place.path(), vec![named]);
+        assert_eq!(names(&trees.look(&config)), ["el-9-s390x", "mine"]);
+        assert_eq!(names(&repositories_now(&config).0), ["el-9-s390x", "mine"]);
+    }
+
+    #[test]
+    fn a_tree_that_cannot_be_looked_at_is_named_and_hides_no_other() {
+        let named = RepositoryConfig::new("mine", "/nonexistent/mine");
+        let (repositories, troubles) = repositories_now(&config(Path::new("/nonexistent/tree"), vec![named]));
+        assert_eq!(names(&repositories), ["mine"]);
+        assert!(
+            troubles[0].starts_with("cannot look for repositories in tree \"el\": /nonexistent/tree: "),
+            "{troubles:?}"
+        );
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,9 +19,10 @@ use crate::crash::{self, Point};
 use crate::package::{Checksum, ChecksumType, Hasher};
 use crate::repodata::MetadataType;
 use crate::repodata::blocks::Mark;
+use crate::tree::FileStamp;
 
 /// Raise it when rows would look otherwise: databases are then made anew.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const INDEX: &str = "index.sqlite";
 /// Free bytes below which a database is left as it is.
 const WORTH_SHRINKING: i64 = 256 << 10;
@@ -60,8 +62,8 @@ pub struct Shown {
 }
 
 impl Kept {
-    /// Opens what is kept in `directory`; `None` when there is nothing of use. `verify` reads every byte, and
-    /// belongs to the first opening of a process.
+    /// Opens what is kept in `directory`; `None` when there is nothing of use. `verify` reads every byte: for where nobody
+    /// knows what became of the files.
     pub fn open(directory: &Path, verify: bool) -> Option<Self> {
         let path = directory.join(INDEX);
         if !path.is_file() {
@@ -69,7 +71,11 @@ impl Kept {
         }
         let index = connect(&path).ok()?;
         let format: u32 = index.query_row("PRAGMA user_version", [], |row| row.get(0)).ok()?;
-        if format != FORMAT {
+        let is_whole = || {
+            let found: String = index.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).ok()?;
+            (found == "ok").then_some(())
+        };
+        if format != FORMAT || verify && is_whole().is_none() {
             return None;
         }
         let databases = open_all(directory).ok()?;
@@ -109,8 +115,9 @@ impl Kept {
         let mut fill = || -> Result<(), DatabaseError> {
             let tx = index.transaction().map_err(failed(&path))?;
             tx.execute_batch(
-                "CREATE TABLE run (id BLOB PRIMARY KEY, packages BLOB NOT NULL) WITHOUT ROWID;
-                 CREATE TABLE shown (kind TEXT PRIMARY KEY, name TEXT, checksum_type TEXT, open_checksum TEXT, marks BLOB);",
+                "CREATE TABLE run (id BLOB PRIMARY KEY, packages BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+                 CREATE TABLE shown (kind TEXT PRIMARY KEY, name TEXT, checksum_type TEXT, open_checksum TEXT, marks BLOB,
+                                     sum INTEGER);",
             )
             .map_err(failed(&path))?;
             let [primary, filelists, other] = &made;
@@ -198,17 +205,29 @@ impl Kept {
         Ok(())
     }
 
-    /// Gives back the room that packages have left, when it is more than half of a file.
-    pub fn shrink(&mut self) -> Result<(), DatabaseError> {
+    /// Gives back the room that packages have left, when it is more than half of a file. Whether there was any.
+    pub fn shrink(&mut self) -> Result<bool, DatabaseError> {
+        let mut any = false;
         for (i, kind) in MetadataType::ALL.into_iter().enumerate() {
             let Some(shown) = self.shown(kind) else { continue };
             if self.databases[i].shrink(WORTH_SHRINKING)? {
                 let path = self.databases[i].path();
                 let open_checksum = checksum_of(path, shown.open_checksum.kind).map_err(cannot_keep(path))?;
                 self.note_shown(kind, &Shown { open_checksum, ..shown })?;
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
+    }
+
+    /// The files as they are now.
+    pub fn files(&self) -> Files {
+        Files::of(&self.directory)
+    }
+
+    /// Whether each of the three holds so many packages.
+    pub fn hold(&self, packages: u64) -> bool {
+        self.databases.iter().all(|database| database.count().is_ok_and(|count| count == packages))
     }
 
     /// Where a database lies, uncompressed.
@@ -218,9 +237,13 @@ impl Kept {
 
     /// How a database was last published; its blocks may have changed since.
     pub fn last_shown(&self, kind: MetadataType) -> Option<(String, Vec<Mark>)> {
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?));
-        let mut statement = self.index.prepare_cached("SELECT name, marks FROM shown WHERE kind = ?").ok()?;
-        let (name, marks): (String, _) = statement.query_row([kind.as_str()], row).optional().ok()??;
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?));
+        let sql = "SELECT name, marks, sum FROM shown WHERE kind = ?";
+        let found = self.index.prepare_cached(sql).ok()?.query_row([kind.as_str()], row);
+        let (name, marks, sum): (String, _, u32) = found.optional().ok()??;
+        if sum_of([kind.as_str().as_bytes(), name.as_bytes(), &marks]) != sum {
+            return None;
+        }
         Some((name, Mark::decode(&marks)?))
     }
 
@@ -235,15 +258,17 @@ impl Kept {
 
     /// Remembers how a database was published. From now on it counts as whole.
     pub fn note_shown(&self, kind: MetadataType, shown: &Shown) -> Result<(), DatabaseError> {
+        let marks = Mark::encode(&shown.marks);
         let note = || {
             let mut insert =
-                self.index.prepare_cached("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)")?;
+                self.index.prepare_cached("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?, ?)")?;
             insert.execute(params![
                 kind.as_str(),
                 shown.name,
                 shown.open_checksum.kind.as_str(),
                 shown.open_checksum.to_hex(),
-                Mark::encode(&shown.marks)
+                marks,
+                sum_of([kind.as_str().as_bytes(), shown.name.as_bytes(), &marks])
             ])
         };
         note().map(|_| ()).map_err(failed(&self.directory.join(INDEX)))
@@ -266,8 +291,17 @@ impl Kept {
 
     fn members(&self, id: &RunId) -> Result<Vec<(i64, Digest)>, DatabaseError> {
         let read = || {
-            let mut statement = self.index.prepare_cached("SELECT packages FROM run WHERE id = ?")?;
-            statement.query_row([&id[..]], |row| row.get::<_, Vec<u8>>(0))
+            let mut statement = self.index.prepare_cached("SELECT packages, sum FROM run WHERE id = ?")?;
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u32>(1)?));
+            let (packages, sum) = statement.query_row([&id[..]], row)?;
+            if sum_of([&id[..], &packages]) == sum {
+                Ok(packages)
+            } else {
+                Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                    Some("a run of packages is not as it was written".to_owned()),
+                ))
+            }
         };
         let blob = read().map_err(failed(&self.directory.join(INDEX)))?;
         let (members, _) = blob.as_chunks::<24>();
@@ -276,6 +310,26 @@ impl Kept {
             Some((i64::from_le_bytes(*key), digest.try_into().ok()?))
         };
         Ok(members.iter().filter_map(member).collect())
+    }
+}
+
+/// The files in a directory as they are now: whoever replaces one, or writes to one, leaves others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Files([Option<FileStamp>; 4]);
+
+impl Files {
+    pub fn of(directory: &Path) -> Self {
+        let [primary, filelists, other] = MetadataType::ALL.map(file_name);
+        let stamp = |name: String| {
+            let meta = fs::symlink_metadata(directory.join(name)).ok()?;
+            Some(FileStamp {
+                inode: meta.ino(),
+                size: meta.size(),
+                mtime_ns: meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec()),
+                ctime_ns: meta.ctime().wrapping_mul(1_000_000_000).wrapping_add(meta.ctime_nsec()),
+            })
+        };
+        Self([primary, filelists, other, INDEX.to_owned()].map(stamp))
     }
 }
 
@@ -322,8 +376,22 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 fn insert_run(db: &Connection, id: &RunId, members: &[(i64, Digest)]) -> rusqlite::Result<()> {
     let blob: Vec<u8> =
         members.iter().flat_map(|(key, digest)| [&key.to_le_bytes()[..], digest].concat()).collect();
-    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?, ?)")?.execute(params![&id[..], blob])?;
+    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?, ?, ?)")?.execute(params![
+        &id[..],
+        blob,
+        sum_of([&id[..], &blob])
+    ])?;
     Ok(())
+}
+
+/// CRC-32 of a row's values and their lengths.
+fn sum_of<const N: usize>(values: [&[u8]; N]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    for value in values {
+        sum.update(&(value.len() as u64).to_le_bytes());
+        sum.update(value);
+    }
+    sum.finalize()
 }
 
 fn digest(text: &[u8]) -> Digest {

@@ -10,7 +10,7 @@ use crate::repository::folders::Members;
 use crate::repository::receive::{Condition, ReceiveError, Removal};
 use crate::repository::{Handle, Ticket};
 use crate::serve::error::ServeError;
-use crate::serve::{Answer, blocking, empty, removes_now};
+use crate::serve::{Answer, changing, empty, removes_now};
 
 /// Answers a DELETE; says whether the metadata still names the package.
 pub(crate) async fn delete(context: &Context<'_>, location: Location) -> Result<Answer, ServeError> {
@@ -28,7 +28,7 @@ pub(crate) async fn delete(context: &Context<'_>, location: Location) -> Result<
         false => Removal::WithGrace,
     };
     let by = context.principal.clone();
-    let removed = blocking("remove the file", move || {
+    let removed = changing("remove the file", move || {
         let (handle, location, condition) = removing;
         remove(&handle, &location, &condition, (how, &by), whole)
     })
@@ -41,7 +41,7 @@ pub(crate) async fn delete(context: &Context<'_>, location: Location) -> Result<
         other => other?,
     };
     if !failed.is_empty() {
-        return Ok(multistatus::failures(&context.mount.config.url, &failed));
+        return Ok(multistatus::failures(&context.href(""), &failed));
     }
     context.share.let_go(location.as_str());
     context.share.locks.forget(location.as_str());

@@ -1,5 +1,6 @@
 //! What the `Destination` header, and the lists of `If`, point to: an absolute URL, or an absolute path.
 
+use crate::serve::elsewhere;
 use crate::serve::error::ServeError;
 
 /// Where it points, as far as its spelling tells.
@@ -61,14 +62,6 @@ impl From<Nowhere> for ServeError {
             Nowhere::OtherScheme => elsewhere(),
         }
     }
-}
-
-pub(super) fn elsewhere() -> ServeError {
-    ServeError::BadGateway(
-        "the destination is on another server or in another repository; behind a proxy, pass the Host header on \
-         or set base_url"
-            .into(),
-    )
 }
 
 #[cfg(test)]

@@ -1,14 +1,30 @@
-//! Checksums a sender states: `Content-Digest` and `Repr-Digest` (RFC 9530), `OC-Checksum` (ownCloud's).
+//! Checksums a sender states: `Content-Digest` and `Repr-Digest` (RFC 9530), `Digest` (RFC 3230), `Content-MD5` (RFC 1864),
+//! `OC-Checksum` (ownCloud's), `X-Checksum-Sha256` and its like (Artifactory's).
 
 use hyper::HeaderMap;
 
 use crate::package::{Checksum, ChecksumType};
 use crate::serve::error::ServeError;
 
+/// How a header spells its checksums.
+type Spelling = fn(&str) -> Read;
+
+const HEADERS: [(&str, Spelling); 9] = [
+    ("content-digest", digest),
+    ("repr-digest", digest),
+    ("digest", old_digest),
+    ("content-md5", |item| base64(ChecksumType::Md5, item)),
+    ("oc-checksum", oc_checksum),
+    ("x-checksum-sha512", |item| hex(ChecksumType::Sha512, item)),
+    ("x-checksum-sha256", |item| hex(ChecksumType::Sha256, item)),
+    ("x-checksum-sha1", |item| hex(ChecksumType::Sha1, item)),
+    ("x-checksum-md5", |item| hex(ChecksumType::Md5, item)),
+];
+
 /// All that are stated with an algorithm we know. Unknown algorithms are passed over, as RFC 9530 asks.
 pub(super) fn stated(headers: &HeaderMap) -> Result<Vec<Checksum>, ServeError> {
     let mut stated = Vec::new();
-    for name in ["content-digest", "repr-digest", "oc-checksum"] {
+    for (name, read) in HEADERS {
         for value in headers.get_all(name) {
             let bad = || {
                 ServeError::BadRequest(format!(
@@ -16,8 +32,10 @@ pub(super) fn stated(headers: &HeaderMap) -> Result<Vec<Checksum>, ServeError> {
                 ))
             };
             let list = value.to_str().map_err(|_| bad())?;
-            for item in list.split([',', ' ']).filter(|item| !item.trim().is_empty()) {
-                let read = if name == "oc-checksum" { oc_checksum } else { digest };
+            let mut items = list.split([',', ' ']).filter(|item| !item.trim().is_empty()).peekable();
+            // An empty header says that something was to be said.
+            items.peek().ok_or_else(bad)?;
+            for item in items {
                 match read(item.trim()) {
                     Read::Sum(sum) if !stated.contains(&sum) => stated.push(sum),
                     Read::Sum(_) | Read::Unknown => {}
@@ -37,19 +55,30 @@ enum Read {
 
 /// `SHA256:0123…`
 fn oc_checksum(item: &str) -> Read {
-    let Some((name, hex)) = item.split_once(':') else { return Read::Bad };
-    match kind(name) {
-        Some(kind) => Checksum::from_hex(kind, hex).map_or(Read::Bad, Read::Sum),
-        None => Read::Unknown,
-    }
+    let Some((name, digits)) = item.split_once(':') else { return Read::Bad };
+    kind(name).map_or(Read::Unknown, |kind| hex(kind, digits))
 }
 
 /// `sha-256=:base64:`
 fn digest(item: &str) -> Read {
     let Some((name, value)) = item.split_once('=') else { return Read::Bad };
     let Some(kind) = kind(name) else { return Read::Unknown };
-    let base64 = value.strip_prefix(':').and_then(|value| value.strip_suffix(':'));
-    let bytes = base64.and_then(decode_base64);
+    let digits = value.strip_prefix(':').and_then(|value| value.strip_suffix(':'));
+    digits.map_or(Read::Bad, |digits| base64(kind, digits))
+}
+
+/// `sha-256=base64`
+fn old_digest(item: &str) -> Read {
+    let Some((name, digits)) = item.split_once('=') else { return Read::Bad };
+    kind(name).map_or(Read::Unknown, |kind| base64(kind, digits))
+}
+
+fn hex(kind: ChecksumType, digits: &str) -> Read {
+    Checksum::from_hex(kind, digits).map_or(Read::Bad, Read::Sum)
+}
+
+fn base64(kind: ChecksumType, digits: &str) -> Read {
+    let bytes = decode_base64(digits);
     bytes.and_then(|bytes| Checksum::new(kind, &bytes)).map_or(Read::Bad, Read::Sum)
 }
 
@@ -115,7 +144,36 @@ mod tests {
     }
 
     #[test]
+    fn older_headers_say_the_same() {
+        let base64 = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        for name in ["sha-256", "SHA-256", "Sha-256"] {
+            assert_eq!(read("digest", &format!("unixsum=30637,{name}={base64}")).unwrap(), [EMPTY]);
+        }
+        let md5 = "md5:d41d8cd98f00b204e9800998ecf8427e";
+        assert_eq!(read("digest", "md5=1B2M2Y8AsgTpgAmY7PhCfg==").unwrap(), [md5]);
+        assert_eq!(read("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==").unwrap(), [md5]);
+        let hex = |sum: &'static str| sum.split_once(':').unwrap().1;
+        assert_eq!(read("x-checksum-md5", &hex(md5).to_uppercase()).unwrap(), [md5]);
+        assert_eq!(read("x-checksum-sha256", hex(EMPTY)).unwrap(), [EMPTY]);
+        for (name, kind, digits) in [("x-checksum-sha1", "sha", 40), ("x-checksum-sha512", "sha512", 128)] {
+            assert!(read(name, &"0".repeat(digits)).unwrap()[0].starts_with(kind), "{name}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_not_passed_over() {
+        for (name, bad) in [
+            ("digest", "sha-256"),
+            ("digest", "sha-256="),
+            ("digest", "md5=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),
+            ("content-md5", "d41d8cd98f00b204e9800998ecf8427e"),
+            ("content-md5", ""),
+            ("x-checksum-sha256", "d41d8cd98f00b204e9800998ecf8427e"),
+            ("x-checksum-sha1", "xyz"),
+            ("x-checksum-md5", " "),
+        ] {
+            assert!(read(name, bad).is_err(), "{name}: {bad}");
+        }
         for bad in
             ["sha-256", "sha-256=:::", "sha-256=abc", "sha-256=:abc:", "sha-256=:47DE====:", "sha-256=:4?DE:"]
         {

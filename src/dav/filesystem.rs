@@ -1,7 +1,8 @@
-//! The tree as dav-server sees it: enough for PROPPATCH, MKCOL, LOCK and UNLOCK. Nothing can be written
-//! to a file through it; whatever brings bytes in goes through `repository::receive`.
+//! A repository's tree as dav-server sees it: enough for MKCOL and PROPPATCH. No file is opened, listed or removed through it.
 
 use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dav_server::davpath::DavPath;
@@ -10,22 +11,26 @@ use dav_server::fs::{
     OpenOptions, ReadDirMeta,
 };
 use hyper::StatusCode;
-use std::sync::Arc;
 
-use super::locks::place_of;
 use super::share::Share;
+use crate::auth::{FewLines, Holder};
 use crate::package::Location;
 use crate::repository::Handle;
 use crate::repository::browse::Listed;
-use crate::repository::properties::{Patch, PropertiesError, Property};
+use crate::repository::properties::{Patch, PropertiesError, RESOURCE_LIMIT};
 use crate::repository::receive::{IncomingError, ReceiveError};
-use crate::serve::Validators;
+use crate::serve::error::ServeError;
+use crate::serve::{Validators, changing};
 
-/// One repository.
+/// One repository, for one request.
 #[derive(Clone)]
 pub(super) struct TreeFs {
     pub(super) handle: Handle,
     pub(super) share: Arc<Share>,
+    /// To whose share properties count.
+    pub(super) holder: Holder,
+    /// What a PROPPATCH sets and removes, in its order.
+    pub(super) steps: Arc<[Patch]>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,15 +70,18 @@ impl DavMetaData for Meta {
 
 /// The location of a path; `None` for the top.
 fn location(path: &DavPath) -> FsResult<Option<Location>> {
-    match place_of(path).as_str() {
+    match String::from_utf8_lossy(path.as_bytes()).trim_matches('/') {
         "" => Ok(None),
         place => Location::parse(place).map(Some).map_err(|_| FsError::Forbidden),
     }
 }
 
+/// Lines about what failed, few in sum.
+static FAILED: FewLines = FewLines::new();
+
 /// Does blocking work where it may block.
 fn work<'a, T: Send + 'static>(work: impl FnOnce() -> FsResult<T> + Send + 'static) -> FsFuture<'a, T> {
-    Box::pin(async move { tokio::task::spawn_blocking(work).await.unwrap_or(Err(FsError::GeneralFailure)) })
+    Box::pin(async move { changing("change the tree", work).await.unwrap_or(Err(FsError::GeneralFailure)) })
 }
 
 impl TreeFs {
@@ -81,32 +89,26 @@ impl TreeFs {
         let location = location(path)?;
         match self.handle.stat(location.as_ref()) {
             Ok(Some(listed)) => Ok(Meta::Real(listed)),
-            Ok(None) => self.share.placeholder(&place_of(path)).map(Meta::Empty).ok_or(FsError::NotFound),
+            Ok(None) => {
+                let place = location.as_ref().map_or("", Location::as_str);
+                self.share.placeholder(place).map(Meta::Empty).ok_or(FsError::NotFound)
+            }
             Err(_) => Err(FsError::GeneralFailure),
         }
+    }
+
+    /// Sets and removes what the request wants, all of it or nothing. Blocking.
+    pub(super) fn carry_out(&self, location: Option<&Location>) -> Result<(), PropertiesError> {
+        if self.steps.iter().map(Patch::len).sum::<usize>() as u64 > RESOURCE_LIMIT {
+            return Err(PropertiesError::Full);
+        }
+        self.handle.patch_properties(location, &self.steps, &self.holder)
     }
 }
 
 impl DavFileSystem for TreeFs {
-    /// Only LOCK comes here, for a name that is nothing yet.
-    fn open<'a>(&'a self, path: &'a DavPath, options: OpenOptions) -> FsFuture<'a, Box<dyn DavFile>> {
-        let (fs, path) = (self.clone(), path.clone());
-        work(move || {
-            if !options.create {
-                return Err(FsError::NotFound);
-            }
-            let location = location(&path)?.ok_or(FsError::Exists)?;
-            let parent = location.parent();
-            match fs.handle.stat(parent.as_ref()) {
-                Ok(Some(parent)) if parent.is_directory => {}
-                Ok(_) => return Err(FsError::NotFound),
-                Err(_) => return Err(FsError::GeneralFailure),
-            }
-            if !fs.share.hold_locked(location.as_str()) {
-                return Err(FsError::InsufficientStorage);
-            }
-            Ok(Box::new(Nothing) as Box<dyn DavFile>)
-        })
+    fn open<'a>(&'a self, _path: &'a DavPath, _options: OpenOptions) -> FsFuture<'a, Box<dyn DavFile>> {
+        Box::pin(ready(Err(FsError::NotImplemented)))
     }
 
     fn read_dir<'a>(
@@ -132,24 +134,28 @@ impl DavFileSystem for TreeFs {
             fs.handle.make_directory(&location).map_err(|error| match &error {
                 ReceiveError::Incoming(IncomingError::Exists(_)) => FsError::Exists,
                 ReceiveError::Incoming(IncomingError::NoDirectory(_)) => FsError::NotFound,
-                ReceiveError::Incoming(IncomingError::Io { source, .. }) => {
-                    let out_of_space = matches!(source.raw_os_error(), Some(code) if
-                        [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT].iter().any(|errno| errno.raw_os_error() == code));
-                    tracing::error!("cannot answer MKCOL: {}", crate::serve::error::ServeError::from(error).words());
-                    if out_of_space { FsError::InsufficientStorage } else { FsError::GeneralFailure }
+                ReceiveError::Incoming(IncomingError::Io { .. }) => {
+                    let error = ServeError::from(error);
+                    if let Some(left_out) = FAILED.one() {
+                        let cause = error.cause().unwrap_or_else(|| error.words());
+                        tracing::error!("cannot answer MKCOL: {cause}{left_out}");
+                    }
+                    match error.status() {
+                        StatusCode::INSUFFICIENT_STORAGE => FsError::InsufficientStorage,
+                        _ => FsError::GeneralFailure,
+                    }
                 }
                 _ => FsError::Forbidden,
             })
         })
     }
 
-    fn have_props<'a>(
-        &'a self,
-        _path: &'a DavPath,
-    ) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    fn have_props<'a>(&'a self, _path: &'a DavPath) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
         Box::pin(ready(true))
     }
 
+    /// Carries out the steps of the request: dav-server has found that all of them are allowed. Its own rendering of the values
+    /// is not taken, since it loses the prefixes of attributes, `xml:lang` among them.
     fn patch_props<'a>(
         &'a self,
         path: &'a DavPath,
@@ -157,69 +163,17 @@ impl DavFileSystem for TreeFs {
     ) -> FsFuture<'a, Vec<(StatusCode, DavProp)>> {
         let (fs, path) = (self.clone(), path.clone());
         work(move || {
-            let location = location(&path)?;
-            let patches: Vec<Patch> = patch.iter().map(|(set, prop)| instruction(*set, prop)).collect();
-            let status = match fs.handle.patch_properties(location.as_ref(), &patches) {
+            let status = match fs.carry_out(location(&path)?.as_ref()) {
                 Ok(()) => StatusCode::OK,
                 Err(PropertiesError::Full) => StatusCode::INSUFFICIENT_STORAGE,
                 Err(error) => {
-                    tracing::error!("cannot keep properties: {error}");
+                    if let Some(left_out) = FAILED.one() {
+                        tracing::error!("cannot keep properties: {error}{left_out}");
+                    }
                     return Err(FsError::GeneralFailure);
                 }
             };
             Ok(patch.into_iter().map(|(_, prop)| (status, DavProp { xml: None, ..prop })).collect())
         })
-    }
-}
-
-fn instruction(set: bool, prop: &DavProp) -> Patch {
-    let (namespace, name) = (prop.namespace.clone().unwrap_or_default(), prop.name.clone());
-    match (set, &prop.xml) {
-        (true, Some(xml)) => Patch::Set(Property { namespace, name, xml: without_declaration(xml) }),
-        _ => Patch::Remove { namespace, name },
-    }
-}
-
-/// The element without the `<?xml …?>` that dav-server puts before it.
-fn without_declaration(xml: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(xml);
-    let text = text.trim_start();
-    match text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")) {
-        Some((_, element)) => element.trim_start().as_bytes().to_vec(),
-        None => text.as_bytes().to_vec(),
-    }
-}
-
-/// What LOCK opens to make a name, and closes again.
-#[derive(Debug)]
-struct Nothing;
-
-fn refused<'a, T: Send + 'a>() -> FsFuture<'a, T> {
-    Box::pin(ready(Err(FsError::Forbidden)))
-}
-
-impl DavFile for Nothing {
-    fn metadata(&'_ mut self) -> FsFuture<'_, Box<dyn DavMetaData>> {
-        refused()
-    }
-
-    fn write_buf(&'_ mut self, _buf: Box<dyn bytes::Buf + Send>) -> FsFuture<'_, ()> {
-        refused()
-    }
-
-    fn write_bytes(&'_ mut self, _buf: bytes::Bytes) -> FsFuture<'_, ()> {
-        refused()
-    }
-
-    fn read_bytes(&'_ mut self, _count: usize) -> FsFuture<'_, bytes::Bytes> {
-        refused()
-    }
-
-    fn seek(&'_ mut self, _pos: std::io::SeekFrom) -> FsFuture<'_, u64> {
-        refused()
-    }
-
-    fn flush(&'_ mut self) -> FsFuture<'_, ()> {
-        refused()
     }
 }

@@ -1,83 +1,101 @@
-//! The methods that dav-server answers: PROPPATCH, MKCOL, LOCK and UNLOCK. What it is given has been
-//! checked: a body it can build a tree of, a path that is the repository's, an `If` header that holds.
+//! MKCOL and PROPPATCH, which dav-server answers over our tree. What it is given was checked: a path that is the repository's, an
+//! `If` header that holds, locks that allow it, and a body of which its tree stays small.
 
-use bytes::Bytes;
 use dav_server::DavHandler;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::filesystem::TreeFs;
-use super::{Context, Target, xml};
+use super::{Context, Target, proppatch};
+use crate::repository::properties::{Patch, PropertiesError};
 use crate::serve::error::ServeError;
-use crate::serve::{Answer, AnswerBody, PLAIN, encode_path, set, text};
+use crate::serve::{Answer, AnswerBody, FOLDER, PLAIN, changing, set, text};
 
 /// Headers that dav-server reads, as the client sent them.
-const PASSED: [&str; 8] = [
-    "depth",
-    "timeout",
-    "lock-token",
-    "user-agent",
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-];
+const PASSED: [&str; 5] =
+    ["user-agent", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 
-/// Bytes of what a lock keeps in memory for its owner.
-const LOCK_BODY: usize = 8 << 10;
-
-/// Has dav-server answer. `tokens` are the lock tokens that the `If` header submits.
+/// Has dav-server answer.
 pub(super) async fn hand_off(
     context: &Context<'_>,
     target: &Target,
-    tokens: &[String],
-    body: Bytes,
+    body: Vec<u8>,
 ) -> Result<Answer, ServeError> {
     let method = &context.parts.method;
-    if !body.is_empty() {
-        if method == "MKCOL" {
-            return Err(ServeError::UnsupportedMediaType("MKCOL takes no body; leave it out".into()));
-        }
-        if method == "LOCK" && body.len() > LOCK_BODY {
-            return Err(ServeError::BodyTooLarge { limit: LOCK_BODY as u64 });
-        }
-        xml::elements(&body)?;
-    }
+    let (steps, _tree) = match method == "PROPPATCH" {
+        true => (proppatch::steps(&body)?, Some(context.server.shares.places.tree().await?)),
+        false => (Vec::new(), None),
+    };
+    let fs = TreeFs {
+        handle: context.handle.clone(),
+        share: context.share.clone(),
+        holder: context.holder(),
+        steps: steps.into(),
+    };
+    let mount = context.href("");
     let handler = DavHandler::builder()
-        .filesystem(Box::new(TreeFs { handle: context.handle.clone(), share: context.share.clone() }))
-        .locksystem(Box::new(context.share.locks.clone()))
-        .strip_prefix(context.mount.config.url.clone())
+        .filesystem(Box::new(fs.clone()))
+        .strip_prefix(percent_decode_str(&mount).decode_utf8_lossy())
         .build_handler();
-    let request = request(context, target, tokens, method, body)?;
+    let request = request(context, target, method, body)?;
     let (parts, body) = handler.handle(request).await.into_parts();
     let body = body.collect().await.map_err(|error| ServeError::internal("answer in XML", error))?.to_bytes();
-    if body.is_empty() && (parts.status.is_client_error() || parts.status.is_server_error()) {
-        return Ok(text(parts.status, PLAIN, format!("{}\n", words(method, parts.status))));
+    if parts.status == StatusCode::METHOD_NOT_ALLOWED {
+        let why = "something has this name already".into();
+        return Err(ServeError::MethodNotAllowed { allow: FOLDER, why });
+    }
+    if parts.status.is_client_error() || parts.status.is_server_error() {
+        return Ok(text(parts.status, PLAIN, format!("{}\n", words(parts.status))));
+    }
+    // Where one is refused, such as a value that is no text, none is carried out.
+    let says = |status: &str| String::from_utf8_lossy(&body).matches(status).count();
+    let is_all_done = says("HTTP/1.1 ") == says("HTTP/1.1 200 ");
+    if is_all_done && !fs.steps.is_empty() && fs.steps.iter().all(is_left_to_us) {
+        carry_out_quietly(fs, target).await?;
     }
     let length = body.len().to_string();
     let mut answer = Answer::new(AnswerBody::Bytes(body));
     *answer.status_mut() = parts.status;
-    for (name, value) in &parts.headers {
-        if [CONTENT_TYPE.as_str(), "lock-token"].contains(&name.as_str()) {
-            answer.headers_mut().insert(name.clone(), value.clone());
+    if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
+        answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    set(&mut answer, CONTENT_LENGTH, &length);
+    Ok(answer)
+}
+
+/// What dav-server says is done, but does not pass on where nothing else is to be done.
+fn is_left_to_us(step: &Patch) -> bool {
+    const WINDOWS: [&str; 4] =
+        ["Win32CreationTime", "Win32FileAttributes", "Win32LastAccessTime", "Win32LastModifiedTime"];
+    match step {
+        Patch::Remove { namespace, name } => {
+            namespace == "DAV:" && ["displayname", "getcontentlanguage"].contains(&name.as_str())
+        }
+        Patch::Set(property) => {
+            property.namespace == "urn:schemas-microsoft-com:" && WINDOWS.contains(&property.name.as_str())
         }
     }
-    if parts.status != StatusCode::NO_CONTENT {
-        set(&mut answer, CONTENT_LENGTH, &length);
-    }
-    Ok(answer)
+}
+
+async fn carry_out_quietly(fs: TreeFs, target: &Target) -> Result<(), ServeError> {
+    let location = target.location.clone();
+    let removed = changing("keep properties", move || fs.carry_out(location.as_ref())).await?;
+    removed.map_err(|error| match error {
+        PropertiesError::Full => ServeError::NoRoom(words(StatusCode::INSUFFICIENT_STORAGE).into()),
+        error => ServeError::internal("keep properties", error),
+    })
 }
 
 fn request(
     context: &Context<'_>,
     target: &Target,
-    tokens: &[String],
     method: &Method,
-    body: Bytes,
-) -> Result<Request<Full<Bytes>>, ServeError> {
+    body: Vec<u8>,
+) -> Result<Request<Full<bytes::Bytes>>, ServeError> {
     let failed = |error: hyper::http::Error| ServeError::internal("pass a request on", error);
-    let path = format!("{}{}", encode_path(&context.mount.config.url), encode_path(target.place()));
+    let path = context.href(target.place());
     let uri: Uri = path.parse().map_err(|error: hyper::http::uri::InvalidUri| failed(error.into()))?;
     let mut request = Request::builder().method(method.clone()).uri(uri);
     for name in PASSED {
@@ -85,24 +103,14 @@ fn request(
             request = request.header(name, value);
         }
     }
-    if !tokens.is_empty() {
-        // The conditions were seen to; the tokens are what is left to know.
-        let lists: String = tokens.iter().map(|token| format!("(<{token}>)")).collect();
-        request = request.header("if", lists);
-    }
-    request.body(Full::new(body)).map_err(failed)
+    request.body(Full::new(body.into())).map_err(failed)
 }
 
-fn words(method: &Method, status: StatusCode) -> &'static str {
+fn words(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::METHOD_NOT_ALLOWED => "something has this name already",
-        StatusCode::CONFLICT if method == "UNLOCK" => "there is no such lock here",
         StatusCode::CONFLICT => "the folder this would be in does not exist; make it first",
-        StatusCode::LOCKED => {
-            "somebody else has locked this; wait, or submit the lock's token in an If header"
-        }
         StatusCode::PRECONDITION_FAILED => {
-            "a condition this request made (If, If-Match, If-None-Match) is not met"
+            "a condition this request made (If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since) is not met"
         }
         StatusCode::BAD_REQUEST => {
             "the request is malformed: a header or the body is missing or cannot be read"

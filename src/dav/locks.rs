@@ -1,28 +1,86 @@
-//! Write locks (RFC 4918 sections 6 and 7): in memory, few, and none for ever.
+//! Write locks (RFC 4918 sections 6 and 7): in memory, few, none for ever, and each its holder's.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use dav_server::davpath::DavPath;
-use dav_server::ls::{DavLock, DavLockSystem, LsFuture};
-use xmltree::Element;
+use super::allowance::{Allowance, Taken};
+use crate::auth::{Holder, Principal};
 
 /// The most locks of one repository at a time.
 pub const MOST: usize = 1000;
+/// The most shared locks that cover one place.
+const SHARED: usize = 16;
 /// What a client gets that states no time, or more than the longest.
 const USUAL: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The locks of one repository; cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Locks(Arc<Mutex<Vec<Held>>>);
+#[derive(Debug, Clone)]
+pub struct Locks {
+    all: Arc<Mutex<Vec<Held>>>,
+    allowance: Arc<Allowance>,
+}
+
+/// What a lock is; shared by all who look at it.
+#[derive(Debug)]
+pub struct Lock {
+    /// Path in the repository without slashes at its ends; empty for the top.
+    pub place: String,
+    pub token: String,
+    pub owner: Owner,
+    pub is_shared: bool,
+    pub is_deep: bool,
+    /// Who has it; whoever writes under the same name may use it.
+    pub by: Principal,
+    holder: Holder,
+    _room: Taken,
+}
+
+/// What the client says of who has a lock: text, or an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub text: String,
+    pub is_address: bool,
+}
+
+/// A lock that a client asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    pub owner: Owner,
+    pub is_shared: bool,
+    pub is_deep: bool,
+    pub timeout: Option<Duration>,
+    pub by: Principal,
+    pub holder: Holder,
+}
+
+/// A lock, and how long it still lives.
+#[derive(Debug, Clone)]
+pub struct Active {
+    pub lock: Arc<Lock>,
+    pub left: Duration,
+}
+
+/// Why there is no lock.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Another one is at this place.
+    Clashes(String),
+    Full,
+}
 
 #[derive(Debug)]
 struct Held {
-    /// Path in the repository without slashes at its ends; empty for the top.
-    place: String,
     until: Instant,
-    lock: DavLock,
+    timeout: Duration,
+    lock: Arc<Lock>,
+}
+
+/// Lock tokens that a request submits, and who makes it. Another's token opens nothing.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub tokens: Vec<String>,
+    pub by: Principal,
 }
 
 /// What a method is about to change.
@@ -35,14 +93,19 @@ pub struct Reach<'p> {
     pub membership: bool,
 }
 
-impl Held {
+impl Lock {
     /// Whether the lock is on `place`, or on a folder above and deep.
-    fn covers(&self, place: &str) -> bool {
-        self.place == place || self.lock.deep && is_below(place, &self.place)
+    pub fn covers(&self, place: &str) -> bool {
+        self.place == place || self.is_deep && is_below(place, &self.place)
     }
 
-    fn is_one_of(&self, tokens: &[String]) -> bool {
-        tokens.contains(&self.lock.token)
+    /// Whether its token may be shown to somebody who may write.
+    pub fn is_shown_to(&self, writer: &Holder) -> bool {
+        matches!(writer, Holder::Named(_)) || *writer == self.holder
+    }
+
+    fn opens_for(&self, keys: &Keys) -> bool {
+        keys.by == self.by && keys.tokens.contains(&self.token)
     }
 }
 
@@ -52,8 +115,12 @@ fn is_below(place: &str, folder: &str) -> bool {
 }
 
 impl Locks {
+    pub(super) fn new(allowance: Arc<Allowance>) -> Self {
+        Self { all: Arc::default(), allowance }
+    }
+
     fn now(&self) -> MutexGuard<'_, Vec<Held>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if !locks.is_empty() {
             let now = Instant::now();
             locks.retain(|held| held.until > now);
@@ -65,106 +132,89 @@ impl Locks {
         self.now().is_empty()
     }
 
-    pub fn is_full(&self) -> bool {
-        self.now().len() >= MOST
-    }
-
     /// Whether a lock is on exactly this place.
     pub fn is_locked(&self, place: &str) -> bool {
-        self.now().iter().any(|held| held.place == place)
+        self.now().iter().any(|held| held.lock.place == place)
     }
 
-    /// Whether `place` is covered by the lock that has this token.
-    pub fn is_covered_by(&self, place: &str, token: &str) -> bool {
-        self.now().iter().any(|held| held.lock.token == token && held.covers(place))
+    /// The lock with this token that covers `place`.
+    pub fn find(&self, place: &str, token: &str) -> Option<Arc<Lock>> {
+        let locks = self.now();
+        let found = locks.iter().find(|held| held.lock.token == token && held.lock.covers(place))?;
+        Some(Arc::clone(&found.lock))
     }
 
-    /// A place whose lock forbids the change to one who submits these tokens.
-    pub fn forbids(&self, reach: Reach<'_>, tokens: &[String]) -> Option<String> {
+    /// A place whose lock forbids the change to one who has these keys.
+    pub fn forbids(&self, reach: Reach<'_>, keys: &Keys) -> Option<String> {
         let locks = self.now();
         let parent = reach.place.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let concerned = |held: &&Held| {
-            held.covers(reach.place)
-                || reach.deep && is_below(&held.place, reach.place)
-                || reach.membership && !reach.place.is_empty() && held.place == parent
+        let concerned = |lock: &&Lock| {
+            lock.covers(reach.place)
+                || reach.deep && is_below(&lock.place, reach.place)
+                || reach.membership && !reach.place.is_empty() && lock.place == parent
         };
-        let concerned: Vec<&Held> = locks.iter().filter(concerned).collect();
+        let concerned: Vec<&Lock> = locks.iter().map(|held| &*held.lock).filter(concerned).collect();
         // Of several shared locks on one place, holding one is enough.
-        let stands_in_the_way = |held: &&&Held| {
-            !held.is_one_of(tokens)
-                && (!held.lock.shared
-                    || !concerned.iter().any(|other| other.place == held.place && other.is_one_of(tokens)))
+        let stands_in_the_way = |lock: &&&Lock| {
+            !lock.opens_for(keys)
+                && (!lock.is_shared
+                    || !concerned.iter().any(|other| other.place == lock.place && other.opens_for(keys)))
         };
-        concerned.iter().find(stands_in_the_way).map(|held| held.place.clone())
+        concerned.iter().find(stands_in_the_way).map(|lock| lock.place.clone())
     }
 
-    /// All locks that cover a place.
-    pub fn covering(&self, place: &str) -> Vec<DavLock> {
-        self.now().iter().filter(|held| held.covers(place)).map(|held| held.lock.clone()).collect()
+    /// All locks on a place, on what is above it and deep, and on what is below it: those that can cover it or a member.
+    pub fn around(&self, place: &str) -> Vec<Active> {
+        let (locks, now) = (self.now(), Instant::now());
+        let around = |held: &&Held| held.lock.covers(place) || is_below(&held.lock.place, place);
+        let active = |held: &Held| Active {
+            lock: Arc::clone(&held.lock),
+            left: held.until.saturating_duration_since(now),
+        };
+        locks.iter().filter(around).map(active).collect()
     }
 
     /// Lets go of the locks on a place that is gone, and on all below it.
     pub fn forget(&self, place: &str) {
-        self.now().retain(|held| held.place != place && !is_below(&held.place, place));
+        self.now().retain(|held| held.lock.place != place && !is_below(&held.lock.place, place));
     }
 
-    fn take(
-        &self,
-        path: &DavPath,
-        owner: Option<&Element>,
-        timeout: Option<Duration>,
-        shared: bool,
-        deep: bool,
-    ) -> Result<DavLock, Option<DavLock>> {
-        let place = place_of(path);
+    pub fn take(&self, place: &str, wanted: Wanted) -> Result<Active, Refused> {
+        let Wanted { owner, is_shared, is_deep, timeout, by, holder } = wanted;
         let mut locks = self.now();
         let clashes = |held: &&Held| {
-            (held.covers(&place) || deep && is_below(&held.place, &place)) && !(shared && held.lock.shared)
+            let lock = &held.lock;
+            (lock.covers(place) || is_deep && is_below(&lock.place, place)) && !(is_shared && lock.is_shared)
         };
         if let Some(held) = locks.iter().find(clashes) {
-            return Err(Some(held.lock.clone()));
+            return Err(Refused::Clashes(held.lock.place.clone()));
         }
-        if locks.len() >= MOST {
-            return Err(None);
+        let covering = locks.iter().filter(|held| held.lock.covers(place)).count();
+        if locks.len() >= MOST || covering >= SHARED {
+            return Err(Refused::Full);
         }
+        let token = token().ok_or(Refused::Full)?;
+        let bytes = size_of::<Lock>() + place.len() + token.len() + owner.text.len();
+        let room = self.allowance.take(&holder, bytes).ok_or(Refused::Full)?;
         let timeout = timeout.unwrap_or(USUAL).min(LONGEST);
-        let lock = DavLock {
-            token: token().ok_or(None)?,
-            path: Box::new(path.clone()),
-            principal: None,
-            owner: owner.map(|owner| Box::new(owner.clone())),
-            timeout_at: Some(SystemTime::now() + timeout),
-            timeout: Some(timeout),
-            shared,
-            deep,
-        };
-        locks.push(Held { place, until: Instant::now() + timeout, lock: lock.clone() });
-        Ok(lock)
+        let place = place.to_owned();
+        let lock = Arc::new(Lock { place, token, owner, is_shared, is_deep, by, holder, _room: room });
+        locks.push(Held { until: Instant::now() + timeout, timeout, lock: Arc::clone(&lock) });
+        Ok(Active { lock, left: timeout })
     }
 
-    fn renew(&self, path: &DavPath, token: &str, timeout: Option<Duration>) -> Option<DavLock> {
-        let place = place_of(path);
+    /// Begins the time of a lock anew.
+    pub fn renew(&self, lock: &Lock, timeout: Option<Duration>) -> Option<Active> {
         let mut locks = self.now();
-        let held = locks.iter_mut().find(|held| held.lock.token == token && held.covers(&place))?;
-        let timeout = timeout.or(held.lock.timeout).unwrap_or(USUAL).min(LONGEST);
-        held.until = Instant::now() + timeout;
-        held.lock.timeout = Some(timeout);
-        held.lock.timeout_at = Some(SystemTime::now() + timeout);
-        Some(held.lock.clone())
+        let held = locks.iter_mut().find(|held| held.lock.token == lock.token)?;
+        held.timeout = timeout.unwrap_or(held.timeout).min(LONGEST);
+        held.until = Instant::now() + held.timeout;
+        Some(Active { lock: Arc::clone(&held.lock), left: held.timeout })
     }
 
-    fn release(&self, path: &DavPath, token: &str) -> Option<()> {
-        let place = place_of(path);
-        let mut locks = self.now();
-        let at = locks.iter().position(|held| held.lock.token == token && held.covers(&place))?;
-        locks.swap_remove(at);
-        Some(())
+    pub fn release(&self, lock: &Lock) {
+        self.now().retain(|held| held.lock.token != lock.token);
     }
-}
-
-/// Where a path lies in the repository.
-pub fn place_of(path: &DavPath) -> String {
-    String::from_utf8_lossy(path.as_bytes()).trim_matches('/').to_owned()
 }
 
 /// `urn:uuid:…` of 122 random bits; `None` when the kernel has none to give.
@@ -180,101 +230,41 @@ fn token() -> Option<String> {
     })
 }
 
-fn ready<T: Send + 'static>(value: T) -> LsFuture<'static, T> {
-    Box::pin(std::future::ready(value))
-}
-
-impl DavLockSystem for Locks {
-    fn lock(
-        &'_ self,
-        path: &DavPath,
-        _principal: Option<&str>,
-        owner: Option<&Element>,
-        timeout: Option<Duration>,
-        shared: bool,
-        deep: bool,
-    ) -> LsFuture<'_, Result<DavLock, DavLock>> {
-        let taken = self.take(path, owner, timeout, shared, deep).map_err(|held| {
-            // The caller tells no more than that there is a lock.
-            held.unwrap_or_else(|| DavLock {
-                token: String::new(),
-                path: Box::new(path.clone()),
-                principal: None,
-                owner: None,
-                timeout_at: None,
-                timeout: None,
-                shared,
-                deep,
-            })
-        });
-        ready(taken)
-    }
-
-    fn unlock(&'_ self, path: &DavPath, token: &str) -> LsFuture<'_, Result<(), ()>> {
-        ready(self.release(path, token).ok_or(()))
-    }
-
-    fn refresh(
-        &'_ self,
-        path: &DavPath,
-        token: &str,
-        timeout: Option<Duration>,
-    ) -> LsFuture<'_, Result<DavLock, ()>> {
-        ready(self.renew(path, token, timeout).ok_or(()))
-    }
-
-    fn check(
-        &'_ self,
-        path: &DavPath,
-        _principal: Option<&str>,
-        _ignore_principal: bool,
-        deep: bool,
-        submitted_tokens: &[String],
-    ) -> LsFuture<'_, Result<(), DavLock>> {
-        let place = place_of(path);
-        let reach = Reach { place: &place, deep, membership: false };
-        let forbidding = self.forbids(reach, submitted_tokens);
-        let lock = forbidding.and_then(|at| self.covering(&at).into_iter().next());
-        ready(lock.map_or(Ok(()), Err))
-    }
-
-    fn discover(&'_ self, path: &DavPath) -> LsFuture<'_, Vec<DavLock>> {
-        ready(self.covering(&place_of(path)))
-    }
-
-    fn delete(&'_ self, path: &DavPath) -> LsFuture<'_, Result<(), ()>> {
-        self.forget(&place_of(path));
-        ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dav::allowance::SHARE;
 
-    fn path(text: &str) -> DavPath {
-        DavPath::new(text).unwrap()
+    fn locks() -> Locks {
+        Locks::new(Arc::default())
+    }
+
+    fn wanted(by: &Principal, is_shared: bool, is_deep: bool, timeout: Option<Duration>) -> Wanted {
+        let (by, holder) = (by.clone(), Holder::of(by, None));
+        Wanted { owner: Owner::default(), is_shared, is_deep, timeout, by, holder }
     }
 
     fn lock(locks: &Locks, at: &str, shared: bool, deep: bool) -> Option<String> {
-        locks.take(&path(at), None, None, shared, deep).ok().map(|lock| lock.token)
+        let taken = locks.take(at, wanted(&Principal::Anyone, shared, deep, None));
+        taken.ok().map(|active| active.lock.token.clone())
     }
 
     fn forbids(locks: &Locks, place: &str, deep: bool, membership: bool, tokens: &[&str]) -> bool {
         let tokens: Vec<String> = tokens.iter().map(|&token| token.to_owned()).collect();
-        locks.forbids(Reach { place, deep, membership }, &tokens).is_some()
+        let keys = Keys { tokens, by: Principal::Anyone };
+        locks.forbids(Reach { place, deep, membership }, &keys).is_some()
     }
 
     #[test]
     fn a_deep_lock_covers_what_is_below_and_a_shallow_one_the_list_of_names() {
-        let locks = Locks::default();
-        let deep = lock(&locks, "/a", false, true).unwrap();
+        let locks = locks();
+        let deep = lock(&locks, "a", false, true).unwrap();
         assert!(forbids(&locks, "a/b/c", false, false, &[]));
         assert!(!forbids(&locks, "a/b/c", false, false, &[&deep]));
         assert!(!forbids(&locks, "ab", false, true, &[]), "a name that begins alike is another");
-        assert!(lock(&locks, "/a/b", true, false).is_none());
+        assert!(lock(&locks, "a/b", true, false).is_none());
 
-        let shallow = lock(&locks, "/c/", false, false).unwrap();
+        let shallow = lock(&locks, "c", false, false).unwrap();
         assert!(!forbids(&locks, "c/x", false, false, &[]), "an existing member may change");
         assert!(forbids(&locks, "c/x", false, true, &[]), "but none may come or go");
         assert!(!forbids(&locks, "c/x", false, true, &[&shallow]));
@@ -282,41 +272,69 @@ mod tests {
             forbids(&locks, "", true, false, &[&shallow]),
             "what is locked below counts for a deep change"
         );
+        let around: Vec<String> =
+            locks.around("a/b").iter().map(|active| active.lock.place.clone()).collect();
+        assert_eq!(around, ["a"]);
+        assert_eq!(locks.around("").len(), 2);
     }
 
     #[test]
     fn shared_locks_live_together_and_one_of_them_is_enough() {
-        let locks = Locks::default();
-        let [one, two] = [(); 2].map(|()| lock(&locks, "/a", true, false).unwrap());
-        assert!(lock(&locks, "/a", false, false).is_none());
+        let locks = locks();
+        let [one, two] = [(); 2].map(|()| lock(&locks, "a", true, false).unwrap());
+        assert!(lock(&locks, "a", false, false).is_none());
         assert!(forbids(&locks, "a", false, false, &[]));
         for token in [&one, &two] {
             assert!(!forbids(&locks, "a", false, false, &[token]));
         }
         assert_ne!(one, two);
-        assert!(locks.release(&path("/a"), &one).is_some() && locks.release(&path("/a"), &one).is_none());
-        assert!(!forbids(&locks, "a", false, false, &[&two]));
+        let found = locks.find("a", &one).unwrap();
+        locks.release(&found);
+        assert!(locks.find("a", &one).is_none() && !forbids(&locks, "a", false, false, &[&two]));
+        assert_eq!((0..2 * SHARED).filter(|_| lock(&locks, "a", true, true).is_some()).count(), SHARED - 1);
+    }
+
+    #[test]
+    fn another_s_token_opens_nothing_and_is_not_shown_to_everybody() {
+        let locks = locks();
+        let [ci, anna] = ["ci", "anna"].map(|name| Principal::Token(name.into()));
+        let taken = locks.take("a", wanted(&ci, false, false, None)).unwrap();
+        let reach = Reach { place: "a", deep: false, membership: false };
+        let keys = |by: &Principal| Keys { tokens: vec![taken.lock.token.clone()], by: by.clone() };
+        assert!(locks.forbids(reach, &keys(&anna)).is_some() && locks.forbids(reach, &keys(&ci)).is_none());
+        let at = |address: [u8; 4]| Holder::At(Some(address.into()));
+        let mine = Wanted { holder: at([192, 0, 2, 1]), ..wanted(&Principal::Anyone, false, false, None) };
+        let mine = locks.take("b", mine).unwrap().lock;
+        assert!(mine.is_shown_to(&at([192, 0, 2, 1])) && !mine.is_shown_to(&at([192, 0, 2, 2])));
+        assert!(taken.lock.is_shown_to(&Holder::Named(anna)) && !taken.lock.is_shown_to(&at([192, 0, 2, 1])));
     }
 
     #[test]
     fn no_lock_is_for_ever_and_there_is_a_most_of_them() {
-        let locks = Locks::default();
-        let gone = locks.take(&path("/gone"), None, Some(Duration::ZERO), false, true).unwrap();
-        assert!(locks.is_empty() && !locks.is_covered_by("gone", &gone.token));
-        let week = Duration::from_secs(7 * 86_400);
-        let long = locks.take(&path("/long"), None, Some(week), false, true).unwrap();
-        assert_eq!(long.timeout, Some(LONGEST));
-        assert_eq!(locks.renew(&path("/long"), &long.token, None).unwrap().timeout, Some(LONGEST));
-        for number in 1..MOST {
-            lock(&locks, &format!("/{number}"), false, false).unwrap();
-        }
-        assert!(locks.is_full() && lock(&locks, "/one-more", false, false).is_none());
+        let locks = locks();
+        let timed = |at: &str, timeout: Duration| {
+            locks.take(at, wanted(&Principal::Anyone, false, true, Some(timeout))).unwrap()
+        };
+        let gone = timed("gone", Duration::ZERO).lock;
+        assert!(locks.is_empty() && locks.find("gone", &gone.token).is_none());
+        let long = timed("long", Duration::from_secs(7 * 86_400));
+        assert_eq!(long.left, LONGEST);
+        assert_eq!(locks.renew(&long.lock, None).unwrap().left, LONGEST);
+        let more = (0..MOST).filter(|number| lock(&locks, &format!("{number}"), false, false).is_some());
+        // `gone` is still kept by whoever looks at it.
+        assert_eq!(more.count(), SHARE.things - 2);
+        let by = |number: usize| Principal::Token((number / SHARE.things).to_string());
+        let others = (0..2 * MOST).filter(|number| {
+            locks.take(&format!("x{number}"), wanted(&by(*number), false, false, None)).is_ok()
+        });
+        assert_eq!(others.count(), MOST - (SHARE.things - 1));
+        assert!(matches!(locks.take("y", wanted(&by(0), false, false, None)), Err(Refused::Full)));
     }
 
     #[test]
     fn what_is_gone_is_not_locked() {
-        let locks = Locks::default();
-        for at in ["/a", "/a/b/c", "/ab"] {
+        let locks = locks();
+        for at in ["a", "a/b/c", "ab"] {
             lock(&locks, at, false, false).unwrap();
         }
         locks.forget("a");

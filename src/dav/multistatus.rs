@@ -8,12 +8,14 @@ use crate::package::Location;
 use crate::repository::receive::ReceiveError;
 use crate::serve::{Answer, encode_path, receive_status, receive_words, text};
 
-/// Names every member that could not be changed, with its status and the reason.
+const BEGIN: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
+
+/// Names every member that could not be changed, with its status and the reason. `url` is the repository's, encoded.
 pub(super) fn failures(url: &str, failed: &[(Location, ReceiveError)]) -> Answer {
-    let mut out = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n".to_owned();
+    let mut out = BEGIN.to_owned();
     for (location, error) in failed {
         out.push_str("<D:response><D:href>");
-        escape(&mut out, &format!("{}{}", encode_path(url), encode_path(location.as_str())));
+        escape(&mut out, &format!("{url}{}", encode_path(location.as_str())));
         out.push_str("</D:href><D:status>HTTP/1.1 ");
         out.push_str(&receive_status(error).to_string());
         out.push_str("</D:status><D:responsedescription>");

@@ -8,16 +8,19 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
-use super::locks::Reach;
+use super::locks::{Keys, Reach};
 use super::{Context, State, Target, condition, digest, prefer, published, tell};
+use crate::auth::Permission;
 use crate::package::Location;
 use crate::repository::Handle;
 use crate::repository::batches::BatchId;
 use crate::repository::receive::{Offer, Outcome, ReceiveError, Received, Receiving};
 use crate::serve::error::ServeError;
 use crate::serve::request::{BLOCK, Block, RequestBody};
-use crate::serve::{Answer, PLAIN, Validators, blocking, empty, one_line, set, text};
+use crate::serve::uploads::{Place, SLOW, Uploads};
+use crate::serve::{Answer, PLAIN, Validators, blocking, empty, held, one_line, set, text};
 use crate::tree::FileStamp;
 
 const BATCH: HeaderName = HeaderName::from_static("createrepod-batch");
@@ -35,10 +38,10 @@ pub(crate) async fn put(
     whole_and_plain(parts)?;
     body.check_announced()?;
     let stated = digest::stated(&parts.headers)?;
-    let tokens = context.check(&Target { location: Some(location.clone()) }, &[]).await?;
-    let unlocked = unlocked(context, &location, &tokens).await?;
+    let keys = context.check(&Target { location: Some(location.clone()) }, &[]).await?;
+    let unlocked = unlocked(context, &location, &keys).await?;
     if body.announced() == Some(0)
-        && sends_nothing_first(&parts.headers, &tokens)
+        && sends_nothing_first(&parts.headers, &keys.tokens)
         && let Some(answer) = hold(context, &location).await?
     {
         return Ok(answer);
@@ -47,8 +50,11 @@ pub(crate) async fn put(
     // A lock that was taken while the bytes came counts as well.
     let condition = Box::new(move |there: Option<&FileStamp>| condition(there) && unlocked(there.is_some()));
     let batch = batch(&parts.headers)?;
-    let offer = Offer { location: location.clone(), condition, stated, by: context.principal.clone(), batch };
-    let received = receive(handle, offer, body).await?;
+    let (by, holder, place) = (context.principal.clone(), context.holder(), location.clone());
+    let replaces = may_replace(context, &location).await?;
+    let offer = Offer { location, condition, stated, by, holder, batch, replaces, clears: None };
+    let received = receive(handle, offer, body, &server.uploads).await?;
+    let location = place;
     share.let_go(location.as_str());
     let wait = prefer::wait(&parts.headers, server.longest_wait());
     Ok(answer(handle, &location, received, wait).await)
@@ -58,18 +64,34 @@ pub(crate) async fn put(
 async fn unlocked(
     context: &Context<'_>,
     location: &Location,
-    tokens: &[String],
+    keys: &Keys,
 ) -> Result<impl Fn(bool) -> bool + Send + use<>, ServeError> {
-    let (locks, place, tokens) = (context.share.locks.clone(), location.to_string(), tokens.to_vec());
+    let (locks, place, keys) = (context.share.locks.clone(), location.to_string(), keys.clone());
     if !locks.is_empty() {
         let looking = (context.handle.clone(), location.clone());
         let here = blocking(ATTEMPT, move || looking.0.stat(Some(&looking.1))).await?;
         let membership = matches!(here, Ok(None));
-        context.unlocked(Reach { place: &place, deep: false, membership }, &tokens)?;
+        context.unlocked(Reach { place: &place, deep: false, membership }, &keys)?;
     }
     Ok(move |exists: bool| {
-        locks.forbids(Reach { place: &place, deep: false, membership: !exists }, &tokens).is_none()
+        locks.forbids(Reach { place: &place, deep: false, membership: !exists }, &keys).is_none()
     })
+}
+
+/// Whether a file that is no package may be replaced with other content, if it is there.
+async fn may_replace(context: &Context<'_>, location: &Location) -> Result<bool, ServeError> {
+    if context.handle.write_replaces(location) {
+        return Ok(true);
+    }
+    let looking = (context.handle.clone(), location.clone());
+    if let Ok(None) = blocking(ATTEMPT, move || looking.0.stat(Some(&looking.1))).await? {
+        return Ok(false);
+    }
+    match context.also_needs(Permission::Delete, &Target { location: Some(location.clone()) }).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.status().is_server_error() => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Mounted shares make a file before they have anything to put into it. From others, an empty file
@@ -92,9 +114,9 @@ async fn hold(context: &Context<'_>, location: &Location) -> Result<Option<Answe
         return Ok(None);
     }
     if !matches!(parent, Ok(Some(parent)) if parent.is_directory) {
-        return Err(ServeError::Conflict("the folder this would be in does not exist; make it first".into()));
+        return Err(super::no_folder());
     }
-    if !context.share.hold_for_content(location.as_str()) {
+    if !context.share.hold_for_content(location.as_str(), &context.holder()) {
         return Err(ServeError::NoRoom("too many files wait for their content".into()));
     }
     let words = format!("{location} waits for its content; nothing was stored\n");
@@ -128,44 +150,85 @@ fn whole_and_plain(parts: &Parts) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// An upload on its way, and its place among them.
+struct Coming {
+    receiving: Receiving,
+    _place: Place,
+}
+
 /// Takes the body in: what is small in one step on the blocking pool, the rest block by block, one
 /// of which is written while the next one comes.
-async fn receive(handle: &Handle, offer: Offer, body: &mut RequestBody) -> Result<Received, ServeError> {
+async fn receive(
+    handle: &Handle,
+    mut offer: Offer,
+    body: &mut RequestBody,
+    uploads: &Uploads,
+) -> Result<Received, ServeError> {
     let is_small = body.announced().is_none_or(|length| length <= BLOCK as u64);
-    let first = match is_small && !body.is_held_back() {
-        true => body.next_block().await?,
-        // What can be refused is refused before a byte is asked for.
-        false => Block::default(),
-    };
     let handle = handle.clone();
-    let begin =
-        move || -> Result<Receiving, ReceiveError> { write(handle.begin_receive(offer)?, first.parts) };
-    if first.is_last {
-        return Ok(blocking(ATTEMPT, move || begin()?.finish()).await??);
+    if is_small && body.is_held_back() {
+        // What can be refused is refused before a byte is asked for.
+        let looking = handle.clone();
+        offer = blocking(ATTEMPT, move || looking.may_receive(&offer).map(|()| offer)).await??;
     }
+    let first = if is_small { body.next_block().await? } else { Block::default() };
+    if first.is_last {
+        let place = uploads.complete().await?;
+        let whole = move || {
+            let mut receiving = handle.begin_receive(offer)?;
+            receiving.write(&first.parts)?;
+            receiving.finish()
+        };
+        return Ok(held(place, ATTEMPT, whole).await??);
+    }
+    let place = uploads.coming(&offer.holder).await?;
+    let begin = move || -> Result<Coming, ReceiveError> {
+        let coming = Coming { receiving: handle.begin_receive(offer)?, _place: place };
+        write(coming, first.parts)
+    };
     let mut writing = tokio::task::spawn_blocking(begin);
     if body.is_held_back() {
-        let receiving = joined(&mut writing).await?;
-        writing = tokio::task::spawn_blocking(move || Ok(receiving));
+        let coming = joined(&mut writing).await?;
+        writing = tokio::task::spawn_blocking(move || Ok(coming));
     }
     loop {
         // Whichever fails first ends the upload; what is staged goes with it.
-        let (receiving, block) = tokio::try_join!(joined(&mut writing), body.next_block())?;
+        let (coming, block) = tokio::try_join!(joined(&mut writing), in_time(body, uploads))?;
         if block.is_last {
-            return Ok(blocking(ATTEMPT, move || write(receiving, block.parts)?.finish()).await??);
+            let finish = move || {
+                // The place is kept until all is in the tree.
+                let Coming { receiving, _place } = write(coming, block.parts)?;
+                receiving.finish()
+            };
+            return Ok(held((), ATTEMPT, finish).await??);
         }
-        writing = tokio::task::spawn_blocking(move || write(receiving, block.parts));
+        writing = tokio::task::spawn_blocking(move || write(coming, block.parts));
     }
 }
 
-fn write(mut receiving: Receiving, parts: Vec<Bytes>) -> Result<Receiving, ReceiveError> {
-    receiving.write(&parts)?;
-    Ok(receiving)
+/// The next block; an error where it comes slowly while others wait for a place.
+async fn in_time(body: &mut RequestBody, uploads: &Uploads) -> Result<Block, ServeError> {
+    let needed_elsewhere = async {
+        sleep(SLOW).await;
+        uploads.slow.my_turn().await;
+    };
+    tokio::select! {
+        biased;
+        block = body.next_block() => block,
+        () = needed_elsewhere => Err(ServeError::Unavailable(
+            "it came slowly while other uploads waited for its place; nothing was stored, send it again".into(),
+        )),
+    }
 }
 
-async fn joined(writing: &mut JoinHandle<Result<Receiving, ReceiveError>>) -> Result<Receiving, ServeError> {
-    let receiving = writing.await.map_err(|panic| ServeError::internal(ATTEMPT, panic))?;
-    Ok(receiving?)
+fn write(mut coming: Coming, parts: Vec<Bytes>) -> Result<Coming, ReceiveError> {
+    coming.receiving.write(&parts)?;
+    Ok(coming)
+}
+
+async fn joined(writing: &mut JoinHandle<Result<Coming, ReceiveError>>) -> Result<Coming, ServeError> {
+    let coming = writing.await.map_err(|panic| ServeError::internal(ATTEMPT, panic))?;
+    Ok(coming?)
 }
 
 async fn answer(handle: &Handle, location: &Location, received: Received, wait: Option<Duration>) -> Answer {

@@ -5,15 +5,15 @@
 use hyper::StatusCode;
 use hyper::header::{HOST, LOCATION};
 
-use super::destination::{Authority, Destination, elsewhere};
+use super::destination::{Authority, Destination};
 use super::locks::Reach;
 use super::{Context, Target, condition, multistatus, prefer, published, tell};
 use crate::auth::{Permission, Principal};
 use crate::repository::folders::Members;
-use crate::repository::receive::{Condition, Outcome, ReceiveError, Removal};
+use crate::repository::receive::{Condition, IncomingError, Outcome, ReceiveError};
 use crate::repository::{Handle, Ticket};
 use crate::serve::error::ServeError;
-use crate::serve::{Answer, blocking, empty, encode_path, place, set};
+use crate::serve::{Answer, base, blocking, changing, elsewhere, empty, place, set};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,24 +77,28 @@ pub(super) async fn transfer(
     if let Some(answer) = context.transfer_placeholder(&from, &to, kind).await? {
         return Ok(answer);
     }
+    // A package takes the place of a package as an upload does. Anything else removes what is there.
+    let removes = replace && context.makes_room(&from, &to).await?;
+    if removes {
+        context.also_needs(Permission::Delete, &destination).await?;
+    }
     let by = context.principal.clone();
-    let work = Work { from: from.clone(), to: to.clone(), kind, replace, deep, by };
+    let work = Work { from: from.clone(), to: to.clone(), kind, replace, removes, deep, by };
     let (handle, condition) = (context.handle.clone(), condition(&context.parts.headers));
-    let done = blocking("copy or move", move || work.carry_out(&handle, condition)).await??;
+    let done = changing("copy or move", move || work.carry_out(&handle, condition)).await??;
     context.share.let_go(to.as_str());
     if done.failed.is_empty() {
         if kind == Kind::Move {
             context.share.locks.forget(from.as_str());
         }
     } else {
-        return Ok(multistatus::failures(&context.mount.config.url, &done.failed));
+        return Ok(multistatus::failures(&context.href(""), &done.failed));
     }
     let wait = prefer::wait(&context.parts.headers, context.server.longest_wait());
     let state = published(context.handle, done.ticket, wait).await;
     let mut answer = empty(if done.replaced { StatusCode::NO_CONTENT } else { StatusCode::CREATED });
     if !done.replaced {
-        let url = format!("{}{}", encode_path(&context.mount.config.url), encode_path(to.as_str()));
-        set(&mut answer, LOCATION, &url);
+        set(&mut answer, LOCATION, &context.href(to.as_str()));
     }
     tell(&mut answer, context.handle, state, wait);
     Ok(answer)
@@ -105,13 +109,15 @@ struct Work {
     to: crate::package::Location,
     kind: Kind,
     replace: bool,
+    /// Whoever asks may remove what is at `to`.
+    removes: bool,
     deep: bool,
     by: Principal,
 }
 
 impl Work {
     fn carry_out(self, handle: &Handle, condition: Condition) -> Result<Done, ServeError> {
-        let Self { from, to, kind, replace, deep, by } = self;
+        let Self { from, to, kind, replace, removes, deep, by } = self;
         let looking = |error| ServeError::internal("look at the tree", error);
         let source = handle.stat(Some(&from)).map_err(looking)?.ok_or(ServeError::NotFound)?;
         if !condition(Some(&source.stamp)) {
@@ -119,30 +125,35 @@ impl Work {
         }
         let parent = handle.stat(to.parent().as_ref()).map_err(looking)?;
         if !parent.is_some_and(|parent| parent.is_directory) {
-            return Err(ServeError::Conflict(
-                "the folder this would be in does not exist; make it first".into(),
-            ));
+            return Err(super::no_folder());
         }
         let there = handle.stat(Some(&to)).map_err(looking)?;
         if there.is_some() && !replace {
             return Err(ServeError::PreconditionFailed);
         }
         let replaced = there.is_some();
-        // A file takes the place of a file in one step. Anything else has to make room first.
         if let Some(there) = &there
             && (there.is_directory || source.is_directory)
         {
-            let always: Condition = Box::new(|_| true);
-            let Members { failed, .. } = match there.is_directory {
-                true => handle.remove_directory(&to, Removal::WithGrace, &by)?,
-                false => {
-                    handle.remove(&to, &always, Removal::WithGrace, &by)?;
-                    Members::default()
-                }
-            };
-            if !failed.is_empty() {
-                return Ok(Done { replaced, ticket: None, failed });
+            if !removes {
+                return Err(ServeError::Conflict("somebody else has put something there; try again".into()));
             }
+            let Members { ticket, failed } = match kind {
+                Kind::Copy => handle.copy_in_place_of(&from, &to, deep, &by),
+                Kind::Move => handle.rename_in_place_of(&from, &to, &by),
+            }
+            .map_err(|error| match error {
+                ReceiveError::Incoming(IncomingError::OtherFileSystem(place)) => ServeError::Conflict(format!(
+                    "{place} lies on another file system, where nothing can take its place in one step; nothing was \
+                     changed: delete it first"
+                )),
+                error => error.into(),
+            })?;
+            return Ok(Done { replaced, ticket, failed });
+        }
+        let replace = replace && (removes || handle.write_replaces(&to));
+        if there.is_some() && !replace {
+            return Err(ServeError::Conflict("somebody else has put something there; try again".into()));
         }
         match (kind, source.is_directory) {
             (Kind::Move, _) => {
@@ -176,26 +187,52 @@ impl Context<'_> {
     /// The place in this repository that an absolute URL, or an absolute path, names.
     pub(super) fn target_of(&self, url: &str) -> Result<Target, ServeError> {
         let Destination { server, path } = Destination::parse(url)?;
-        if server.is_some_and(|server| !self.is_called(&server)) {
+        if server.as_ref().is_some_and(|server| !self.is_called(server)) {
             return Err(elsewhere());
         }
-        let (repository, location) = place(path, self.mounts)?;
-        if repository.config.name != self.mount.config.name {
-            return Err(elsewhere());
+        // A front may have left the path of base_url in it. Where both ways lead into this repository, it counts as below
+        // that path only if it names the server as base_url does.
+        let settings = self.server.settings.now();
+        let is_told = server.as_ref().is_some_and(|server| server.is_one_of(self.base_host().as_deref()));
+        let within = |path: &str| Ok(Target { location: place(path, self.mounts, self.mount)? });
+        let whole = within(path);
+        match base::below(path, &settings.base_path).map(within) {
+            Some(Ok(below)) if is_told || whole.is_err() => Ok(below),
+            _ => whole,
         }
-        Ok(Target { location })
+    }
+
+    /// Host and port in `base_url`.
+    fn base_host(&self) -> Option<String> {
+        let settings = self.server.settings.now();
+        let (_, rest) = settings.config.base_url.as_deref()?.split_once("://")?;
+        rest.split('/').next().map(str::to_owned)
     }
 
     /// Whether this server is known by that host and port: the client says so, or the configuration does.
     fn is_called(&self, server: &Authority<'_>) -> bool {
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| self.parts.uri.authority().map(hyper::http::uri::Authority::as_str));
-        let settings = self.server.settings.now();
-        let base = settings.config.base_url.as_deref().and_then(|base| {
-            let (_, rest) = base.split_once("://")?;
-            rest.split('/').next()
+        let base = self.base_host();
+        server.is_one_of([host, base.as_deref()].into_iter().flatten())
+    }
+
+    /// Whether something has to go for the copy of `from` to be at `to`.
+    async fn makes_room(
+        &self,
+        from: &crate::package::Location,
+        to: &crate::package::Location,
+    ) -> Result<bool, ServeError> {
+        let (handle, places) = (self.handle.clone(), [from.clone(), to.clone()]);
+        let found = blocking("look at the tree", move || {
+            places.map(|place| handle.stat(Some(&place)).map(|found| found.map(|found| found.is_directory)))
         });
-        server.is_one_of([host, base].into_iter().flatten())
+        let [source, there] = found.await?;
+        let looking = |error| ServeError::internal("look at the tree", error);
+        Ok(match (source.map_err(looking)?, there.map_err(looking)?) {
+            (Some(source), Some(there)) => source || there || !self.handle.write_replaces(to),
+            _ => false,
+        })
     }
 
     /// Copies or moves what is no file yet.
@@ -223,7 +260,7 @@ impl Context<'_> {
             }
             [false, false] => {}
         }
-        if !self.share.hold_for_content(to.as_str()) {
+        if !self.share.hold_for_content(to.as_str(), &self.holder()) {
             return Err(ServeError::NoRoom("too many files wait for their content".into()));
         }
         if kind == Kind::Move {

@@ -1,12 +1,12 @@
 //! The history's tables, as SQL text.
 
 /// Kept in SQLite's `user_version`. A history with a higher one belongs to a newer createrepod.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 pub const CREATE: &str = "
 -- Times in seconds since the epoch. `hash` is the SHA-256 of the text the holder has. After a rotation
 -- `before` is the hash of the text before, which counts until `before_until`. `scopes` and
--- `repositories` are separated by commas, which neither can contain.
+-- `repositories` are separated by commas, which neither can contain. `sum`: CRC-32 of all but `last_used`.
 CREATE TABLE token (
     id            TEXT PRIMARY KEY,
     name          TEXT NOT NULL UNIQUE,
@@ -17,6 +17,7 @@ CREATE TABLE token (
     repositories  TEXT NOT NULL,
     made          INTEGER NOT NULL,
     expires       INTEGER,
-    last_used     INTEGER
+    last_used     INTEGER,
+    sum           INTEGER
 ) WITHOUT ROWID;
 ";

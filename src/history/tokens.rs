@@ -3,10 +3,11 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{History, HistoryError};
+use super::{History, HistoryError, corrupt};
 use crate::rights::{Grant, Pattern, Permission, Token, TokenStore};
 
-const COLUMNS: &str = "id, name, hash, before, before_until, scopes, repositories, made, expires, last_used";
+const COLUMNS: &str =
+    "id, name, hash, before, before_until, scopes, repositories, made, expires, last_used, sum";
 
 impl History {
     /// All tokens, by name.
@@ -57,7 +58,7 @@ impl History {
         let Token { id, name, hash, before, grant, made, expires, last_used } = token;
         let repositories: Vec<&str> = grant.repositories.iter().map(Pattern::as_str).collect();
         db.execute(
-            &format!("INSERT INTO token ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"),
+            &format!("INSERT INTO token ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"),
             params![
                 id,
                 name,
@@ -68,7 +69,8 @@ impl History {
                 repositories.join(","),
                 made,
                 expires,
-                last_used
+                last_used,
+                sum_of(token)
             ],
         )
         .map_err(|source| self.failed(source))?;
@@ -91,7 +93,7 @@ impl TokenStore for History {
     }
 }
 
-fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
+fn unchecked(row: &Row<'_>) -> rusqlite::Result<Token> {
     let wrong = |column: usize, why: String| {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
     };
@@ -117,6 +119,73 @@ fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
         expires: row.get(8)?,
         last_used: row.get(9)?,
     })
+}
+
+/// A row, if it is as it was written: one bit may be another repository, or another year.
+fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
+    let stated: Option<u32> = row.get(10)?;
+    // Also what this version does not know counts.
+    if stated == Some(sum_of_row(row)?) {
+        unchecked(row)
+    } else {
+        Err(corrupt("a token is not as it was written"))
+    }
+}
+
+fn sum_of(token: &Token) -> u32 {
+    let Token { id, name, hash, before, grant, made, expires, last_used: _ } = token;
+    let repositories: Vec<&str> = grant.repositories.iter().map(Pattern::as_str).collect();
+    let (hash_before, until) = before.unzip();
+    sum([
+        Some(id.as_bytes()),
+        Some(name.as_bytes()),
+        Some(hash),
+        hash_before.as_ref().map(|hash| &hash[..]),
+        until.map(u64::to_le_bytes).as_ref().map(|bytes| &bytes[..]),
+        Some(grant.scopes.to_string().as_bytes()),
+        Some(repositories.join(",").as_bytes()),
+        Some(&made.to_le_bytes()),
+        expires.map(u64::to_le_bytes).as_ref().map(|bytes| &bytes[..]),
+    ])
+}
+
+fn sum_of_row(row: &Row<'_>) -> rusqlite::Result<u32> {
+    let number =
+        |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<u64>>(column)?.map(u64::to_le_bytes));
+    let (until, made, expires) = (number(4)?, number(7)?, number(8)?);
+    let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes_or_null()?);
+    Ok(sum([
+        text(0)?,
+        text(1)?,
+        text(2)?,
+        text(3)?,
+        until.as_ref().map(|bytes| &bytes[..]),
+        text(5)?,
+        text(6)?,
+        made.as_ref().map(|bytes| &bytes[..]),
+        expires.as_ref().map(|bytes| &bytes[..]),
+    ]))
+}
+
+/// CRC-32 of values and their lengths.
+fn sum<const N: usize>(values: [Option<&[u8]>; N]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    for value in values {
+        sum.update(&value.map_or(u64::MAX, |value| value.len() as u64).to_le_bytes());
+        sum.update(value.unwrap_or_default());
+    }
+    sum.finalize()
+}
+
+/// Gives the tokens that an older version left their sums.
+pub(super) fn add_sums(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("ALTER TABLE token ADD COLUMN sum INTEGER")?;
+    let mut all = db.prepare(&format!("SELECT {COLUMNS} FROM token"))?;
+    let sums = all.query_map([], |row| Ok((row.get::<_, String>(0)?, sum_of_row(row)?)))?;
+    for (id, sum) in sums.collect::<rusqlite::Result<Vec<_>>>()? {
+        db.execute("UPDATE token SET sum = ?2 WHERE id = ?1", params![id, sum])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -168,6 +237,65 @@ mod tests {
         assert_eq!(history.tokens().unwrap().len(), 1);
         assert_eq!(history.find("a").unwrap().unwrap().hash, [8; 32]);
         assert!(matches!(history.renew_token("other", |old| old), Err(HistoryError::NoToken(_))));
+    }
+
+    #[test]
+    fn what_is_damaged_lets_nobody_in_and_says_so() {
+        let place = tempfile::tempdir().unwrap();
+        let history = History::at(place.path());
+        history.add_token(&a_token("ci", "a")).unwrap();
+        history.add_token(&a_token("other", "b")).unwrap();
+        drop(history);
+        assert!(!place.path().join("history.sqlite-shm").exists(), "nothing is mapped");
+        let whole = std::fs::read(place.path().join("history.sqlite")).unwrap();
+        let expected = [a_token("ci", "a"), a_token("other", "b")];
+        let mut refused = 0;
+        for at in (0..whole.len() * 8).step_by(61) {
+            let mut bytes = whole.clone();
+            bytes[at / 8] ^= 1 << (at % 8);
+            std::fs::write(place.path().join("history.sqlite"), bytes).unwrap();
+            match History::at(place.path()).tokens() {
+                // What nobody uses may change.
+                Ok(mut found) => {
+                    found.iter_mut().for_each(|token| token.last_used = None);
+                    assert_eq!(found, expected, "at {at}");
+                }
+                Err(
+                    HistoryError::Damaged { .. } | HistoryError::Newer { .. } | HistoryError::Sqlite { .. },
+                ) => {
+                    refused += 1;
+                }
+                Err(other) => panic!("at {at}: {other}"),
+            }
+        }
+        assert!(refused > 0);
+        std::fs::write(place.path().join("history.sqlite"), &whole[..5000]).unwrap();
+        let damaged = History::at(place.path()).check().unwrap_err();
+        assert!(matches!(damaged, HistoryError::Damaged { .. }), "{damaged}");
+        std::fs::write(place.path().join("history.sqlite"), vec![7; 5000]).unwrap();
+        let none = History::at(place.path()).check().unwrap_err();
+        assert!(none.to_string().contains("no token counts"), "{none}");
+        std::fs::write(place.path().join("history.sqlite"), []).unwrap();
+        assert!(History::at(place.path()).find("a").unwrap_err().to_string().contains("empty"));
+    }
+
+    #[test]
+    fn tokens_of_an_older_version_count() {
+        let place = tempfile::tempdir().unwrap();
+        let history = History::at(place.path());
+        history.add_token(&a_token("ci", "a")).unwrap();
+        drop(history);
+        let db = Connection::open(place.path().join("history.sqlite")).unwrap();
+        db.execute_batch(
+            "ALTER TABLE token DROP COLUMN sum; PRAGMA user_version = 1; PRAGMA journal_mode = wal;",
+        )
+        .unwrap();
+        drop(db);
+        let history = History::at(place.path());
+        assert_eq!(history.tokens().unwrap(), [a_token("ci", "a")]);
+        history.add_token(&a_token("new", "b")).unwrap();
+        drop(history);
+        assert_eq!(History::at(place.path()).tokens().unwrap().len(), 2);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 use std::fs::File;
 use std::io;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
-use super::beneath::Root;
 use super::{CommitMode, IncomingError, leads_out};
+use crate::beneath::{Root, settle_mode};
 use crate::config::RepositoryConfig;
 use crate::crash::{self, Point};
 use crate::package::Location;
@@ -17,18 +17,18 @@ use crate::package::Location;
 pub fn make_directory(config: &RepositoryConfig, location: &Location) -> Result<(), IncomingError> {
     let parent = open_parent(config, location)?;
     let failed = |source: io::Error| failed(config, location, "make the directory", source);
-    let mode = Mode::from_raw_mode(0o777 & !config.umask);
-    rustix::fs::mkdirat(&parent, location.file_name(), mode).map_err(|errno| failed(errno.into()))?;
+    let (name, mode) = (location.file_name(), 0o777 & !config.umask);
+    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)).map_err(|errno| failed(errno.into()))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&parent, location.file_name(), flags, Mode::empty())
-        .and_then(|made| {
-            // The process's own umask may have taken more than the repository's; setgid is inherited.
-            let inherited = Mode::from_raw_mode(rustix::fs::fstat(&made)?.st_mode & 0o7000);
-            rustix::fs::fchmod(&made, mode | inherited)
-        })
-        .map_err(io::Error::from);
+    let made = rustix::fs::openat(&parent, name, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|made| settle_mode(&parent, &File::from(made), mode));
     crash::point(Point::FolderMade);
-    made.and_then(|()| parent.sync_all()).map_err(failed)
+    made.and_then(|()| parent.sync_all()).map_err(|error| {
+        // What could not be made right is not there. It is empty, or somebody else's by now.
+        let _ = rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR);
+        failed(error)
+    })
 }
 
 /// Removes an empty directory.
@@ -74,7 +74,10 @@ pub fn rename(
             }
         }
     };
-    renamed.map_err(failed)?;
+    renamed.map_err(|errno| match errno {
+        Errno::XDEV => IncomingError::OtherFileSystem(to.clone()),
+        errno => failed(errno),
+    })?;
     crash::point(Point::RenameDone);
     Ok(parents)
 }
@@ -86,6 +89,22 @@ impl Renamed {
         crash::point(Point::RenameNewSynced);
         self.from.sync_all()
     }
+}
+
+/// Whether a rename leads from one place to the other: both lie on one mount of one file system.
+pub fn may_be_renamed(
+    config: &RepositoryConfig,
+    from: &Location,
+    to: &Location,
+) -> Result<bool, IncomingError> {
+    let mount = |location: &Location| -> Result<_, IncomingError> {
+        let parent = open_parent(config, location)?;
+        let stat = statx(&parent, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+            .map_err(|errno| failed(config, location, "look at the directory of", errno.into()))?;
+        // Linux before 5.8 does not tell mounts apart, and leaves zero here for both.
+        Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_mnt_id))
+    };
+    Ok(mount(from)? == mount(to)?)
 }
 
 fn open_parent(config: &RepositoryConfig, location: &Location) -> Result<File, IncomingError> {

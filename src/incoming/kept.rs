@@ -4,23 +4,24 @@
 //! the whole record, so nothing can disagree with it after a crash.
 
 use std::collections::BTreeMap;
+use std::fs::{File, FileTimes};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD};
+use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
-use super::beneath::Root;
-use super::temporary::unique;
+use crate::beneath::Root;
+use crate::beneath::own::{self, Own, unique};
 use crate::config::{RepositoryConfig, Space};
 use crate::crash::{self, Point};
 use crate::package::Location;
 
 /// What is kept in one repository. Reads the disk once; the rest is memory.
 pub struct Kept {
-    directory: PathBuf,
+    /// The directory that holds `.createrepod`.
+    above: PathBuf,
     /// By age, the oldest first: the key begins with the time of removal in nanoseconds.
     entries: BTreeMap<String, Entry>,
 }
@@ -34,31 +35,33 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
     Kept,
-    /// It is gone: nothing is kept here, or it lies on another file system.
+    /// It is gone: nothing is kept here, or there is no room for it.
     Gone,
 }
 
 impl Kept {
     /// Reads what earlier runs kept. A missing directory is an empty one.
     pub fn open(config: &RepositoryConfig) -> io::Result<Self> {
-        let directory = config.private_dir().join("kept");
-        let mut entries = BTreeMap::new();
-        let found = match std::fs::read_dir(&directory) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { directory, entries }),
+        let mut kept = Self { above: config.written().to_owned(), entries: BTreeMap::new() };
+        let directory = match kept.directory() {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
             Err(error) => return Err(error),
         };
-        for entry in found {
-            let entry = entry?;
-            let key = entry.file_name().to_string_lossy().into_owned();
-            if let Some((location, size)) = only_file(&entry.path())? {
-                entries.insert(key, Entry { location, size });
+        for name in directory.names()? {
+            let key = name.to_string_lossy().into_owned();
+            if let Some((location, size)) = only_file(&directory, &key)? {
+                kept.entries.insert(key, Entry { location, size });
             } else {
-                // Killed between mkdir and rename.
-                let _ = std::fs::remove_dir_all(entry.path());
+                // Killed between mkdir and rename; or nothing of ours.
+                let _ = directory.remove_all(&name);
             }
         }
-        Ok(Self { directory, entries })
+        Ok(kept)
+    }
+
+    fn directory(&self) -> io::Result<Own> {
+        Own::private(&self.above)?.sub("kept")
     }
 
     /// Takes `location` out of the tree; keeps it if it should be kept and the grace period is not zero.
@@ -68,35 +71,32 @@ impl Kept {
         location: &Location,
         keep: bool,
     ) -> io::Result<Removed> {
-        let root = Root::open(&config.path, config.symlinks)?;
-        let parent = location.parent();
-        let directory = root.read(parent.as_ref().map_or("", Location::as_str))?;
+        let (directory, stat) = find(config, location)?;
         let name = location.file_name();
-        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
         let mut removed = Removed::Gone;
         // A link is not the package; what it points to belongs to somebody else.
-        if regular && keep && !config.grace.is_zero() {
-            let key = unique();
-            let own = self.directory.join(&key);
-            let kept = location.under(&own);
-            match move_to(&directory, name, &kept) {
-                Ok(()) => {
+        if own::is_file(&stat) && keep && !config.grace.is_zero() {
+            let moved =
+                self.take_in(location, &stat, |kept| Ok(rustix::fs::renameat(&directory, name, kept, name)?));
+            removed = match moved {
+                Ok(_) => {
                     crash::point(Point::RemovalMoved);
-                    sync_directories(&kept, &self.directory)?;
-                    let size = u64::try_from(stat.st_size).unwrap_or(0);
-                    self.entries.insert(key, Entry { location: location.clone(), size });
-                    removed = Removed::Kept;
+                    Removed::Kept
                 }
-                Err(error) => {
-                    let _ = std::fs::remove_dir_all(own);
-                    let other =
-                        matches!(Errno::from_io_error(&error), Some(Errno::XDEV | Errno::NAMETOOLONG));
-                    if !other {
-                        return Err(error);
+                // On a file system mounted in the tree a copy is kept, where there is room for it.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => {
+                    match self.take_in(location, &stat, |kept| copy(&directory, name, kept)) {
+                        Ok(_) => {
+                            rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
+                            Removed::Kept
+                        }
+                        Err(error) if is_no_room(&error) => Removed::Gone,
+                        Err(error) => return Err(error),
                     }
                 }
-            }
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG) => Removed::Gone,
+                Err(error) => return Err(error),
+            };
         }
         if removed == Removed::Gone {
             rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
@@ -106,15 +106,51 @@ impl Kept {
         Ok(removed)
     }
 
+    /// Has `put` bring the file of `location` into a directory of its own, and makes that survive a power cut. Says under
+    /// which key it is kept.
+    fn take_in(
+        &mut self,
+        location: &Location,
+        stat: &Stat,
+        put: impl FnOnce(&Own) -> io::Result<()>,
+    ) -> io::Result<String> {
+        let key = unique();
+        let directory = Own::make_private(&self.above)?.make("kept")?;
+        let mut parents: Vec<&str> = location.as_str().split('/').collect();
+        parents.pop();
+        let names = std::iter::once(key.as_str()).chain(parents);
+        let kept = directory.make_below(names).and_then(|below| {
+            let below = below.as_ref().unwrap_or(&directory);
+            put(below)?;
+            below.sync()
+        });
+        if let Err(error) = kept {
+            let _ = directory.remove_all(&key);
+            return Err(error);
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        self.entries.insert(key.clone(), Entry { location: location.clone(), size });
+        Ok(key)
+    }
+
     /// Removes what is kept of this name; tells whether there was any.
     pub fn forget(&mut self, location: &Location) -> io::Result<bool> {
         let of_this_name = self.entries.iter().filter(|(_, entry)| entry.location == *location);
         let keys: Vec<String> = of_this_name.map(|(key, _)| key.clone()).collect();
         for key in &keys {
-            std::fs::remove_dir_all(self.directory.join(key))?;
-            self.entries.remove(key);
+            self.drop_entry(key)?;
         }
         Ok(!keys.is_empty())
+    }
+
+    /// Removes one file that is kept; one whose directory is gone is as good as removed.
+    fn drop_entry(&mut self, key: &str) -> io::Result<()> {
+        match self.directory().and_then(|directory| directory.remove_all(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.entries.remove(key);
+        Ok(())
     }
 
     /// Keeps another name of the package at `location`, which is about to be renamed: clients that
@@ -123,47 +159,52 @@ impl Kept {
         if config.grace.is_zero() {
             return Ok(None);
         }
-        let root = Root::open(&config.path, config.symlinks)?;
-        let parent = location.parent();
-        let directory = root.read(parent.as_ref().map_or("", Location::as_str))?;
-        let stat = rustix::fs::statat(&directory, location.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        let (directory, stat) = find(config, location)?;
+        if !own::is_file(&stat) {
             return Ok(None);
         }
-        let key = unique();
-        let kept = location.under(&self.directory.join(&key));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(kept.parent().unwrap_or(&kept))?;
-        match rustix::fs::linkat(&directory, location.file_name(), CWD, &kept, AtFlags::empty()) {
-            Ok(()) => {
-                let size = u64::try_from(stat.st_size).unwrap_or(0);
-                self.entries.insert(key.clone(), Entry { location: location.clone(), size });
+        let name = location.file_name();
+        let mut linked = self.take_in(location, &stat, |kept| {
+            Ok(rustix::fs::linkat(&directory, name, kept, name, AtFlags::empty())?)
+        });
+        let cannot = |error: &io::Error, errnos: &[Errno]| {
+            Errno::from_io_error(error).is_some_and(|errno| errnos.contains(&errno))
+        };
+        // Another file system, or one without hard links: a copy does.
+        let without_links = [Errno::XDEV, Errno::PERM, Errno::OPNOTSUPP, Errno::MLINK];
+        if linked.as_ref().is_err_and(|error| cannot(error, &without_links)) {
+            linked = self.take_in(location, &stat, |kept| copy(&directory, name, kept));
+        }
+        match linked {
+            Ok(key) => {
                 crash::point(Point::RenameKept);
                 Ok(Some(key))
             }
-            Err(error) => {
-                let _ = std::fs::remove_dir_all(self.directory.join(key));
-                match error {
-                    // Another file system, or one without hard links: the old name is simply gone.
-                    Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NAMETOOLONG => {
-                        Ok(None)
-                    }
-                    _ => Err(error.into()),
-                }
-            }
+            // The old name is simply gone.
+            Err(error) if is_no_room(&error) || cannot(&error, &[Errno::NAMETOOLONG]) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Takes back what [`link`](Self::link) kept: the rename did not happen.
     pub fn unlink(&mut self, key: &str) {
         if self.entries.remove(key).is_some() {
-            let _ = std::fs::remove_dir_all(self.directory.join(key));
+            let _ = self.directory().and_then(|directory| directory.remove_all(key));
         }
     }
 
     /// The newest file kept for `location` whose grace period has not passed.
-    pub fn find(&self, location: &Location, grace: Duration, now: SystemTime) -> Option<PathBuf> {
-        let (key, _) = self.entries.iter().rev().find(|(_, entry)| entry.location == *location)?;
-        (!is_over(key, grace, now)).then(|| location.under(&self.directory.join(key)))
+    pub fn read(&self, location: &Location, grace: Duration, now: SystemTime) -> io::Result<Option<File>> {
+        let newest = self.entries.iter().rev().find(|(_, entry)| entry.location == *location);
+        let Some((key, _)) = newest.filter(|(key, _)| !is_over(key, grace, now)) else { return Ok(None) };
+        let parent = location.parent();
+        let parents = parent.iter().flat_map(|parent| parent.as_str().split('/'));
+        let found =
+            self.directory().and_then(|kept| kept.below(std::iter::once(key.as_str()).chain(parents)));
+        match found.and_then(|below| below.map(|below| below.read(location.file_name())).transpose()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read,
+        }
     }
 
     /// Removes what is older than the grace period, then the oldest until the rest fits into
@@ -175,7 +216,7 @@ impl Kept {
         let limit = match config.grace_space {
             Space::Bytes(bytes) => bytes,
             Space::Percent(percent) => {
-                let disk = rustix::fs::statvfs(&self.directory)?;
+                let disk = rustix::fs::statvfs(&self.above)?;
                 disk.f_blocks.saturating_mul(disk.f_frsize) / 100 * u64::from(percent)
             }
         };
@@ -189,51 +230,73 @@ impl Kept {
             } else {
                 break;
             }
-            std::fs::remove_dir_all(self.directory.join(key))?;
             total -= entry.size;
-            self.entries.pop_first();
+            let key = key.clone();
+            self.drop_entry(&key)?;
         }
         Ok((for_age, for_space))
     }
 }
 
+/// The directory of a file in the tree, and what has its name there.
+fn find(config: &RepositoryConfig, location: &Location) -> io::Result<(File, Stat)> {
+    let root = Root::open(&config.path, config.symlinks)?;
+    let parent = location.parent();
+    let directory = root.read(parent.as_ref().map_or("", Location::as_str))?;
+    let stat = rustix::fs::statat(&directory, location.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((directory, stat))
+}
+
+/// Copies a file of the tree, with its time, and waits until the disk has it.
+fn copy(directory: &File, name: &str, kept: &Own) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut source = File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?);
+    let metadata = source.metadata()?;
+    if !metadata.is_file() {
+        return Err(Errno::NOENT.into());
+    }
+    let mut target = kept.create(name, 0o600)?;
+    io::copy(&mut source, &mut target)?;
+    target.set_times(FileTimes::new().set_modified(metadata.modified()?))?;
+    target.sync_all()
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG))
+}
+
 fn is_over(key: &str, grace: Duration, now: SystemTime) -> bool {
     let removed: u64 = key.split('-').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
     let removed = SystemTime::UNIX_EPOCH + Duration::from_nanos(removed);
-    // A clock that stepped back makes nothing old.
-    now.duration_since(removed).is_ok_and(|age| age >= grace)
-}
-
-fn move_to(directory: &std::fs::File, name: &str, kept: &Path) -> io::Result<()> {
-    let parent = kept.parent().unwrap_or(kept);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    Ok(rustix::fs::renameat(directory, name, CWD, kept)?)
-}
-
-/// Syncs the directories from the kept file up to `top`.
-fn sync_directories(kept: &Path, top: &Path) -> io::Result<()> {
-    for directory in kept.ancestors().skip(1) {
-        std::fs::File::open(directory)?.sync_all()?;
-        if directory == top {
-            break;
-        }
+    match now.duration_since(removed) {
+        Ok(age) => age >= grace,
+        // A clock that stepped back makes nothing old, unless it was far ahead: nobody keeps anything for that long.
+        Err(ahead) => ahead.duration() > grace,
     }
-    Ok(())
 }
 
-/// The one file somewhere below `directory`, with its path there and its size.
-fn only_file(directory: &Path) -> io::Result<Option<(Location, u64)>> {
-    let mut current = directory.to_path_buf();
+/// The one file somewhere below `key`, with its path there and its size. `None` where it is nothing that we would keep.
+fn only_file(directory: &Own, key: &str) -> io::Result<Option<(Location, u64)>> {
+    let (mut current, mut path) = (
+        match directory.sub(key) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+            found => found?,
+        },
+        PathBuf::new(),
+    );
     loop {
-        let metadata = std::fs::symlink_metadata(&current)?;
-        if !metadata.is_dir() {
-            let relative = current.strip_prefix(directory).unwrap_or(&current);
-            return Ok(Location::from_path(relative).ok().map(|location| (location, metadata.size())));
+        let Some(name) = current.names()?.into_iter().next() else { return Ok(None) };
+        path.push(&name);
+        let Some(stat) = current.stat(&name)? else { return Ok(None) };
+        if own::is_file(&stat) {
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
+            return Ok(Location::from_path(&path).ok().map(|location| (location, size)));
         }
-        match std::fs::read_dir(&current)?.next() {
-            Some(entry) => current = entry?.path(),
-            None => return Ok(None),
-        }
+        current = match current.sub(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+            found => found?,
+        };
     }
 }
 
@@ -264,12 +327,17 @@ mod tests {
         }
         // A kill between mkdir and rename.
         std::fs::create_dir_all(dir.path().join(".createrepod/kept/00000000000000000001-1-1/deep")).unwrap();
+        std::os::unix::fs::symlink("../../deep", dir.path().join(".createrepod/kept/linked")).unwrap();
+        let linked = dir.path().join(".createrepod/kept/09000000000000000000-1-1");
+        std::fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", linked.join("passwd.rpm")).unwrap();
         let kept = Kept::open(&config).unwrap();
         assert_eq!(kept.entries.len(), 2);
-        assert!(!dir.path().join(".createrepod/kept/00000000000000000001-1-1").exists());
-        let found = kept.find(&deep, config.grace, SystemTime::now()).unwrap();
-        assert_eq!(std::fs::read(found).unwrap(), b"newer");
-        assert!(kept.find(&location("deep/er"), config.grace, SystemTime::now()).is_none());
+        assert_eq!(std::fs::read_dir(dir.path().join(".createrepod/kept")).unwrap().count(), 2);
+        assert!(dir.path().join("deep/er").is_dir(), "no link was followed");
+        let mut found = kept.read(&deep, config.grace, SystemTime::now()).unwrap().unwrap();
+        assert_eq!(io::read_to_string(&mut found).unwrap(), "newer");
+        assert!(kept.read(&location("deep/er"), config.grace, SystemTime::now()).unwrap().is_none());
     }
 
     #[test]
@@ -279,7 +347,7 @@ mod tests {
         let mut kept = Kept::open(&config).unwrap();
         kept.remove(&config, &location("a.rpm"), true).unwrap();
         let now = SystemTime::now();
-        let found = |kept: &Kept, at| kept.find(&location("a.rpm"), config.grace, at).is_some();
+        let found = |kept: &Kept, at| kept.read(&location("a.rpm"), config.grace, at).unwrap().is_some();
         assert!(found(&kept, now) && found(&kept, now - Duration::from_secs(86_400)));
         assert!(!found(&kept, now + config.grace));
         assert_eq!(kept.expire(&config, now).unwrap(), (0, 0));

@@ -5,17 +5,22 @@ use std::io::{self, Seek};
 use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Advice, Mode};
 
-use super::beneath::Root;
 use super::temporary::Temporary;
-use super::{IncomingError, ReadPackage, leads_out};
-use crate::package::Location;
-use crate::package::intake::{BadPackage, Taken};
+use super::{IncomingError, ReadPackage, leads_out, parents};
+use crate::beneath::{Root, has_default_acl};
+use crate::package::intake::Taken;
+use crate::package::{Location, Package, Unread};
 use crate::repodata::codec::Limits;
+use crate::repodata::encoding::with_known_name;
+use crate::repodata::turn::Turn;
 use crate::repodata::{Codec, Entry, FormatError, Fragments, RenderOptions, additional};
+
+/// How long an upload waits for the memory that packages share: each is read in a second or so.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where an upload is going, and the file that holds it until then.
 pub(super) struct Place {
@@ -37,9 +42,15 @@ impl Place {
         let Some(kind) = &self.metadata else { return Ok(()) };
         (&self.file).rewind().map_err(|source| self.io("read", source))?;
         let name = self.location.file_name();
+        let _turn = Turn::for_sent();
         let limits = Limits { open_size: Some(additional::longest(kind)) };
         let text = Codec::open(&self.file, limits);
-        let text = text.map_err(|error| FormatError { file: "file", why: error.to_string() })?;
+        let unreadable = |error: io::Error| FormatError { file: "file", why: error.to_string() };
+        let text = text.map_err(unreadable)?;
+        if additional::is_repacked(kind) && kind != additional::MODULES {
+            let (text, _) = with_known_name(text).map_err(unreadable)?;
+            return Ok(additional::check(kind, name, text)?);
+        }
         Ok(additional::check(kind, name, text)?)
     }
 
@@ -54,7 +65,8 @@ impl Place {
     pub(super) fn settle_times(&self) -> io::Result<SystemTime> {
         let metadata = self.file.metadata()?;
         let mode = 0o666 & !self.umask;
-        if metadata.mode() & 0o7777 != mode {
+        // With a default ACL no umask counts: acl(5).
+        if metadata.mode() & 0o7777 != mode && !self.is_under_default_acl() {
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
         }
         if !self.temporary.is_named() && metadata.len() > 0 {
@@ -66,6 +78,17 @@ impl Place {
         Ok(now)
     }
 
+    /// Whether the directory it goes to, or the deepest of its parents that is there, says what rights it gets.
+    fn is_under_default_acl(&self) -> bool {
+        if self.temporary.is_named() {
+            return false;
+        }
+        let parents = parents(&self.location);
+        let deepest =
+            (0..=parents.len()).rev().find_map(|depth| self.root.read(&parents[..depth].join("/")).ok());
+        deepest.is_some_and(|directory| has_default_acl(&directory))
+    }
+
     pub(super) fn read_package(
         &self,
         taken: Taken,
@@ -73,7 +96,7 @@ impl Place {
         now: SystemTime,
     ) -> Result<ReadPackage, IncomingError> {
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        Ok(rendered(&taken, &self.location, &self.render, written, seconds)?)
+        Ok(rendered(&taken, &self.location, &self.render, written, seconds, Some(PATIENCE))?)
     }
 
     pub(super) fn io(&self, attempt: &'static str, source: io::Error) -> IncomingError {
@@ -106,11 +129,10 @@ pub(super) fn rendered(
     options: &RenderOptions,
     size: u64,
     file_time: i64,
-) -> Result<ReadPackage, BadPackage> {
-    let package = taken.package()?;
+    patience: Option<Duration>,
+) -> Result<ReadPackage, Unread> {
     let entry = Entry { pkgid: &taken.pkgid, location, file_time, size, header_range: taken.header_range };
-    let fragments = Fragments::render(&package, &entry, options);
-    let nevra = package.nevra();
-    drop(package);
-    Ok(ReadPackage { pkgid: taken.pkgid.clone(), nevra, fragments })
+    let render = |package: &Package<'_>| (Fragments::render(package, &entry, options), package.nevra());
+    let (fragments, nevra) = taken.read(None, patience, render)?;
+    Ok(ReadPackage { pkgid: taken.pkgid.clone(), nevra, fragments, vouched: taken.vouched.clone() })
 }

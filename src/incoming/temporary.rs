@@ -2,29 +2,29 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::CommitMode;
+use crate::beneath::own::{Own, unique};
 use crate::crash::{self, Point};
 
 /// Where the staged bytes are; removes what has a name when dropped.
 pub(super) struct Temporary {
-    /// `.createrepod/incoming`
-    incoming: PathBuf,
-    /// Its name there; `None` when the file has no name at all.
-    name: Option<PathBuf>,
+    /// The directory that holds `.createrepod`.
+    above: PathBuf,
+    /// `.createrepod/incoming` and its name there; `None` when the file has no name at all.
+    named: Option<(Own, String)>,
 }
 
 impl Temporary {
-    /// Makes a file on the file system of `directory`, which is where it will go.
-    pub(super) fn create(private: &Path, directory: &OwnedFd, mode: Mode) -> io::Result<(File, Self)> {
-        let mut temporary = Self { incoming: private.join("incoming"), name: None };
+    /// Makes a file on the file system of `directory`, which is where it will go. `above` holds `.createrepod`.
+    pub(super) fn create(above: &Path, directory: &OwnedFd, mode: Mode) -> io::Result<(File, Self)> {
+        let mut temporary = Self { above: above.to_owned(), named: None };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(directory, ".", flags, mode) {
             Ok(file) => return Ok((File::from(file), temporary)),
@@ -43,46 +43,59 @@ impl Temporary {
     }
 
     fn create_named(&mut self) -> io::Result<File> {
-        make_private(&self.incoming)?;
-        let name = self.incoming.join(unique());
-        let file = File::options().read(true).write(true).create_new(true).open(&name)?;
-        self.name = Some(name);
+        let incoming = self.incoming()?;
+        let name = unique();
+        let file = incoming.create(&name, 0o600)?;
+        self.named = Some((incoming, name));
         Ok(file)
+    }
+
+    /// `.createrepod/incoming`, made where it is missing, but not the tree: one that was moved away stays away.
+    fn incoming(&self) -> io::Result<Own> {
+        Own::make_private(&self.above)?.make("incoming")
     }
 
     /// Whether it has a name, as on network file systems.
     pub(super) fn is_named(&self) -> bool {
-        self.name.is_some()
+        self.named.is_some()
     }
 
     /// Names the file `name` in `directory`, in one step.
-    pub(super) fn link(&self, file: &File, directory: &File, name: &str, mode: CommitMode) -> io::Result<()> {
-        match (&self.name, mode) {
+    pub(super) fn link(
+        &self,
+        file: &File,
+        directory: impl AsFd,
+        name: &str,
+        mode: CommitMode,
+    ) -> io::Result<()> {
+        let directory = directory.as_fd();
+        match (&self.named, mode) {
             (None, CommitMode::New) => link_unnamed(file, directory, name),
             (None, CommitMode::Replace) => self.replace(file, directory, name),
-            (Some(staged), CommitMode::New) => {
-                match rustix::fs::renameat_with(CWD, staged, directory, name, RenameFlags::NOREPLACE) {
+            (Some((incoming, staged)), CommitMode::New) => {
+                match rustix::fs::renameat_with(incoming, staged, directory, name, RenameFlags::NOREPLACE) {
                     // Not every file system knows NOREPLACE; a hard link does not replace either.
                     Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                        rustix::fs::linkat(CWD, staged, directory, name, AtFlags::empty())?;
-                        Ok(rustix::fs::unlink(staged)?)
+                        rustix::fs::linkat(incoming, staged, directory, name, AtFlags::empty())?;
+                        incoming.remove(staged)
                     }
                     other => Ok(other?),
                 }
             }
-            (Some(staged), CommitMode::Replace) => Ok(rustix::fs::renameat(CWD, staged, directory, name)?),
+            (Some((incoming, staged)), CommitMode::Replace) => {
+                Ok(rustix::fs::renameat(incoming, staged, directory, name)?)
+            }
         }
     }
 
     /// `linkat` cannot replace, so the file takes a passing name where a restart would clear it away.
-    fn replace(&self, file: &File, directory: &File, name: &str) -> io::Result<()> {
-        let passing = self.incoming.join(unique());
-        make_private(&self.incoming)?;
-        let renamed = link_unnamed(file, CWD, &passing)
+    fn replace(&self, file: &File, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let (incoming, passing) = (self.incoming()?, unique());
+        let renamed = link_unnamed(file, incoming.as_fd(), &passing)
             .inspect(|()| crash::point(Point::UploadPassing))
-            .and_then(|()| Ok(rustix::fs::renameat(CWD, &passing, directory, name)?));
+            .and_then(|()| Ok(rustix::fs::renameat(&incoming, &passing, directory, name)?));
         if renamed.is_err() {
-            let _ = rustix::fs::unlink(&passing);
+            let _ = incoming.remove(&passing);
         }
         match renamed {
             // A file system mounted inside the repository: the passing name must lie there.
@@ -102,46 +115,22 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
+        if let Some((incoming, name)) = &self.named {
             // Gone already once it was renamed into place.
-            let _ = std::fs::remove_file(name);
+            let _ = incoming.remove(name);
         }
     }
 }
 
 /// By its descriptor where the kernel lets us (Linux 6.10, or with a capability), else the way open(2) names for
 /// unprivileged processes.
-fn link_unnamed<Fd: std::os::fd::AsFd, P: rustix::path::Arg + Copy>(
-    file: &File,
-    directory: Fd,
-    name: P,
-) -> io::Result<()> {
+fn link_unnamed(file: &File, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     // What this one says of a failure may be about the right to do it.
-    if let Ok(()) = rustix::fs::linkat(file, c"", &directory, name, AtFlags::EMPTY_PATH) {
+    if let Ok(()) = rustix::fs::linkat(file, c"", directory, name, AtFlags::EMPTY_PATH) {
         return Ok(());
     }
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, unnamed, directory, name, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-/// A name no other upload has; what a killed daemon leaves is removed when the repository is opened.
-pub(super) fn unique() -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
-    format!("{now:020}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Makes `.createrepod/incoming` where it is missing, but not the tree: one that was moved away stays away.
-fn make_private(incoming: &Path) -> io::Result<()> {
-    for directory in [incoming.parent().unwrap_or(incoming), incoming] {
-        match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -152,13 +141,11 @@ mod tests {
 
     /// Both ways of staging must behave alike; only one is what this file system would choose.
     fn staged(root: &Path, named: bool) -> (File, Temporary) {
-        let mut temporary = Temporary { incoming: root.join(".createrepod/incoming"), name: None };
+        let mut temporary = Temporary { above: root.to_owned(), named: None };
         let directory = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let mut file = match named {
             true => temporary.create_named().unwrap(),
-            false => {
-                Temporary::create(&root.join(".createrepod"), &directory, Mode::RUSR | Mode::WUSR).unwrap().0
-            }
+            false => Temporary::create(root, &directory, Mode::RUSR | Mode::WUSR).unwrap().0,
         };
         file.write_all(b"new").unwrap();
         (file, temporary)

@@ -1,13 +1,15 @@
 //! How much memory one package may take: product.md's rule 7.
 
-use super::{BadPackage, ChangelogEntry, Dependency, Package, PackageFile};
+use super::turn::MEMORY;
+use super::{BadPackage, ChangelogEntry, Dependency, Package, PackageFile, Text};
 
-/// Bytes: the headers, what is read out of them, and the metadata written from that.
-const MEMORY: u64 = 512 << 20;
 /// A character takes at most this many more bytes once it is written as a reference (`&#xFFFD;` for one byte).
 const ESCAPE: u64 = 7;
-/// Tags, quotes and attribute names around one dependency, and its place in the sets that find repetitions.
-const AROUND_DEPENDENCY: u64 = 180;
+/// Tags and quotes around one dependency, the attribute names of its version, and its place in the sets that find repetitions.
+const AROUND_DEPENDENCY: u64 = 40;
+const AROUND_VERSION: u64 = 40;
+const AROUND_PROVIDE: u64 = 24;
+const AROUND_REQUIRE: u64 = 72;
 /// The tags around one file, twice, and its place in the set of own files.
 const AROUND_FILE: u64 = 140;
 const AROUND_CHANGE: u64 = 60;
@@ -15,6 +17,9 @@ const AROUND_CHANGE: u64 = 60;
 /// Counts memory before it is taken, because a small header can ask for much: the same directory
 /// is written out for each of its files.
 pub struct Budget {
+    /// Bytes: the headers, what is read out of them, and the metadata written from that.
+    limit: u64,
+    is_over: bool,
     spent: u64,
     /// Bytes of all paths written out.
     paths: u64,
@@ -22,12 +27,27 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `header_len`: bytes of both headers. Texts may have to be recoded, and then each byte takes two more.
-    pub fn new(header_len: usize) -> Result<Self, BadPackage> {
+    /// `header_len`: bytes of both headers. `limit`: how many bytes there are.
+    pub fn new(header_len: usize, limit: u64) -> Self {
         let header_len = header_len as u64;
-        let mut budget = Self { spent: 0, paths: 0, header_len };
-        budget.spend(3 * header_len)?;
-        Ok(budget)
+        Self { limit, is_over: header_len > limit, spent: header_len, paths: 0, header_len }
+    }
+
+    /// Whether the package was refused because it would take more than the limit.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Texts of the header, which may have had to be recoded.
+    pub fn texts<'t, 'h: 't>(
+        &mut self,
+        texts: impl IntoIterator<Item = &'t Text<'h>>,
+    ) -> Result<(), BadPackage> {
+        let owned = |text: &Text<'_>| match text {
+            Text::Borrowed(_) => 0,
+            Text::Owned(text) => text.capacity() as u64,
+        };
+        self.spend(texts.into_iter().map(owned).sum())
     }
 
     /// An empty list with room for `count` elements.
@@ -44,28 +64,39 @@ impl Budget {
 
     fn spend(&mut self, bytes: u64) -> Result<(), BadPackage> {
         self.spent = self.spent.saturating_add(bytes);
-        if self.spent <= MEMORY {
+        if self.spent <= self.limit {
             return Ok(());
         }
-        Err(BadPackage::Malformed(format!(
-            "reading it would take more than the {} MiB a package may take",
-            MEMORY >> 20
-        )))
+        self.is_over = true;
+        Err(too_much())
     }
 
     /// Adds what the metadata of `package` will take.
     pub fn check_rendering(&mut self, package: &Package<'_>) -> Result<(), BadPackage> {
-        let around = dependencies(package).map(<[_]>::len).sum::<usize>() as u64 * AROUND_DEPENDENCY
+        let all = dependencies(package).map(<[_]>::len).sum::<usize>() as u64;
+        let around = all * (AROUND_DEPENDENCY + AROUND_VERSION)
+            + package.provides.len() as u64 * AROUND_PROVIDE
+            + package.requires.len() as u64 * AROUND_REQUIRE
             + package.files.len() as u64 * AROUND_FILE
             + package.changelogs.len() as u64 * AROUND_CHANGE;
         // Name and version stand in all three files, a path in two of them, and in the set of own files.
         let worst = (3 * self.header_len + 2 * self.paths) * (1 + ESCAPE) + self.paths;
-        if self.spent + around + worst <= MEMORY {
+        if self.spent + around + worst <= self.limit {
             return Ok(());
         }
-        self.spend(around + self.paths)?;
+        let plain = |entry: &&Dependency<'_>| entry.evr.is_empty();
+        let unsaid = dependencies(package).flatten().filter(plain).count() as u64 * AROUND_VERSION;
+        self.spend(around - unsaid + self.paths)?;
         self.spend(written(package))
     }
+}
+
+/// The refusal of a package that would take more than one may take.
+pub fn too_much() -> BadPackage {
+    BadPackage::Malformed(format!(
+        "reading it would take more than the {} MiB a package may take",
+        MEMORY >> 20
+    ))
 }
 
 fn dependencies<'p, 'h>(package: &'p Package<'h>) -> impl Iterator<Item = &'p [Dependency<'h>]> {

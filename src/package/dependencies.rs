@@ -106,6 +106,7 @@ fn list<'h>(
         flags: flags.get(at).unwrap_or(0) as u32,
         evr: decode(evr),
     }));
+    budget.texts(list.iter().flat_map(|entry| [&entry.name, &entry.evr]))?;
     Ok(list)
 }
 

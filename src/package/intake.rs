@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::cost::{Budget, too_much};
 use super::digests::{self, PayloadCheck};
 use super::header::{self, Header, Index, PREAMBLE, Section};
-use super::openpgp::Keyring;
+use super::openpgp::{Keyring, Vouched};
 use super::signatures::Signatures;
+use super::turn::{self, MEMORY, Turn};
 use super::{ChecksumType, Hasher, HeaderRange, Package, PkgId, Verify, read};
 
 const LEAD: usize = 96;
@@ -61,12 +64,24 @@ impl Part {
     }
 }
 
+/// Why a package could not be read now.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error(transparent)]
+    Bad(#[from] BadPackage),
+    /// Others take all the memory there is for packages.
+    #[error("too many packages are read at the moment")]
+    Busy,
+}
+
 /// A whole package, read and checked.
 pub struct Taken {
     pub pkgid: PkgId,
     /// Length of the file in bytes.
     pub size: u64,
     pub header_range: HeaderRange,
+    /// The signatures that were found good; none where they were not asked for.
+    pub vouched: Vec<Vouched>,
     head: Vec<u8>,
     signature: Part,
     main: Part,
@@ -156,7 +171,13 @@ impl Intake {
                 self.signature = Some(self.parse(Section::Signature, LEAD..LEAD + PREAMBLE + len)?);
                 (Stage::MainPreamble, PREAMBLE)
             }
-            Stage::MainPreamble => (Stage::Main, header::claimed_len(Section::Main, self.preamble())?),
+            Stage::MainPreamble => {
+                let len = header::claimed_len(Section::Main, self.preamble())?;
+                if len as u64 > MEMORY / 2 {
+                    return Err(too_much());
+                }
+                (Stage::Main, len)
+            }
             Stage::Main | Stage::Payload => {
                 self.main_complete()?;
                 (Stage::Payload, 0)
@@ -208,6 +229,11 @@ impl Intake {
         Ok(())
     }
 
+    /// Bytes of lead and headers that are held, and how many there will be as far as they say.
+    pub fn head_len(&self) -> (usize, usize) {
+        (self.head.capacity(), if self.stage == Stage::Payload { self.head.len() } else { self.goal })
+    }
+
     /// Lead and headers, once all of them came.
     pub fn head(&self) -> Option<&[u8]> {
         (self.stage == Stage::Payload && self.failed.is_none()).then_some(&self.head[..])
@@ -244,10 +270,9 @@ impl Intake {
         if let Some(check) = self.payload {
             check.finish()?;
         }
-        if let Some(signatures) = self.signatures {
-            signatures.finish()?;
-        }
+        let vouched = self.signatures.map_or(Ok(Vec::new()), Signatures::finish)?;
         Ok(Taken {
+            vouched,
             pkgid: self.pkgid.finish(),
             size: self.size,
             header_range,
@@ -264,7 +289,39 @@ impl Taken {
     /// Fails with [`BadPackage::Malformed`] when package and metadata would take more memory than
     /// product.md's rule 7 allows.
     pub fn package(&self) -> Result<Package<'_>, BadPackage> {
-        read::package(self.main.header(&self.head), self.signature.header(&self.head), self.head.len())
+        self.within(&mut Budget::new(self.head.len(), MEMORY))
+    }
+
+    fn within(&self, budget: &mut Budget) -> Result<Package<'_>, BadPackage> {
+        read::package(self.main.header(&self.head), self.signature.header(&self.head), budget)
+    }
+
+    /// Does something with what the header says, in its turn: all packages that are read in this process share
+    /// their memory (see [`turn`]). `turn`: one that is there already; it is given back for a larger one where that is
+    /// needed. `patience`: how long to wait for one; `None` waits until it comes. Blocking.
+    pub fn read<T>(
+        &self,
+        turn: Option<Turn>,
+        patience: Option<Duration>,
+        act: impl Fn(&Package<'_>) -> T,
+    ) -> Result<T, Unread> {
+        let least = 6 * self.head.len() as u64;
+        let mut turn = turn;
+        for part in turn::PARTS.into_iter().filter(|part| *part >= least.min(MEMORY)) {
+            // One that turned out too small goes before another is waited for.
+            let fitting = turn.take().filter(|turn| turn.bytes() >= part);
+            let turn = match fitting {
+                Some(turn) => turn,
+                None => turn::take(part, patience).ok_or(Unread::Busy)?,
+            };
+            let mut budget = Budget::new(self.head.len(), turn.bytes());
+            match self.within(&mut budget) {
+                Ok(package) => return Ok(act(&package)),
+                Err(_) if budget.is_over() && turn.bytes() < MEMORY => {}
+                Err(bad) => return Err(bad.into()),
+            }
+        }
+        Err(Unread::Busy)
     }
 }
 

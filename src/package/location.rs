@@ -87,10 +87,40 @@ impl Location {
         self.0.split('/').any(|part| part.starts_with('.')) || self.is_repodata()
     }
 
+    /// Whether no door shows or takes it: it lies in a hidden directory, or is a file that only some program's own (uploads on their
+    /// way, Apache's passwords, what Finder leaves everywhere, a package that is hidden from the repository).
+    ///
+    /// Other files whose names begin with a dot are shown: installers read `.treeinfo` and `.discinfo`.
+    pub fn is_private(&self) -> bool {
+        let mut parts = self.0.rsplit('/');
+        let file = parts.next().unwrap_or_default();
+        file.starts_with('.') && is_private_file(file) || parts.any(|directory| directory.starts_with('.'))
+    }
+
+    /// Whether no door writes there: it [is private](Self::is_private), or the repository's metadata.
+    pub fn refuses_writes(&self) -> bool {
+        self.is_private() || self.is_repodata()
+    }
+
+    /// Whether its URL is the server's own: `-` and what begins with `@` at the top of a repository.
+    pub fn is_own_url(&self) -> bool {
+        let first = self.0.split('/').next().unwrap_or_default();
+        first == "-" || first.starts_with('@')
+    }
+
     /// Whether this is `repodata` at the top of the repository or lies below it.
     pub fn is_repodata(&self) -> bool {
         self.0.split('/').next() == Some("repodata")
     }
+}
+
+/// Of names that begin with a dot, those that are private.
+fn is_private_file(name: &str) -> bool {
+    name.starts_with(".createrepod")
+        || name.starts_with(".ht")
+        || name.starts_with("._")
+        || name.ends_with(".rpm")
+        || matches!(name, ".repodata" | ".DS_Store")
 }
 
 impl fmt::Display for Location {
@@ -128,6 +158,32 @@ mod tests {
         assert!(reserved("a/.hidden/x.rpm") && reserved("a/.x.rpm"));
         assert!(!reserved("repodata-1.0-1.noarch.rpm") && !reserved("createrepodata-1.rpm"));
         assert!(!reserved("a/repodata/x.rpm"), "only the top's repodata/ is ours");
+    }
+
+    #[test]
+    fn files_that_begin_with_a_dot_are_shown_but_those_of_programs_and_hidden_directories() {
+        let private = |text| Location::parse(text).unwrap().is_private();
+        for shown in ["a.rpm", ".treeinfo", "os/.discinfo", "a/b.c/.d"] {
+            assert!(!private(shown), "{shown}");
+        }
+        for hidden in [
+            ".createrepod",
+            ".createrepod/lock",
+            "a/.git/config",
+            ".a.rpm",
+            "a/.htpasswd",
+            "._a",
+            ".DS_Store",
+        ] {
+            assert!(private(hidden), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn urls_of_the_servers_own_begin_at_the_top() {
+        let own = |text| Location::parse(text).unwrap().is_own_url();
+        assert!(own("-") && own("-/a.rpm") && own("@2024/a.rpm") && own("@testing"));
+        assert!(!own("a/-/b.rpm") && !own("a/@1/b.rpm") && !own("-a") && !own("a@b"));
     }
 
     #[test]

@@ -4,17 +4,20 @@
 //! from a certificate's own signatures (who may sign, until when) is judged here.
 
 pub mod detached;
+mod material;
+mod vouched;
 
 use std::collections::HashMap;
 
-use pgp::armor::BlockType;
-use pgp::composed::{ArmorOptions, Deserializable as _, SignedPublicKey};
+use pgp::composed::{ArmorOptions, SignedPublicKey};
 use pgp::packet::{RevocationCode, Signature, SignatureType, SubpacketData};
 use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails as _, Tag};
 
 use super::{Checksum, ChecksumType};
 pub use detached::{BadSignature, Check};
+pub use material::Material;
+pub use vouched::Vouched;
 
 /// The most bytes of one file of keys. Distributions' largest have some hundred kilobytes.
 pub const MOST_KEY_BYTES: usize = 4 << 20;
@@ -35,8 +38,16 @@ struct SigningKey {
     created: u64,
     /// Seconds since the epoch; of the key itself or of the primary key above it, whichever is earlier.
     expires: Option<u64>,
-    /// From when signatures no longer count; 0 when none ever did, because the key was stolen.
-    revoked: Option<u64>,
+    revoked: Option<Revoked>,
+}
+
+/// How far back a revocation reaches; the stricter first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Revoked {
+    /// No signature ever counted: a thief writes any date into a signature. Why that is to be assumed.
+    Always(&'static str),
+    /// Signatures from this time on do not count.
+    From(u64),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,41 +62,14 @@ pub enum BadCertificate {
     Unreadable(String),
     #[error("none of the keys of {0} may sign")]
     CannotSign(String),
+    #[error("it revokes a key that is not in the keyring")]
+    Stray,
 }
 
 impl Certificate {
     /// Reads every certificate in `bytes`: binary, or armored, also several blocks with text between them.
     pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, BadCertificate> {
-        if bytes.len() > MOST_KEY_BYTES {
-            return Err(BadCertificate::TooLarge);
-        }
-        // Strangers' bytes go no further than this, but a typing error of an administrator might.
-        let read = std::panic::catch_unwind(|| Self::parse_all(bytes));
-        read.unwrap_or_else(|_| Err(BadCertificate::Unreadable("it is malformed".into())))
-    }
-
-    fn parse_all(bytes: &[u8]) -> Result<Vec<Self>, BadCertificate> {
-        let unreadable = |error: pgp::errors::Error| BadCertificate::Unreadable(error.to_string());
-        let mut keys: Vec<SignedPublicKey> = Vec::new();
-        if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
-            for key in SignedPublicKey::from_bytes_many(bytes).map_err(unreadable)? {
-                keys.push(key.map_err(unreadable)?);
-            }
-        } else {
-            let text = String::from_utf8_lossy(bytes);
-            if text.contains(&format!("-----BEGIN {}", BlockType::PrivateKey)) {
-                return Err(BadCertificate::Secret);
-            }
-            for block in armored_blocks(&text) {
-                for key in SignedPublicKey::from_armor_many(block.as_bytes()).map_err(unreadable)?.0 {
-                    keys.push(key.map_err(unreadable)?);
-                }
-            }
-        }
-        if keys.is_empty() {
-            return Err(BadCertificate::None);
-        }
-        keys.into_iter().map(Self::new).collect()
+        Material::read(bytes)?.into_certificates()
     }
 
     /// The certificate in `bytes`, which holds one.
@@ -160,8 +144,8 @@ impl SigningKey {
             return Err(BadSignature::BeforeKey { key });
         }
         match self.revoked {
-            Some(0) => return Err(BadSignature::Compromised { key }),
-            Some(at) if at <= made => return Err(BadSignature::Revoked { key, at }),
+            Some(Revoked::Always(why)) => return Err(BadSignature::Compromised { key, why }),
+            Some(Revoked::From(at)) if at <= made => return Err(BadSignature::Revoked { key, at }),
             _ => {}
         }
         match self.expires {
@@ -177,7 +161,12 @@ pub struct Keyring {
     certificates: Vec<Certificate>,
     /// Certificate and signing key by key id. Ids of 64 bits can collide, so several may have one.
     by_id: HashMap<[u8; 8], Vec<(usize, usize)>>,
+    /// Tells the time, in seconds since the epoch. Without it, signatures are not held against the present.
+    clock: Option<fn() -> u64>,
 }
+
+/// How far ahead of our clock a signature may be, in seconds: clocks differ, and by no more than this.
+const CLOCKS_DIFFER: u64 = 86_400;
 
 impl Keyring {
     pub fn new(certificates: Vec<Certificate>) -> Self {
@@ -187,7 +176,23 @@ impl Keyring {
                 by_id.entry(signer.id).or_default().push((c, s));
             }
         }
-        Self { certificates, by_id }
+        Self { certificates, by_id, clock: None }
+    }
+
+    /// The same keyring, which holds signatures against the present too: one that has expired by its own word does not
+    /// count, nor does one from the future.
+    pub fn with_clock(self, clock: fn() -> u64) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// Whether a signature of this time, which counts until `expires`, counts now.
+    fn judge_time(&self, made: u64, expires: Option<u64>) -> Result<(), BadSignature> {
+        let Some(now) = self.clock.map(|clock| clock()) else { return Ok(()) };
+        match expires {
+            Some(at) if at <= now => Err(BadSignature::OutOfDate { at }),
+            _ if made > now.saturating_add(CLOCKS_DIFFER) => Err(BadSignature::FromTheFuture { at: made }),
+            _ => Ok(()),
+        }
     }
 
     pub fn certificates(&self) -> &[Certificate] {
@@ -205,25 +210,6 @@ impl Keyring {
 
 fn fingerprint(key: &SignedPublicKey) -> String {
     format!("{:X}", key.primary_key.fingerprint())
-}
-
-/// Each armored block of `text`, from its first to its last line.
-fn armored_blocks(text: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut block: Option<String> = None;
-    for line in text.lines().map(str::trim_end) {
-        if line.starts_with("-----BEGIN PGP") {
-            block = Some(String::new());
-        }
-        if let Some(lines) = &mut block {
-            lines.push_str(line);
-            lines.push('\n');
-            if line.starts_with("-----END PGP") {
-                blocks.extend(block.take());
-            }
-        }
-    }
-    blocks
 }
 
 /// Every key of the certificate that may sign, by the signatures its owner made about it.
@@ -290,7 +276,7 @@ pub(crate) fn id_of(id: pgp::types::KeyId) -> [u8; 8] {
     id.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     a.into_iter().chain(b).min()
 }
 
@@ -308,13 +294,14 @@ fn expiry(own: &Signature, created: u64) -> Option<u64> {
     Some(created + lifetime)
 }
 
-/// The earliest of the revocations. A key that was stolen counts as revoked from its beginning: the
-/// thief writes any date into a signature.
-fn revoked_at<'s>(revocations: impl Iterator<Item = &'s Signature>) -> Option<u64> {
+/// The strictest of the revocations. Only a key that was superseded or retired has signed well before; of every other,
+/// also where nobody said why, the worst is assumed, as gpg and rpm have it.
+fn revoked_at<'s>(revocations: impl Iterator<Item = &'s Signature>) -> Option<Revoked> {
     revocations
         .map(|s| match s.revocation_reason_code() {
-            Some(RevocationCode::KeyCompromised) => 0,
-            _ => made_at(s),
+            Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired) => Revoked::From(made_at(s)),
+            Some(RevocationCode::KeyCompromised) => Revoked::Always("because it was stolen"),
+            _ => Revoked::Always("and not only as superseded or retired"),
         })
         .min()
 }

@@ -15,13 +15,12 @@ const FILE_GHOST: u64 = 1 << 6;
 const MODE_TYPE: u64 = 0o170_000;
 const MODE_DIRECTORY: u64 = 0o040_000;
 
-/// Reads a package out of its two headers, which take `header_len` bytes of memory.
+/// Reads a package out of its two headers, within the `budget`.
 pub fn package<'h>(
     main: Header<'h>,
     signature: Header<'h>,
-    header_len: usize,
+    budget: &mut Budget,
 ) -> Result<Package<'h>, BadPackage> {
-    let mut budget = Budget::new(header_len)?;
     let text = |tag: IndexTag| main.string(tag as u32).map_or(Cow::Borrowed(""), decode);
     let number = |tag: IndexTag| main.number(tag as u32);
 
@@ -55,8 +54,10 @@ pub fn package<'h>(
         },
         ..Package::default()
     };
+    let Package { summary, description, packager, url, license, vendor, group, build_host, .. } = &package;
+    budget.texts([summary, description, packager, url, license, vendor, group, build_host])?;
     let Relations { provides, requires, conflicts, obsoletes, suggests, enhances, recommends, supplements } =
-        dependencies::read(main, &package, &mut budget)?;
+        dependencies::read(main, &package, budget)?;
     package = Package {
         provides,
         requires,
@@ -66,8 +67,8 @@ pub fn package<'h>(
         enhances,
         recommends,
         supplements,
-        files: files(main, &mut budget)?,
-        changelogs: changelogs(main, &mut budget)?,
+        files: files(main, budget)?,
+        changelogs: changelogs(main, budget)?,
         ..package
     };
     budget.check_rendering(&package)?;
@@ -129,6 +130,7 @@ fn files<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<PackageFile<
             budget.path(name.len())?;
             list.push(file(at, Cow::Borrowed(""), name));
         }
+        budget.texts(list.iter().map(|file| &file.base_name))?;
         return Ok(list);
     }
 
@@ -150,12 +152,14 @@ fn files<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<PackageFile<
             list.push(file(at, directory.clone(), base_name));
         }
     }
+    budget.texts(list.iter().map(|file| &file.base_name))?;
     Ok(list)
 }
 
 fn directories<'h>(names: Strings<'h>, budget: &mut Budget) -> Result<Vec<Text<'h>>, BadPackage> {
     let mut list = budget.list(names.len())?;
     list.extend(names.map(decode));
+    budget.texts(&list)?;
     Ok(list)
 }
 
@@ -182,5 +186,6 @@ fn changelogs<'h>(header: Header<'h>, budget: &mut Budget) -> Result<Vec<Changel
         date: dates.get(at).unwrap_or(0),
         text: decode(text),
     }));
+    budget.texts(list.iter().flat_map(|entry| [&entry.author, &entry.text]))?;
     Ok(list)
 }

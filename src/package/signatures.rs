@@ -10,7 +10,7 @@ use rpm::IndexSignatureTag;
 
 use super::digests::{self, PayloadCheck};
 use super::header::Header;
-use super::openpgp::{BadSignature, Check, Keyring};
+use super::openpgp::{BadSignature, Check, Keyring, Vouched};
 use super::{BadPackage, ChecksumType};
 
 /// The most signatures of one package that are looked at.
@@ -20,6 +20,8 @@ const MOST: usize = 16;
 pub struct Signatures {
     keyring: Arc<Keyring>,
     whole: Vec<Check>,
+    /// The signatures that are found good.
+    vouched: Vec<Vouched>,
 }
 
 impl Signatures {
@@ -33,13 +35,15 @@ impl Signatures {
         payload: Option<&PayloadCheck>,
     ) -> Result<Self, BadPackage> {
         let mut unknown: Option<BadSignature> = None;
-        let mut header_is_signed = false;
+        // A digest that stands beside the header and not in it is nobody's word.
+        let covered = payload.is_some() && digests::payload_digest(main).is_some_and(is_strong);
+        let mut vouched = Vec::new();
         for bytes in of_header(signature)? {
             match Check::begin(&bytes, keyring) {
                 Ok(mut check) => {
                     check.update(header_bytes);
-                    check.finish(keyring).map_err(|why| refused(&why))?;
-                    header_is_signed = true;
+                    let found = check.finish(keyring).map_err(|why| refused(&why))?;
+                    vouched.push(Vouched { covers_all: covered, ..found });
                 }
                 Err(why) if why.is_unknown() => _ = unknown.get_or_insert(why),
                 Err(why) => return Err(refused(&why)),
@@ -56,14 +60,12 @@ impl Signatures {
                 Err(why) => return Err(refused(&why)),
             }
         }
-        if whole.is_empty() && !header_is_signed {
+        if whole.is_empty() && vouched.is_empty() {
             return Err(match unknown {
                 Some(why) => refused(&why),
                 None => BadPackage::Signature("it is not signed; sign it with rpmsign --addsign".into()),
             });
         }
-        // A digest that stands beside the header and not in it is nobody's word.
-        let covered = payload.is_some() && digests::payload_digest(main).is_some_and(is_strong);
         if whole.is_empty() && !covered {
             return Err(BadPackage::Signature(
                 "its signature covers the header only, and the header holds no digest of the payload, which could \
@@ -71,16 +73,20 @@ impl Signatures {
                     .into(),
             ));
         }
-        Ok(Self { keyring: Arc::clone(keyring), whole })
+        Ok(Self { keyring: Arc::clone(keyring), whole, vouched })
     }
 
     pub fn update(&mut self, payload: &[u8]) {
         self.whole.iter_mut().for_each(|check| check.update(payload));
     }
 
-    pub fn finish(self) -> Result<(), BadPackage> {
-        let Self { keyring, whole } = self;
-        whole.into_iter().try_for_each(|check| check.finish(&keyring)).map_err(|why| refused(&why))
+    /// The signatures that vouch for the package.
+    pub fn finish(self) -> Result<Vec<Vouched>, BadPackage> {
+        let Self { keyring, whole, mut vouched } = self;
+        for check in whole {
+            vouched.push(check.finish(&keyring).map_err(|why| refused(&why))?);
+        }
+        Ok(vouched)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What becomes of superseded metadata files: they lie in repodata/ for a while, then only their
 //! recipes are kept, and after the grace period they are gone.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -41,14 +40,6 @@ pub fn room(path: &Path, limit: Space) -> io::Result<u64> {
             let stat = rustix::fs::statvfs(path)?;
             Ok(stat.f_blocks.saturating_mul(stat.f_frsize) / 100 * u64::from(percent))
         }
-    }
-}
-
-/// Removes a file; one that is gone already is as good as removed.
-pub fn remove(repodata: &Path, name: &str) -> io::Result<()> {
-    match fs::remove_file(repodata.join(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
     }
 }
 

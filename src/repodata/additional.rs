@@ -34,13 +34,21 @@ pub fn usual_kind(location: &Location) -> Option<&'static str> {
     if let Some((_, kind)) = USUAL.iter().find(|(name, _)| *name == plain) {
         return Some(kind);
     }
-    (names_modules(location.file_name()) && !location.is_reserved()).then_some(MODULES)
+    // Copies that somebody keeps beside a file (`modules.yaml.bak`) must not bring back what is gone from it.
+    let name = location.file_name();
+    let plain = name.strip_suffix(Codec::of_name(name).suffix()).unwrap_or(name);
+    (names_modules(name) && plain.ends_with(".yaml") && !location.is_reserved()).then_some(MODULES)
 }
 
-/// Whether a file of this name holds module metadata, wherever it lies.
+/// The types of metadata that are taken by the usual names.
+pub fn usual_kinds() -> impl Iterator<Item = &'static str> {
+    USUAL.iter().map(|(_, kind)| *kind).chain([MODULES])
+}
+
+/// Whether a file of this name holds module metadata for createrepo_c, wherever it lies.
 pub fn names_modules(name: &str) -> bool {
-    let plain = name.strip_suffix(Codec::of_name(name).suffix()).unwrap_or(name);
-    plain == "modules.yaml" || plain.ends_with(".modulemd.yaml") || plain.ends_with(".modulemd-defaults.yaml")
+    let parts = ["modules.yaml", ".modulemd.yaml", ".modulemd-defaults.yaml"];
+    !name.ends_with(".rpm") && parts.iter().any(|part| name.contains(part))
 }
 
 /// Whether a type of record is made from packages, and so not additional.
@@ -79,10 +87,10 @@ pub fn rank(name: &str) -> usize {
 /// Bytes a file of this type may have, uncompressed.
 pub fn longest(kind: &str) -> u64 {
     match kind {
-        GROUP => 256 << 20,
+        GROUP => 64 << 20,
         MODULES => super::modules::LONGEST,
-        UPDATEINFO => 8 << 30,
-        _ => 16 << 30,
+        UPDATEINFO => 1 << 30,
+        _ => 4 << 30,
     }
 }
 
@@ -142,13 +150,27 @@ mod tests {
             ("appstream-icons.tar.gz", Some("appstream-icons")),
             ("a/comps.xml", None),
             ("my-comps.xml", None),
-            ("mymodules.yaml", None),
+            ("fedora-0123abc-modules.yaml.gz", Some("modules")),
+            ("mymodules.yaml", Some("modules")),
+            ("modules.yaml.bak", None),
+            ("modules.yaml~", None),
             ("repodata/comps.xml", None),
             ("repodata/modules.yaml", None),
             (".hidden/modules.yaml", None),
             ("a.rpm", None),
         ] {
             assert_eq!(kind(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn createrepo_c_takes_modules_by_any_name_with_theirs_in_it() {
+        for name in ["modules.yaml", "fedora-0-modules.yaml.gz", "modules.yaml.magck", "a.modulemd.yaml.old"]
+        {
+            assert!(names_modules(name), "{name}");
+        }
+        for name in ["modules.yml", "a-modules.yaml-1-1.noarch.rpm", "modulemd.yaml", "a.rpm"] {
+            assert!(!names_modules(name), "{name}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use rayon::prelude::*;
 
-use super::chunk::{Pieces, Span};
+use super::chunk::{Pieces, Span, read_checked};
 use super::compression::{Compression, Effort};
 use super::join::{Frame, Joined};
 use crate::package::{ChecksumType, Hasher};
@@ -18,10 +18,11 @@ pub const BLOCK: usize = 64 << 10;
 /// Blocks compressed side by side; bounds memory.
 const AT_ONCE: usize = 64;
 
-/// How a block is recognised, and its CRC-32. Nobody outside has a say where a collision would matter.
+/// How a block is recognised, its CRC-32, and that of its piece. Nobody outside has a say where a collision would matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     crc: u32,
+    packed: u32,
     hash: u64,
 }
 
@@ -50,30 +51,34 @@ pub struct Pressed {
 }
 
 impl Mark {
-    const LEN: usize = 12;
+    const LEN: usize = 16;
 
-    /// `known`: what the block may be.
-    fn of(block: &[u8], known: Option<&Self>) -> Self {
+    fn hash(block: &[u8]) -> u64 {
         let mut hasher = foldhash::quality::FixedState::with_seed(BLOCK as u64).build_hasher();
         hasher.write(block);
-        let hash = hasher.finish();
-        match known {
-            Some(known) if known.hash == hash => *known,
-            _ => Self { crc: crc32fast::hash(block), hash },
-        }
+        hasher.finish()
+    }
+
+    fn of(block: &[u8], piece: &[u8]) -> Self {
+        Self { crc: crc32fast::hash(block), packed: crc32fast::hash(piece), hash: Self::hash(block) }
     }
 
     /// Marks as bytes to be kept.
     pub fn encode(marks: &[Self]) -> Vec<u8> {
-        marks.iter().flat_map(|m| [&m.crc.to_le_bytes()[..], &m.hash.to_le_bytes()].concat()).collect()
+        let bytes = |mark: &Self| {
+            [&mark.crc.to_le_bytes()[..], &mark.packed.to_le_bytes(), &mark.hash.to_le_bytes()].concat()
+        };
+        marks.iter().flat_map(bytes).collect()
     }
 
     /// Reads what [`Mark::encode`] made; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Vec<Self>> {
         let (marks, rest) = bytes.as_chunks::<{ Self::LEN }>();
         let read = |mark: &[u8; Self::LEN]| {
-            let (crc, hash) = mark.split_first_chunk::<4>()?;
-            Some(Self { crc: u32::from_le_bytes(*crc), hash: u64::from_le_bytes(hash.try_into().ok()?) })
+            let (crc, rest) = mark.split_first_chunk::<4>()?;
+            let (packed, hash) = rest.split_first_chunk::<4>()?;
+            let [crc, packed] = [crc, packed].map(|bytes| u32::from_le_bytes(*bytes));
+            Some(Self { crc, packed, hash: u64::from_le_bytes(hash.try_into().ok()?) })
         };
         marks.iter().map(read).collect::<Option<_>>().filter(|_| rest.is_empty())
     }
@@ -99,6 +104,10 @@ pub fn press(
     let mut blocks = Known::default();
     let mut buffers: [Vec<u8>; AT_ONCE] = std::array::from_fn(|_| Vec::new());
     let mut piece = Vec::new();
+    let make = |raw: &[u8]| {
+        let piece = format.piece(Effort::Thorough, raw)?;
+        Ok::<_, io::Error>((Mark::of(raw, &piece), store(&piece)?))
+    };
     loop {
         let mut filled = 0;
         for buffer in &mut buffers {
@@ -115,17 +124,21 @@ pub fn press(
             .enumerate()
             .map(|(i, raw)| {
                 let old = known.marks.get(first + i).zip(known.spans.get(first + i));
-                let mark = Mark::of(raw, old.map(|(mark, _)| mark));
                 match old {
-                    Some((old, span)) if *old == mark => Ok((mark, *span)),
-                    _ => Ok((mark, store(&format.piece(Effort::Thorough, raw)?)?)),
+                    Some((old, span)) if old.hash == Mark::hash(raw) => Ok((*old, *span)),
+                    _ => make(raw),
                 }
             })
             .collect::<io::Result<_>>()?;
-        for ((mark, span), raw) in made.into_iter().zip(&buffers) {
+        for ((mut mark, mut span), raw) in made.into_iter().zip(&buffers) {
             let at = blocks.marks.len();
             piece.clear();
-            pieces.read(span, &mut piece)?;
+            if read_checked(pieces, span, mark.packed, &mut piece).is_err() {
+                // It is not what was kept, or cannot be read any more: the block is here.
+                (mark, span) = make(raw)?;
+                piece.clear();
+                read_checked(pieces, span, mark.packed, &mut piece)?;
+            }
             let unchanged = known.spans.get(at) == Some(&span);
             let behind = known.states.get(at + 1).filter(|_| unchanged);
             blocks.states.push(sums.take(raw, &piece, mark.crc, behind)?);
@@ -203,7 +216,9 @@ mod tests {
     impl Pieces for Heap {
         fn read(&self, span: Span, into: &mut Vec<u8>) -> io::Result<()> {
             let (start, len) = (span.offset as usize, span.len as usize);
-            into.extend_from_slice(&self.0.lock().unwrap()[start..start + len]);
+            let heap = self.0.lock().unwrap();
+            let bytes = heap.get(start..start + len).ok_or(io::ErrorKind::UnexpectedEof)?;
+            into.extend_from_slice(bytes);
             Ok(())
         }
     }
@@ -251,8 +266,26 @@ mod tests {
 
     #[test]
     fn marks_read_back_and_others_are_refused() {
-        let marks = [Mark::of(b"a", None), Mark::of(b"b", None)];
+        let marks = [Mark::of(b"a", b"A"), Mark::of(b"b", b"B")];
         assert_eq!(Mark::decode(&Mark::encode(&marks)).unwrap(), marks);
-        assert!(Mark::decode(&[0; 13]).is_none());
+        assert!(Mark::decode(&[0; 17]).is_none());
+    }
+
+    #[test]
+    fn a_kept_piece_that_is_damaged_or_gone_is_made_again() {
+        let heap = Heap::default();
+        let raw = sample(BLOCK * 5);
+        let (first, file) = run(&raw, &Known::default(), &heap);
+        let damaged = first.blocks.spans[2];
+        heap.0.lock().unwrap()[damaged.offset as usize + 9] ^= 16;
+        let (second, again) = run(&raw, &first.blocks, &heap);
+        assert!(again == file);
+        assert_eq!(second.joined, first.joined);
+        let moved: Vec<usize> =
+            (0..5).filter(|at| second.blocks.spans[*at] != first.blocks.spans[*at]).collect();
+        assert_eq!(moved, [2]);
+        let mut elsewhere = second.blocks.clone();
+        elsewhere.spans[1].len = heap.0.lock().unwrap().len() as u64 * 2;
+        assert!(run(&raw, &elsewhere, &heap).1 == file);
     }
 }

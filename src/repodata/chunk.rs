@@ -8,6 +8,8 @@
 //! end to its beginning, as the digits of a number do, so that an append compresses little and the
 //! groups are few.
 
+use std::io;
+
 use super::compression::Effort;
 
 /// Usual packages (see [`USUAL`]) in a chunk, on average.
@@ -110,10 +112,32 @@ pub struct Part {
     pub piece_crc: u32,
 }
 
+/// What was read back is not what was written.
+#[derive(Debug, thiserror::Error)]
+#[error("pieces of metadata are not as they were written")]
+struct Damaged;
+
+/// Says that what was read back is not what was written.
+pub fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Damaged)
+}
+
+/// Whether it says so.
+pub fn is_damaged(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<Damaged>())
+}
+
+/// Appends the span's bytes to `into`; `sum` is the CRC-32 that they must have.
+pub fn read_checked(pieces: &dyn Pieces, span: Span, sum: u32, into: &mut Vec<u8>) -> io::Result<()> {
+    let start = into.len();
+    pieces.read(span, into)?;
+    if crc32fast::hash(&into[start..]) == sum { Ok(()) } else { Err(damaged()) }
+}
+
 /// What reads spans back.
 pub trait Pieces: Sync {
     /// Appends the span's bytes to `into`.
-    fn read(&self, span: Span, into: &mut Vec<u8>) -> std::io::Result<()>;
+    fn read(&self, span: Span, into: &mut Vec<u8>) -> io::Result<()>;
 }
 
 #[cfg(test)]

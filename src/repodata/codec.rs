@@ -34,9 +34,9 @@ const LONGEST: u64 = 64 << 30;
 const HARMLESS: u64 = 64 << 20;
 /// … and beyond only by this factor. Metadata reaches 50.
 const RATIO: u64 = 1000;
-/// Bytes: what a decoder may allocate for its window or dictionary.
-const DECODER_MEMORY: u64 = 256 << 20;
-const WINDOW_LOG: u32 = 27;
+/// Bytes: what a decoder may allocate for its window or dictionary. As `xz -9` and `zstd --ultra -21` need.
+const DECODER_MEMORY: u64 = 72 << 20;
+const WINDOW_LOG: u32 = 26;
 const BUFFER: usize = 64 << 10;
 
 impl Codec {
@@ -262,6 +262,35 @@ mod tests {
             let error = read(&packed(codec, &zeros[..100_000]), Some(99_999)).unwrap_err().to_string();
             assert!(error.contains("99999 bytes"), "{codec:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_needs_much_memory_to_unpack_is_given_up() {
+        let xz = |preset| {
+            let stream =
+                liblzma::stream::Stream::new_easy_encoder(preset, liblzma::stream::Check::Crc32).unwrap();
+            let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            encoder.write_all(b"text").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(read(&xz(9), None).unwrap(), b"text");
+        // The dictionary's size stands in the block's header: 1.5 GiB, with a checksum that fits.
+        let mut hungry = xz(9);
+        let size = hungry[12..24].iter().position(|byte| *byte == 0x21).unwrap() + 12 + 2;
+        hungry[size] = 37;
+        let header = 12..12 + (usize::from(hungry[12]) + 1) * 4 - 4;
+        let sum = crc32fast::hash(&hungry[header.clone()]).to_le_bytes();
+        hungry[header.end..header.end + 4].copy_from_slice(&sum);
+        assert!(read(&hungry, None).is_err());
+
+        let zstd = |window| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window).unwrap();
+            encoder.write_all(b"text").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(read(&zstd(WINDOW_LOG), None).unwrap(), b"text");
+        assert!(read(&zstd(WINDOW_LOG + 1), None).is_err());
     }
 
     #[test]

@@ -8,6 +8,9 @@ use quick_xml::{Reader, XmlVersion};
 use super::xml;
 use crate::package::Checksum;
 
+/// Attributes of one tag.
+const MOST_ATTRIBUTES: usize = 256;
+
 /// One tag of a package's entry.
 pub enum Step<'a> {
     /// `depth` is 0 for `<package>` itself. `span` is the tag's place in the text.
@@ -60,6 +63,10 @@ fn position(reader: &Reader<&[u8]>) -> usize {
 
 /// The value of an attribute whose name, without a prefix, is `name`.
 pub fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, String> {
+    // Each is held against all before it, so there must not be many.
+    if tag.attributes().with_checks(false).nth(MOST_ATTRIBUTES).is_some() {
+        return Err(format!("more than {MOST_ATTRIBUTES} attributes in one tag"));
+    }
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(|e| e.to_string())?;
         if attribute.key.local_name().as_ref() == name {

@@ -6,7 +6,7 @@ mod lane;
 
 use std::io::{self, Write};
 
-use super::chunk::{Part, Pieces};
+use super::chunk::{Part, Pieces, damaged};
 use super::compression::{Compression, Effort};
 use super::repomd::MetadataType;
 use crate::package::{Checksum, ChecksumType};
@@ -226,7 +226,11 @@ fn open_side(
 ) -> io::Result<(Side, Vec<OpenMark>)> {
     let known = known_open(recipe, trails);
     let mut lane = recipe.open_lane(known);
-    lane::walk(std::slice::from_mut(&mut lane), recipe.parts.iter().map(|part| part.raw), pieces)?;
+    lane::walk(
+        std::slice::from_mut(&mut lane),
+        recipe.parts.iter().map(|part| (part.raw, part.raw_crc)),
+        pieces,
+    )?;
     Ok((lane.side, recipe.open_marks(known, lane.behind)))
 }
 
@@ -245,13 +249,19 @@ fn packed_side<'s>(
     let mut lane = recipe.packed_lane(known, head);
     let mut buffer = Vec::new();
     for (at, part) in recipe.parts.iter().enumerate() {
+        let mut crc = crc32fast::Hasher::new();
         for block in lane::blocks(part.piece) {
             buffer.clear();
             pieces.read(block, &mut buffer)?;
+            // Also of what need not be hashed again: it is what is published.
+            crc.update(&buffer);
             sink.write_all(&buffer)?;
             if at >= lane.known {
                 lane.side.take(&buffer);
             }
+        }
+        if crc.finalize() != part.piece_crc {
+            return Err(damaged());
         }
         if at >= lane.known {
             lane.behind.push(lane.side.clone());

@@ -1,45 +1,111 @@
 //! Module metadata: modulemd documents of one or many files, checked and merged by libmodulemd's rules.
 //!
-//! Documents are carried through as they were written. Only defaults that had to be merged are written
-//! anew. What counts as the same, and who wins, is what libmodulemd's `ModuleIndexMerger` does with
-//! files of equal priority, which is how createrepo_c merges them.
+//! Documents are carried through as they were written, and only defaults that had to be merged are written anew;
+//! or all are written in libmodulemd's normal form. What counts as the same, and who wins, is what libmodulemd's
+//! `ModuleIndexMerger` does with files of equal priority, which is how createrepo_c merges them.
 
 mod defaults;
+mod normal;
 mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::error::FormatError;
-use super::yaml::{self, Node, YamlError};
+use super::yaml::{self, Document, Node, YamlError};
 use crate::package::{Checksum, ChecksumType, Hasher};
-use defaults::Defaults;
-use shape::{Field, check_fields};
+use defaults::{Absorbed, Defaults};
+use normal::Normal;
+use normal::folded::Unmarked;
+use shape::{Field, check_arches, check_fields, check_reset};
 
-/// Bytes of one file, uncompressed. The largest distribution's are some 30 MiB.
-pub const LONGEST: u64 = 256 << 20;
+/// Bytes, uncompressed, of one file, and of all files of a repository together: all are in memory while they are
+/// merged. The largest distribution's are some 30 MiB.
+pub const LONGEST: u64 = 64 << 20;
 
 /// The modules of one file, or of several merged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Modules {
     by_name: BTreeMap<String, Module>,
+    /// Bytes of the files they come from.
+    size: u64,
 }
+
+impl PartialEq for Modules {
+    /// Whether both say the same, of whatever files.
+    fn eq(&self, other: &Self) -> bool {
+        self.by_name == other.by_name
+    }
+}
+
+impl Eq for Modules {}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Module {
-    defaults: Option<(Defaults, Text)>,
-    /// In the order they came: libmodulemd gives them no other.
-    obsoletes: Vec<(ObsoletesKey, Text)>,
+    /// Without a text, they were merged and are written anew.
+    defaults: Option<(Defaults, Option<Text>)>,
+    obsoletes: Obsoletes,
     /// By stream; the number is `modified`.
     translations: BTreeMap<String, (u64, Text)>,
     /// By name, stream, version, context and architecture in one text.
     streams: BTreeMap<String, Stream>,
 }
 
-/// A document from `---` on, without its end.
-type Text = String;
+/// A document from `---` on, without its end: some lines of its file.
+#[derive(Debug, Clone)]
+struct Text {
+    file: Arc<String>,
+    lines: Range<usize>,
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        &self.file[self.lines.clone()]
+    }
+
+    /// Writes it with whatever it lacks at its beginning and end.
+    fn write(&self, sink: &mut dyn Write) -> io::Result<()> {
+        let text = self.as_str();
+        if !text.starts_with("---") {
+            sink.write_all(b"---\n")?;
+        }
+        sink.write_all(text.as_bytes())?;
+        sink.write_all(if text.ends_with('\n') { b"...\n" } else { b"\n...\n" })
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+/// In the order they came: libmodulemd gives them no other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Obsoletes {
+    in_order: Vec<(ObsoletesKey, Text)>,
+    places: HashMap<ObsoletesKey, usize>,
+}
+
+impl Obsoletes {
+    /// Takes one in; of two that tell of the same, the later holds.
+    fn take(&mut self, key: ObsoletesKey, text: Text) {
+        match self.places.get(&key) {
+            Some(&place) => self.in_order[place].1 = text,
+            None => {
+                self.places.insert(key.clone(), self.in_order.len());
+                self.in_order.push((key, text));
+            }
+        }
+    }
+}
 
 /// Stream, context, and `modified`.
 type ObsoletesKey = (String, String, String);
@@ -47,6 +113,8 @@ type ObsoletesKey = (String, String, String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stream {
     text: Text,
+    /// Of the document.
+    version: u64,
     /// Of what the document says, however it is laid out.
     content: Checksum,
 }
@@ -58,21 +126,41 @@ pub struct PassedOver(pub String);
 
 impl Modules {
     /// Reads one file, uncompressed. The first mistake in it is the error.
-    pub fn read(mut source: impl Read) -> Result<Self, FormatError> {
+    pub fn read(source: impl Read) -> Result<Self, FormatError> {
+        Self::read_with(source, false)
+    }
+
+    /// The same, and a key that is none of the format's is a mistake: so createrepo_c and mergerepo_c read.
+    pub fn read_strictly(source: impl Read) -> Result<Self, FormatError> {
+        Self::read_with(source, true)
+    }
+
+    fn read_with(mut source: impl Read, is_strict: bool) -> Result<Self, FormatError> {
         let mut bytes = Vec::new();
         let read = source.by_ref().take(LONGEST + 1).read_to_end(&mut bytes);
         read.map_err(|error| bad(None, error.to_string()))?;
-        if bytes.len() as u64 > LONGEST {
+        let size = bytes.len() as u64;
+        if size > LONGEST {
             return Err(bad(None, format!("it is longer than {LONGEST} bytes")));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let before = &bytes[..error.valid_up_to()];
+        let mut text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             bad(Some(1 + memchr::memchr_iter(b'\n', before).count()), "it is not UTF-8".into())
         })?;
-        let mut modules = Self::default();
-        for document in documents(text)? {
-            modules.add(document).map_err(|error| bad(Some(error.line), error.why))?;
+        // Documents are put in another order, where a mark of the byte order would stand amid the file.
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
         }
+        let file = Arc::new(text);
+        let mut modules = Self { size, ..Self::default() };
+        yaml::read(&file, |Document { root, text }| {
+            modules.add(&root, Text { file: file.clone(), lines: text })?;
+            match normal::unknown_key(&root).filter(|_| is_strict) {
+                Some((line, key)) => Err(YamlError { line, why: format!("the key {key:?} is not known") }),
+                None => Ok(()),
+            }
+        })
+        .map_err(|error| bad(Some(error.line), error.why))?;
         Ok(modules)
     }
 
@@ -82,20 +170,18 @@ impl Modules {
     }
 
     /// Takes in what another file says. What cannot be merged leaves this as it was.
-    pub fn merge(&mut self, mut other: Self) -> Result<Vec<PassedOver>, FormatError> {
-        // Nothing but defaults can be at odds: with those merged, the rest cannot fail.
-        for (name, from) in &mut other.by_name {
+    pub fn merge(&mut self, other: Self) -> Result<Vec<PassedOver>, FormatError> {
+        if self.size + other.size > LONGEST {
+            return Err(bad(None, format!("all module files together are longer than {LONGEST} bytes")));
+        }
+        // Nothing but defaults can be at odds: with those agreed, the rest cannot fail.
+        for (name, from) in &other.by_name {
             let ours = self.by_name.get(name).and_then(|into| into.defaults.as_ref());
-            if let (Some((ours, our_text)), Some((theirs, their_text))) = (ours, &mut from.defaults) {
-                let merged = ours.merged(theirs).map_err(|why| bad(None, why))?;
-                if merged == *ours {
-                    their_text.clone_from(our_text);
-                } else if merged != *theirs {
-                    *their_text = merged.to_yaml();
-                }
-                *theirs = merged;
+            if let (Some((ours, _)), Some((theirs, _))) = (ours, &from.defaults) {
+                ours.agrees(theirs).map_err(|why| bad(None, why))?;
             }
         }
+        self.size += other.size;
         let mut passed_over = Vec::new();
         for (name, from) in other.by_name {
             passed_over.extend(self.by_name.entry(name).or_default().take(from));
@@ -106,20 +192,53 @@ impl Modules {
     /// Writes all documents, in libmodulemd's order.
     pub fn write(&self, sink: &mut dyn Write) -> io::Result<()> {
         for module in self.by_name.values() {
-            let defaults = module.defaults.iter().map(|(_, text)| text);
-            let obsoletes = module.obsoletes.iter().map(|(_, text)| text);
+            match &module.defaults {
+                None => {}
+                Some((_, Some(text))) => text.write(sink)?,
+                Some((merged, None)) => {
+                    sink.write_all(merged.to_yaml().as_bytes())?;
+                    sink.write_all(b"...\n")?;
+                }
+            }
+            let obsoletes = module.obsoletes.in_order.iter().map(|(_, text)| text);
             let translations = module.translations.values().map(|(_, text)| text);
             let streams = module.streams.values().map(|stream| &stream.text);
-            for text in defaults.chain(obsoletes).chain(translations).chain(streams) {
-                sink.write_all(text.as_bytes())?;
-                sink.write_all(b"...\n")?;
-            }
+            obsoletes.chain(translations).chain(streams).try_for_each(|text| text.write(sink))?;
         }
         Ok(())
     }
 
-    fn add(&mut self, document: Document) -> Result<(), YamlError> {
-        let root = yaml::read(&document.text, document.line)?;
+    /// Writes all documents in libmodulemd's normal form and order.
+    pub fn write_normal(&self, sink: &mut dyn Write) -> io::Result<()> {
+        let streams = || self.by_name.values().flat_map(|module| module.streams.values());
+        // A file has streams of one version only, and where there are obsoletes, of the second.
+        let has_obsoletes = self.by_name.values().any(|module| !module.obsoletes.in_order.is_empty());
+        let upgraded = has_obsoletes || streams().any(|stream| stream.version > 1);
+        let mut sink = Unmarked::new(sink);
+        let mut normal = Normal::begin(&mut sink)?;
+        for module in self.by_name.values() {
+            let defaults = module.defaults.iter().map(|(defaults, text)| match text {
+                Some(text) => Cow::from(text.as_str()),
+                None => Cow::from(defaults.to_yaml()),
+            });
+            let obsoletes = module.obsoletes.in_order.iter().map(|(_, text)| text);
+            let translations = module.translations.values().map(|(_, text)| text);
+            let streams = module.streams.values().map(|stream| &stream.text);
+            let others = obsoletes.chain(translations).chain(streams).map(|text| text.as_str().into());
+            defaults.chain(others).try_for_each(|text: Cow<'_, str>| {
+                let mut outcome = Ok(());
+                let read = yaml::read(&text, |Document { root, .. }| {
+                    outcome = normal.document(&root, upgraded);
+                    Ok(())
+                });
+                read.map_err(|error| io::Error::other(error.why)).and(outcome)
+            })?;
+        }
+        normal.end()?;
+        sink.flush()
+    }
+
+    fn add(&mut self, root: &Node, document: Text) -> Result<(), YamlError> {
         let error = |line, why: String| Err(YamlError { line, why });
         let text = |key: &str| root.get(key).and_then(Node::text);
         let Some(kind) = text("document") else {
@@ -153,14 +272,25 @@ impl Modules {
             }
         };
         check_fields(data, "data", fields)?;
+        if kind == "modulemd" {
+            check_arches(data)?;
+        }
+        if kind == "modulemd-obsoletes" {
+            check_reset(data)?;
+        }
         let value = |key: &str| data.get(key).and_then(Node::text).unwrap_or_default().to_owned();
         let module = if kind == "modulemd" { value("name") } else { value("module") };
         let module = self.by_name.entry(module).or_default();
-        let text = document.text;
+        let text = document;
         match kind {
             "modulemd" => {
-                let key = ["name", "stream", "version", "context", "arch"].map(value).join(":");
-                let stream = Stream { text, content: content(&root) };
+                // As libmodulemd names it: without what is not there at its end, the version as a number.
+                let release = value("version").parse::<u64>().ok().filter(|version| *version != 0);
+                let release = release.map(|version| version.to_string()).unwrap_or_default();
+                let key =
+                    [value("name"), value("stream"), release, value("context"), value("arch")].join(":");
+                let key = key.trim_end_matches(':').to_owned();
+                let stream = Stream { text, version, content: content(root) };
                 match module.streams.get(&key) {
                     Some(before) if before.content != stream.content => {
                         return error(root.line, format!("{key} stands there twice, with different content"));
@@ -170,9 +300,9 @@ impl Modules {
                 }
             }
             // In one file the last word holds.
-            "modulemd-defaults" => module.defaults = Some((Defaults::of(data), text)),
+            "modulemd-defaults" => module.defaults = Some((Defaults::of(data), Some(text))),
             "modulemd-obsoletes" => {
-                module.obsolete((value("stream"), value("context"), value("modified")), text);
+                module.obsoletes.take((value("stream"), value("context"), value("modified")), text);
             }
             _ => {
                 let modified = value("modified").parse().unwrap_or(0);
@@ -184,11 +314,19 @@ impl Modules {
 }
 
 impl Module {
-    /// Takes in another file's, whose defaults are merged with these already.
+    /// Takes in another file's, whose defaults agree with these.
     fn take(&mut self, from: Self) -> Vec<PassedOver> {
-        self.defaults = from.defaults.or(self.defaults.take());
-        for (key, text) in from.obsoletes {
-            self.obsolete(key, text);
+        match (&mut self.defaults, from.defaults) {
+            (Some((ours, text)), Some((theirs, their_text))) => match ours.absorb(theirs) {
+                Absorbed::Nothing => {}
+                Absorbed::All => *text = their_text,
+                Absorbed::Some => *text = None,
+            },
+            (None, theirs) => self.defaults = theirs,
+            (Some(_), None) => {}
+        }
+        for (key, text) in from.obsoletes.in_order {
+            self.obsoletes.take(key, text);
         }
         for (stream, (modified, text)) in from.translations {
             if self.translations.get(&stream).is_none_or(|(ours, _)| *ours < modified) {
@@ -205,13 +343,6 @@ impl Module {
         }
         passed_over
     }
-
-    fn obsolete(&mut self, key: ObsoletesKey, text: Text) {
-        match self.obsoletes.iter_mut().find(|(before, _)| *before == key) {
-            Some((_, before)) => *before = text,
-            None => self.obsoletes.push((key, text)),
-        }
-    }
 }
 
 fn content(root: &Node) -> Checksum {
@@ -226,55 +357,4 @@ fn bad(line: Option<usize>, why: String) -> FormatError {
         None => why,
     };
     FormatError { file: "modules.yaml", why }
-}
-
-/// One document of a file.
-struct Document {
-    /// From `---` on, up to and with the end of its last line.
-    text: Text,
-    /// Where its text begins; counts from 1.
-    line: usize,
-}
-
-/// Cuts a file at the lines that begin or end a document. No value can hold such a line.
-fn documents(text: &str) -> Result<Vec<Document>, FormatError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut documents: Vec<Document> = Vec::new();
-    let mut is_open = false;
-    for (line, number) in text.split_inclusive('\n').zip(1..) {
-        if marks(line, "---") {
-            documents.push(Document { text: String::new(), line: number });
-            is_open = true;
-        } else if marks(line, "...") {
-            is_open = false;
-            continue;
-        } else if !is_open {
-            let said = line.trim();
-            // Every reader of modules takes them for what they are by themselves.
-            if said.is_empty() || said.starts_with('#') || said.starts_with("%YAML") {
-                continue;
-            }
-            if said.starts_with('%') {
-                let directive = said.chars().take(40).collect::<String>();
-                return Err(bad(
-                    Some(number),
-                    format!("the directive {directive:?} is not part of modulemd"),
-                ));
-            }
-            documents.push(Document { text: "---\n".to_owned(), line: number - 1 });
-            is_open = true;
-        }
-        if let Some(document) = documents.last_mut() {
-            document.text.push_str(line);
-        }
-    }
-    for document in documents.iter_mut().filter(|document| !document.text.ends_with('\n')) {
-        document.text.push('\n');
-    }
-    Ok(documents)
-}
-
-/// Whether a line is this marker, or begins with it.
-fn marks(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }

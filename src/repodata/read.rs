@@ -11,9 +11,9 @@ use super::element::{Facts, attribute};
 use super::repomd::MetadataType;
 
 /// Bytes: the longest entry of one package. The kernel's debuginfo has some 10 MiB.
-const LONGEST_ENTRY: usize = 256 << 20;
+const LONGEST_ENTRY: usize = 64 << 20;
 /// Bytes of entries that wait for their package, when the three files do not agree in their order.
-const WAITING: usize = 512 << 20;
+const WAITING: usize = 256 << 20;
 
 const COMMON: &str = "http://linux.duke.edu/metadata/common";
 const RPM: &str = "http://linux.duke.edu/metadata/rpm";
@@ -213,7 +213,7 @@ impl<R: BufRead> Read for Recording<R> {
 impl<R: BufRead> BufRead for Recording<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.recorded.len() > LONGEST_ENTRY {
-            return Err(io::Error::other("one package's entry is longer than 256 MiB"));
+            return Err(io::Error::other("one package's entry is longer than 64 MiB"));
         }
         self.inner.fill_buf()
     }

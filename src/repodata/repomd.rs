@@ -114,6 +114,8 @@ pub struct Record {
     pub open_checksum: Option<Checksum>,
     /// Relative to the repository: `repodata/….xml.zst`. Verbatim from others' files: not to be joined to a path unchecked.
     pub href: String,
+    /// `xml:base` of the location: a URL that `href` is relative to instead of the repository's. Ours have none.
+    pub base: Option<String>,
     /// Seconds since the epoch.
     pub timestamp: u64,
     pub size: Option<u64>,
@@ -164,7 +166,8 @@ impl Repomd {
             if let Some((sum, _)) = &record.header {
                 writeln!(sink, "    <header-checksum type=\"{}\">{sum}</header-checksum>", sum.kind)?;
             }
-            writeln!(sink, "    <location href=\"{}\"/>", escape(&record.href))?;
+            let base = record.base.as_ref().map(|base| format!("xml:base=\"{}\" ", escape(base)));
+            writeln!(sink, "    <location {}href=\"{}\"/>", base.unwrap_or_default(), escape(&record.href))?;
             writeln!(sink, "    <timestamp>{}</timestamp>", record.timestamp)?;
             if let Some(size) = record.size {
                 writeln!(sink, "    <size>{size}</size>")?;
@@ -255,6 +258,7 @@ struct Draft {
     checksum: Option<Checksum>,
     open_checksum: Option<Checksum>,
     href: Option<String>,
+    base: Option<String>,
     timestamp: Option<u64>,
     size: Option<u64>,
     open_size: Option<u64>,
@@ -273,6 +277,7 @@ impl Draft {
         Ok(Record {
             checksum: self.checksum.ok_or_else(|| missing("checksum", &kind))?,
             href: self.href.ok_or_else(|| missing("location", &kind))?,
+            base: self.base,
             open_checksum: self.open_checksum,
             timestamp: self.timestamp.unwrap_or(0),
             size: self.size,
@@ -287,6 +292,7 @@ impl Draft {
 fn take_href(tag: &BytesStart<'_>, draft: &mut Option<Draft>) -> Result<(), FormatError> {
     if let Some(draft) = draft {
         draft.href = attribute(tag, "href")?;
+        draft.base = attribute(tag, "xml:base")?;
     }
     Ok(())
 }
@@ -329,6 +335,7 @@ mod tests {
                     checksum: sum(b"a"),
                     open_checksum: Some(sum(b"b")),
                     href: "repodata/a&b-primary.xml.zst".into(),
+                    base: None,
                     timestamp: 1_700_000_000,
                     size: Some(5),
                     open_size: Some(50),
@@ -340,6 +347,7 @@ mod tests {
                     checksum: Checksum::of(ChecksumType::Sha1, b"c"),
                     open_checksum: None,
                     href: "repodata/comps.xml".into(),
+                    base: None,
                     timestamp: 1,
                     size: None,
                     open_size: None,

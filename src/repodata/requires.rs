@@ -20,23 +20,24 @@ pub struct Filtered<'p, 'h> {
 /// Drops what says nothing to a client: features of rpm itself, what the package brings along,
 /// repetitions, and all versions of the C library but the highest.
 pub fn filter<'p, 'h>(package: &'p Package<'h>) -> Filtered<'p, 'h> {
-    let key =
-        |dependency: &'p Dependency<'h>| (&*dependency.name, comparison(dependency.flags), &*dependency.evr);
-    let provided: HashSet<_> = package.provides.iter().map(key).collect();
+    // By reference, for a package may have hundreds of thousands.
+    let provided: HashSet<_> = package.provides.iter().map(Said).collect();
     let own_files = own_files(package);
     // createrepo_c compares with the last requirement of that name only, so `a b a` stays as it is.
-    let mut last_of_name = HashMap::with_capacity(package.requires.len());
-    let mut requires = Vec::with_capacity(package.requires.len());
+    let mut last_of_name: HashMap<&str, u32> = HashMap::with_capacity(package.requires.len());
+    let mut requires: Vec<&Dependency<'_>> = Vec::with_capacity(package.requires.len());
     let mut recommends = Vec::new();
     let mut libc: Option<(_, &Dependency<'_>)> = None;
     for dependency in &package.requires {
         let name = &*dependency.name;
-        let provides_itself = own_files.contains(name) || provided.contains(&key(dependency));
+        let provides_itself = own_files.contains(name) || provided.contains(&Said(dependency));
         if split_evr(&dependency.evr).is_none() || name.starts_with("rpmlib(") || provides_itself {
             continue;
         }
-        let said = (key(dependency), dependency.flags & SENSE_PRE != 0);
-        if last_of_name.get(name) == Some(&said) {
+        let last = last_of_name.get(name).and_then(|at| requires.get(*at as usize));
+        // Before which of its scripts a package wants it is no difference.
+        let is_pre = |dependency: &Dependency<'_>| dependency.flags & SENSE_PRE != 0;
+        if last.is_some_and(|last| Said(last) == Said(dependency) && is_pre(last) == is_pre(dependency)) {
             continue;
         }
         if dependency.flags & SENSE_MISSINGOK != 0 {
@@ -51,11 +52,35 @@ pub fn filter<'p, 'h>(package: &'p Package<'h>) -> Filtered<'p, 'h> {
             }
             continue;
         }
-        last_of_name.insert(name, said);
+        // A header has fewer entries than that.
+        last_of_name.insert(name, u32::try_from(requires.len()).unwrap_or(u32::MAX));
         requires.push(dependency);
     }
     requires.extend(libc.map(|(_, dependency)| dependency));
     Filtered { requires, recommends }
+}
+
+/// A dependency, equal to those that say the same to a client.
+struct Said<'p, 'h>(&'p Dependency<'h>);
+
+impl Said<'_, '_> {
+    fn key(&self) -> (&str, Option<&'static str>, &str) {
+        (&self.0.name, comparison(self.0.flags), &self.0.evr)
+    }
+}
+
+impl PartialEq for Said<'_, '_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Said<'_, '_> {}
+
+impl std::hash::Hash for Said<'_, '_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 /// The package's files in primary.xml, if any requirement could be one.

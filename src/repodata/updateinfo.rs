@@ -89,13 +89,14 @@ mod tests {
             ("FOO-2024:1", "", "line 4: the <id> of an <update> is empty"),
             ("arch=\"noarch\"", "", "line 9: a <package> of \"FOO-2024:1\" has no arch"),
             ("name=\"foo\"", "name=\"\"", "line 9: a <package> of \"FOO-2024:1\" has no name"),
-            ("<updates>", "<comps>", "line 2: its root element is <comps> where <updates>"),
             ("&amp;", "&", "line 7: "),
             ("</pkglist>", "", "line 13: "),
         ] {
             let error = refused(from, to);
             assert!(error.starts_with("malformed updateinfo.xml: ") && error.contains(why), "{to}: {error}");
         }
+        let error = check(&b"<comps/>"[..]).unwrap_err().to_string();
+        assert!(error.contains("line 1: its root element is <comps> where <updates>"), "{error}");
     }
 
     /// The same bytes over and over.

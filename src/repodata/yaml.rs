@@ -1,16 +1,21 @@
-//! One YAML document as a tree, read within bounds.
+//! YAML documents as trees, read within bounds.
 //!
-//! Built from the parser's events, so that nothing is expanded: an alias is an error, not a copy of
-//! what it names. libmodulemd, through which dnf reads modules, knows none either.
+//! Read by a port of libyaml, through which dnf and libmodulemd read modules: what it takes, they take. Built from
+//! its events, so that nothing is expanded: an alias is an error, not a copy of what it names.
 
-use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io::{BufRead, Read};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use saphyr_parser::{Event, Parser, ScanError};
+use libyaml_safer::{Error, Event, EventData, Mark, Parser};
 
 /// How deep lists and tables may stand in one another.
 const DEEPEST: usize = 64;
 /// Values in one document. The largest modules list some ten thousand packages.
-const MOST_NODES: usize = 1 << 20;
+const MOST_NODES: usize = 1 << 18;
+/// Documents in one file.
+const MOST_DOCUMENTS: usize = 100_000;
 
 /// A value, and where it stands.
 #[derive(Debug, Clone)]
@@ -93,6 +98,13 @@ impl Node {
     }
 }
 
+/// One document of a file.
+pub struct Document {
+    pub root: Node,
+    /// Its lines, from `---` on where it has that, without what ends it.
+    pub text: Range<usize>,
+}
+
 /// A list or table being read.
 struct Open {
     line: usize,
@@ -105,107 +117,247 @@ enum Collection {
     Table(Vec<(String, Node)>, Option<String>),
 }
 
-/// Reads `text`, which holds one document, beginning with line `first_line` of its file.
-pub fn read(text: &str, first_line: usize) -> Result<Node, YamlError> {
-    let at = |line: usize| first_line + line.saturating_sub(1);
-    let error = |line: usize, why: String| YamlError { line: at(line), why };
-    let mut open: Vec<Open> = Vec::new();
-    let mut root = None;
-    let mut nodes = 0;
-    let text = with_quotes_indented(text);
-    for event in Parser::new_from_str(&text) {
-        let (event, span) = event.map_err(|e: ScanError| error(e.marker().line(), e.info().to_owned()))?;
-        let line = span.start.line();
-        let node = match event {
-            Event::Alias(_) => {
-                let why = "an alias (*name): modulemd has none; write the value out".to_owned();
-                return Err(error(line, why));
-            }
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
-                if open.len() >= DEEPEST {
-                    return Err(error(line, format!("it is nested deeper than {DEEPEST} levels")));
+/// Reads all documents of a file, one after the other, and hands each to `take`.
+pub fn read(text: &str, mut take: impl FnMut(Document) -> Result<(), YamlError>) -> Result<(), YamlError> {
+    refuse_characters(text)?;
+    let mut lines = Lines { text, line: 1, at: 0 };
+    // The parser panics where a text of its own kind, `|` or `>`, ends without a line break at the end of all.
+    let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+    let mut parser = Parser::new();
+    parser.set_input(text.as_bytes().chain(end));
+    let (mut open, mut root, mut nodes, mut documents) = (Vec::<Open>::new(), None, 0, 0);
+    let (mut begins, mut explicit) = (0, false);
+    loop {
+        let event = next(&mut parser)?;
+        let line = number(event.start_mark);
+        let error = |why: String| Err(YamlError { line, why });
+        let node = match event.data {
+            EventData::StreamStart { .. } => continue,
+            EventData::StreamEnd => return Ok(()),
+            EventData::DocumentStart { tag_directives, implicit, .. } => {
+                documents += 1;
+                if documents > MOST_DOCUMENTS {
+                    return error(format!("it has more than {MOST_DOCUMENTS} documents"));
                 }
-                let collection = match event {
-                    Event::SequenceStart(..) => Collection::List(Vec::new()),
+                if !tag_directives.is_empty() {
+                    return error("the directive %TAG is not part of modulemd".into());
+                }
+                (begins, explicit, root, nodes) = (line, !implicit, None, 0);
+                continue;
+            }
+            EventData::DocumentEnd { .. } => {
+                let Some(root) = root.take() else { return error("the document is empty".into()) };
+                let text = lines.of_document(begins, line, explicit);
+                take(Document { root, text })?;
+                continue;
+            }
+            EventData::Alias { .. } => {
+                return error("an alias (*name): modulemd has none; write the value out".into());
+            }
+            EventData::SequenceStart { .. } | EventData::MappingStart { .. } => {
+                if open.len() >= DEEPEST {
+                    return error(format!("it is nested deeper than {DEEPEST} levels"));
+                }
+                let collection = match event.data {
+                    EventData::SequenceStart { .. } => Collection::List(Vec::new()),
                     _ => Collection::Table(Vec::new(), None),
                 };
                 open.push(Open { line, collection });
                 continue;
             }
-            Event::Scalar(text, ..) => Node { line: at(line), value: Value::Text(text.into_owned()) },
-            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+            EventData::Scalar { value, .. } => Node { line, value: Value::Text(value) },
+            EventData::SequenceEnd | EventData::MappingEnd => match open.pop() {
                 Some(Open { line, collection: Collection::List(items) }) => {
-                    Node { line: at(line), value: Value::List(items) }
+                    Node { line, value: Value::List(items) }
                 }
                 Some(Open { line, collection: Collection::Table(entries, _) }) => {
                     refuse_twice(&entries)?;
-                    Node { line: at(line), value: Value::Table(entries) }
+                    Node { line, value: Value::Table(entries) }
                 }
-                None => return Err(error(line, "it ends what never began".into())),
+                None => return error("it ends what never began".into()),
             },
-            Event::DocumentStart(_) if root.is_some() => {
-                return Err(error(line, "a second document where one was expected".into()));
-            }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => continue,
         };
         nodes += 1;
         if nodes > MOST_NODES {
-            return Err(error(line, format!("it has more than {MOST_NODES} values")));
+            return error(format!("it has more than {MOST_NODES} values"));
         }
         match open.last_mut().map(|open| &mut open.collection) {
             None => root = Some(node),
             Some(Collection::List(items)) => items.push(node),
-            Some(Collection::Table(entries, key)) => match (key.take(), node.text()) {
-                (Some(key), _) => entries.push((key, node)),
-                (None, Some(text)) => *key = Some(text.to_owned()),
-                (None, None) => {
+            Some(Collection::Table(entries, key)) => match (key.take(), node) {
+                (Some(key), node) => entries.push((key, node)),
+                (None, Node { value: Value::Text(text), .. }) => *key = Some(text),
+                (None, node) => {
                     return Err(YamlError { line: node.line, why: format!("{} as a key", node.kind()) });
                 }
             },
         }
     }
-    root.ok_or_else(|| error(1, "the document is empty".into()))
+}
+
+/// The next event. A parser that panics has been given what it does not know.
+fn next(parser: &mut Parser<impl BufRead>) -> Result<Event, YamlError> {
+    match catch_unwind(AssertUnwindSafe(|| parser.parse())) {
+        Ok(event) => event.map_err(|error| explained(&error)),
+        Err(_) => Err(YamlError { line: 1, why: "the parser gives up on it".into() }),
+    }
+}
+
+fn number(mark: Mark) -> usize {
+    usize::try_from(mark.line).unwrap_or(usize::MAX).saturating_add(1)
+}
+
+fn explained(error: &Error) -> YamlError {
+    let mark = error.problem_mark().or_else(|| error.context_mark());
+    let context = error.context().map(|context| format!(" {context}")).unwrap_or_default();
+    YamlError { line: mark.map_or(1, number), why: format!("{}{context}", error.problem()) }
+}
+
+/// Refuses what no YAML may hold, and the line breaks that YAML 1.1 knows beyond those of a text file: they would
+/// end a line for one reader, and not for the next.
+fn refuse_characters(text: &str) -> Result<(), YamlError> {
+    let mut is_mark = true;
+    let bad = text.char_indices().find(|(_, c)| {
+        let allowed = match c {
+            ' '..='~' | '\t' | '\n' | '\r' => true,
+            '\u{feff}' => is_mark,
+            '\u{2028}' | '\u{2029}' => false,
+            c => matches!(c, '\u{a0}'..='\u{fffd}' | '\u{10000}'..),
+        };
+        is_mark = false;
+        !allowed
+    });
+    let Some((at, bad)) = bad else { return Ok(()) };
+    let line = 1 + memchr::memchr_iter(b'\n', &text.as_bytes()[..at]).count();
+    let why = match bad {
+        '\u{85}' | '\u{2028}' | '\u{2029}' => {
+            "is a line break to some readers of YAML; write it as an escape"
+        }
+        _ => "is not allowed in YAML",
+    };
+    Err(YamlError { line, why: format!("the character U+{:04X} {why}", u32::from(bad)) })
 }
 
 fn refuse_twice(entries: &[(String, Node)]) -> Result<(), YamlError> {
-    let mut seen = std::collections::HashSet::with_capacity(entries.len());
+    let mut seen = HashSet::with_capacity(entries.len());
     match entries.iter().find(|(key, _)| !seen.insert(key.as_str())) {
         Some((key, node)) => Err(YamlError { line: node.line, why: format!("{key:?} stands there twice") }),
         None => Ok(()),
     }
 }
-/// libyaml, which wrote nearly all modules there are, puts the end of a quoted text that ends in a line break at the
-/// beginning of a line. The parser wants it indented as YAML demands; what stands before it there says nothing.
-fn with_quotes_indented(text: &str) -> Cow<'_, str> {
-    let is_end = |line: &str| matches!(line.trim_end(), "'" | "\"");
-    if !text.lines().any(is_end) {
-        return Cow::Borrowed(text);
+
+/// A place in a text, which moves forward by lines.
+struct Lines<'a> {
+    text: &'a str,
+    /// Counts from 1.
+    line: usize,
+    at: usize,
+}
+
+impl Lines<'_> {
+    /// Where this line begins; the end of the text where it has no such line.
+    fn seek(&mut self, line: usize) -> usize {
+        while self.line < line
+            && let Some(found) = memchr::memchr2(b'\n', b'\r', &self.text.as_bytes()[self.at..])
+        {
+            // CR LF is one break.
+            let is_pair = self.text[self.at + found..].starts_with("\r\n");
+            self.at += found + 1 + usize::from(is_pair);
+            self.line += 1;
+        }
+        if self.line < line { self.text.len() } else { self.at }
     }
-    let indent = " ".repeat(4 * DEEPEST);
-    Cow::Owned(
-        text.split_inclusive('\n')
-            .flat_map(|line| [if is_end(line) { &*indent } else { "" }, line])
-            .collect(),
-    )
+
+    /// The lines of a document that was met on line `first` and ends before line `end`. Directives and comments
+    /// before its `---` are no part of it.
+    fn of_document(&mut self, mut first: usize, end: usize, explicit: bool) -> Range<usize> {
+        let mut begins = self.seek(first);
+        let begins_well = |at: usize| self.text[at..].trim_start_matches('\u{feff}').starts_with("---");
+        while explicit && first < end && !begins_well(begins) {
+            first += 1;
+            begins = self.seek(first);
+        }
+        begins..self.seek(end).max(begins)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn documents(text: &str) -> Vec<(Node, &str)> {
+        let mut documents = Vec::new();
+        read(text, |Document { root, text: range }| {
+            documents.push((root, &text[range]));
+            Ok(())
+        })
+        .unwrap();
+        documents
+    }
+
+    fn refused(text: &str) -> String {
+        let YamlError { line, why } = read(text, |_| Ok(())).unwrap_err();
+        format!("line {line}: {why}")
+    }
+
     #[test]
     fn a_quoted_text_may_end_at_the_beginning_of_a_line() {
         for quote in ["'", "\""] {
             let text =
                 format!("a:\n  b:\n    c: {quote}one\n      two\n\n\n      three\n\n{quote}\n  d: e\n");
-            let node = read(&text, 1).unwrap();
-            let a = node.get("a").unwrap();
+            let documents = documents(&text);
+            let a = documents[0].0.get("a").unwrap();
             assert_eq!(a.get("b").unwrap().get("c").unwrap().text(), Some("one two\n\nthree\n"));
             assert_eq!(a.get("d").unwrap().text(), Some("e"));
         }
+    }
+
+    #[test]
+    fn documents_are_cut_where_they_begin_and_end() {
+        for line_break in ["\n", "\r\n", "\r"] {
+            let text = "\u{feff}# c\n%YAML 1.1\n# d\n--- # e\na: b\n\n...\n# f\n---\nx: y\n---\n'z\n  z'"
+                .replace('\n', line_break);
+            let found: Vec<String> =
+                documents(&text).into_iter().map(|(_, text)| text.replace(line_break, "\n")).collect();
+            assert_eq!(found, ["--- # e\na: b\n\n", "---\nx: y\n", "---\n'z\n  z'"], "{line_break:?}");
+        }
+    }
+
+    #[test]
+    fn characters_that_no_yaml_may_hold_are_named() {
+        documents("a: |\n  a text that ends with all");
+        for bad in ['\0', '\u{7f}', '\u{80}', '\u{85}', '\u{2028}', '\u{2029}', '\u{fffe}', '\u{feff}'] {
+            let error = refused(&format!("a:\n  b{bad}c\n"));
+            assert!(
+                error.starts_with(&format!("line 2: the character U+{:04X} ", u32::from(bad))),
+                "{error}"
+            );
+        }
+        documents("\u{feff}a: \u{e9}\u{1f600}\t\u{fffd}\u{a0}\n");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (text, why) in [
+            ("a: b\nc: *d\n", "line 2: an alias"),
+            ("a: b\na: c\n", "line 2: \"a\" stands there twice"),
+            ("a:\n\tb: c\n", "line 2: "),
+            ("a: 'b\n", "line 2: "),
+            ("? [a]\n: b\n", "line 1: a list as a key"),
+            ("%TAG ! x\n--- a\n", "line 1: the directive"),
+            ("a: b\n---\n[b\n", "line 4: "),
+        ] {
+            let error = refused(text);
+            assert!(error.starts_with(why), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_one_quote_are_not_indented() {
+        // Each became a line of 256 bytes before it was read.
+        let quotes = "'\n".repeat(1 << 15);
+        assert!(refused(&format!("a: b\n{quotes}")).starts_with("line 3: could not find"));
+        let indented = "  '' x\n".repeat(1 << 15);
+        assert_eq!(documents(&format!("a: '\n{indented}'\n")).len(), 1);
     }
 }

@@ -5,7 +5,6 @@ mod pack;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -17,10 +16,11 @@ use crate::package::Location;
 use crate::publish;
 use crate::repodata::additional::{MODULES, family, is_made, longest, rank};
 use crate::repodata::codec::Limits;
+use crate::repodata::turn::Turn;
 use crate::repodata::{Codec, Modules, Record, Repomd};
 use crate::scan;
-use crate::tree::{Differences, FileStamp, Found, Rejected};
-use pack::{Failure, Packer, forms};
+use crate::tree::{Differences, FileStamp, Found, Rejected, Unread};
+use pack::{Failure, Opened, Packer, forms};
 
 pub use pack::MadeFile;
 pub use shown::as_configured;
@@ -36,6 +36,8 @@ pub struct Additional {
     outside: BTreeMap<PathBuf, Option<FileStamp>>,
     /// What is wrong with files outside of the tree, by path.
     trouble: BTreeMap<String, String>,
+    /// Files of the tree that could not be read for now.
+    unread: Vec<Unread>,
 }
 
 /// All of one type, made anew.
@@ -69,6 +71,16 @@ impl Candidate {
         }
     }
 }
+
+/// Why a file is not taken.
+enum Why {
+    /// What it holds is no such metadata.
+    Content(String),
+    /// The system says so: it holds for this moment.
+    System(String),
+}
+
+const CHANGED: &str = "it changed while it was read; it is looked at again once it is complete";
 
 /// What a look knows when it turns to one type.
 struct Known<'a> {
@@ -169,6 +181,11 @@ impl Repository {
         self.additional.trouble.iter().map(|(path, why)| (path.clone(), why.clone())).collect()
     }
 
+    /// Files that could not be read for now; told once.
+    pub(super) fn additional_unread(&mut self) -> Vec<Unread> {
+        std::mem::take(&mut self.additional.unread)
+    }
+
     /// Whether a file outside of the tree is another than last time.
     pub(super) fn is_changed_outside(&self) -> bool {
         self.look_outside().any(|(_, path, stamp)| self.additional.outside.get(path) != Some(&stamp))
@@ -189,7 +206,8 @@ impl Repository {
 
     fn look_outside(&self) -> impl Iterator<Item = (&str, &Path, Option<FileStamp>)> {
         let outside = self.config.additional_metadata.outside();
-        outside.map(|(kind, path)| (kind, path, scan::stamp_of(path).ok().flatten()))
+        // One that cannot be looked at is neither changed nor gone.
+        outside.filter_map(|(kind, path)| Some((kind, path, scan::stamp_of(path).ok()?)))
     }
 
     /// The files that may hold metadata of this type, the one to be taken first.
@@ -205,7 +223,8 @@ impl Repository {
         if kind != MODULES {
             inside.sort_by_key(|place| rank(place.as_str()));
         }
-        let outside = additional.outside().filter(|(named, path)| *named == kind && path.exists());
+        let outside =
+            additional.outside().filter(|(named, path)| *named == kind && path.try_exists().unwrap_or(true));
         let outside = outside.map(|(_, path)| Candidate::Outside(path.to_owned()));
         inside.into_iter().map(Candidate::Inside).chain(outside).collect()
     }
@@ -221,6 +240,7 @@ impl Repository {
         let gone =
             known.sources.iter().filter(|source| source.kind == kind).map(|s| s.path.clone()).collect();
         let nothing = Fresh { gone, ..Fresh::default() };
+        let _turn = (!candidates.is_empty()).then(Turn::for_lying);
         if kind == MODULES && !candidates.is_empty() {
             return self.merge_modules(candidates, known, shown, nothing);
         }
@@ -242,7 +262,7 @@ impl Repository {
                 Ok(Some(Fresh { files, sources: vec![source], gone }))
             }
             Err(why) => {
-                self.reject(taken, stamp, &why)?;
+                self.leave_out(taken, stamp, why)?;
                 Ok(None)
             }
         }
@@ -272,14 +292,15 @@ impl Repository {
                         Codec::open(file, limits).map_err(|error| Failure::Source(error.to_string()))?;
                     Modules::read(text).map_err(|error| Failure::Source(error.to_string()))
                 })?;
-                match outcome.and_then(|modules| self.merge(&mut merged, modules, &path)) {
+                let merge = |modules| self.merge(&mut merged, modules, &path).map_err(Why::Content);
+                match outcome.and_then(merge) {
                     Ok(text) => {
                         self.accept(&candidate)?;
                         let kind = MODULES.to_owned();
                         fresh.sources.push(Source { path, kind, stamp, text: Some(text) });
                         continue;
                     }
-                    Err(why) => self.reject(&candidate, stamp, &why)?,
+                    Err(why) => self.leave_out(&candidate, stamp, why)?,
                 }
             }
             match source.take().and_then(|source| Some((unpack(source.text.as_deref()?)?, source))) {
@@ -335,7 +356,6 @@ impl Repository {
     }
 
     fn packer(&mut self) -> Result<Packer<'_>, RepositoryError> {
-        self.place.prepare()?;
         let pieces = self.catalog()?.pieces();
         Ok(Packer { config: &self.config, place: &self.place, pieces })
     }
@@ -344,26 +364,26 @@ impl Repository {
     fn read_candidate<T>(
         &mut self,
         candidate: &Candidate,
-        read: impl FnOnce(&Packer<'_>, &str, File) -> Result<T, Failure>,
-    ) -> Result<(FileStamp, Result<T, String>), RepositoryError> {
+        read: impl FnOnce(&Packer<'_>, &str, &Opened) -> Result<T, Failure>,
+    ) -> Result<(FileStamp, Result<T, Why>), RepositoryError> {
         let opened = match candidate {
             Candidate::Inside(location) => scan::open_additional(&self.config, location),
             Candidate::Outside(path) => scan::open_outside(path),
         };
         let (file, stamp) = match opened {
             Ok(opened) => opened,
-            Err(why) => return Ok((FileStamp::default(), Err(why))),
+            Err(why) => return Ok((FileStamp::default(), Err(Why::System(why)))),
         };
+        let file = Opened::new(file);
         let path = candidate.path();
         let name = path.rsplit('/').next().unwrap_or(&path);
-        let kept = file.try_clone();
-        let outcome = match read(&self.packer()?, name, file) {
-            Ok(_) if !kept.is_ok_and(|file| scan::is_unchanged(&file, &stamp)) => {
-                Err("it changed while it was read; it is looked at again once it is complete".to_owned())
-            }
-            Ok(made) => Ok(made),
-            Err(Failure::Source(why)) => Err(why),
+        let outcome = match read(&self.packer()?, name, &file) {
             Err(Failure::Ours(error)) => return Err(error),
+            // Whatever was made of what could be read.
+            _ if let Some(why) = file.failed() => Err(Why::System(format!("cannot read it: {why}"))),
+            _ if !scan::is_unchanged(file.file(), &stamp) => Err(Why::System(CHANGED.to_owned())),
+            Ok(made) => Ok(made),
+            Err(Failure::Source(why)) => Err(Why::Content(why)),
         };
         Ok((stamp, outcome))
     }
@@ -378,6 +398,31 @@ impl Repository {
                 Ok(())
             }
         }
+    }
+
+    /// Takes note of a file that is not taken; what it said last stays.
+    fn leave_out(
+        &mut self,
+        candidate: &Candidate,
+        stamp: FileStamp,
+        why: Why,
+    ) -> Result<(), RepositoryError> {
+        let reason = match why {
+            Why::Content(why) => return self.reject(candidate, stamp, &why),
+            Why::System(reason) => reason,
+        };
+        match candidate {
+            Candidate::Inside(_) => {
+                let moving = reason == CHANGED;
+                self.additional.unread.push(Unread { path: candidate.path(), reason, moving });
+            }
+            Candidate::Outside(path) => {
+                // The next look there finds a difference.
+                self.additional.outside.remove(path);
+                self.additional.trouble.insert(candidate.path(), reason);
+            }
+        }
+        Ok(())
     }
 
     fn reject(&mut self, candidate: &Candidate, stamp: FileStamp, why: &str) -> Result<(), RepositoryError> {

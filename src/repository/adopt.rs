@@ -8,7 +8,6 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead};
-use std::path::Path;
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -18,12 +17,12 @@ use super::{Repository, RepositoryError};
 use crate::catalog::PieceFile;
 use crate::config::RepositoryConfig;
 use crate::package::nevra::Evr;
-use crate::package::{Checksum, Hasher, Location, Nevra, PkgId};
-use crate::publish;
+use crate::package::{Checksum, Hasher, Location, Nevra, PkgId, Verify};
+use crate::publish::{self, Place};
 use crate::repodata::codec::{Codec, Limits};
-use crate::repodata::element::{Facts, Step, attribute, visit};
+use crate::repodata::element::Facts;
 use crate::repodata::read::{Elements, Foreign, Packages};
-use crate::repodata::{Fragments, MetadataType, Pieces, Record, Repomd, Span};
+use crate::repodata::{Fragments, MetadataType, Pieces, Record, Repomd, Span, wellformed};
 use crate::tree::{FileStamp, Found, Scanned};
 
 /// Packages judged side by side. Bounds memory.
@@ -67,7 +66,7 @@ impl Repository {
         };
         let places = unsettled.iter().map(|found| found.location.as_str()).collect();
         // What cannot be read is of no use to clients either.
-        let named = names_any(&self.place.repodata, &repomd, &places).unwrap_or(false);
+        let named = names_any(&self.place, &repomd, &places).unwrap_or(false);
         if named {
             let name = &self.config.name;
             info!(repo.name = %name, "{name} waits with its first publication: packages that the metadata there name are too new");
@@ -78,12 +77,14 @@ impl Repository {
     /// What of `found` can be taken over from metadata that somebody else has published here. Only a repository
     /// that knows nothing yet takes anything over.
     pub(super) fn adopt(&mut self, found: &[Found]) -> Result<Option<Adopted>, RepositoryError> {
-        if !self.config.adopt || found.is_empty() || !self.catalog()?.is_new()? {
+        // What others have written vouches for no package.
+        let is_asked = self.config.adopt && self.config.verify != Verify::Signature;
+        if !is_asked || found.is_empty() || !self.catalog()?.is_new()? {
             return Ok(None);
         }
         let Some(bytes) = self.place.current()? else { return Ok(None) };
         let name = &self.config.name;
-        match read(&self.config, &self.place.repodata, &bytes, found) {
+        match read(&self.config, &self.place, &bytes, found) {
             Ok(adopted) => {
                 let (taken, all) = (adopted.packages.len(), found.len());
                 info!(repo.name = %name, taken, all,
@@ -92,7 +93,7 @@ impl Repository {
             }
             Err(reason) => {
                 warn!(repo.name = %name, "{name} takes nothing over from {}: {reason}; all packages are read",
-                      self.place.repodata.display());
+                      self.place.repodata().display());
                 Ok(None)
             }
         }
@@ -118,14 +119,15 @@ impl Adopted {
             pkgid: entry.pkgid.clone(),
             nevra: entry.nevra.clone(),
             fragments: Fragments { primary, filelists, other, ..Fragments::default() },
+            vouched: Vec::new(),
         }))
     }
 }
 
 /// Whether the primary metadata of `repomd` name a package at one of these places.
-fn names_any(repodata: &Path, repomd: &[u8], places: &HashSet<&str>) -> Result<bool, Reason> {
+fn names_any(place: &Place, repomd: &[u8], places: &HashSet<&str>) -> Result<bool, Reason> {
     let repomd = publish::parse(repomd).map_err(|error| error.to_string())?;
-    let primary = open(repodata, &repomd, MetadataType::Primary)?;
+    let primary = open(place, &repomd, MetadataType::Primary)?;
     let mut elements = Elements::new(MetadataType::Primary, primary).map_err(|error| error.to_string())?;
     while let Some(element) = elements.next_element().map_err(|error| error.to_string())? {
         if Facts::of(&element).is_ok_and(|facts| places.contains(facts.href.as_str())) {
@@ -135,17 +137,12 @@ fn names_any(repodata: &Path, repomd: &[u8], places: &HashSet<&str>) -> Result<b
     Ok(false)
 }
 
-fn read(
-    config: &RepositoryConfig,
-    repodata: &Path,
-    repomd: &[u8],
-    found: &[Found],
-) -> Result<Adopted, Reason> {
+fn read(config: &RepositoryConfig, place: &Place, repomd: &[u8], found: &[Found]) -> Result<Adopted, Reason> {
     if config.filelists_ext {
         return Err("filelists-ext needs the digests of the files".into());
     }
     let repomd = publish::parse(repomd).map_err(|error| error.to_string())?;
-    let [primary, filelists, other] = MetadataType::ALL.map(|kind| open(repodata, &repomd, kind));
+    let [primary, filelists, other] = MetadataType::ALL.map(|kind| open(place, &repomd, kind));
     let mut source = Packages::new(primary?, filelists?, other?).map_err(|error| error.to_string())?;
     let spool = PieceFile::scratch(&config.state_dir)
         .map_err(|error| format!("cannot write to {}: {error}", config.state_dir.display()))?;
@@ -238,25 +235,22 @@ fn judge(
     Some(Ok((found.location.clone(), Entry { pkgid, nevra, spans, changelogs })))
 }
 
-/// Whether everything in an entry is well-formed, attributes and references too.
+/// Whether everything in an entry is as every client reads it.
 fn is_readable(text: &str) -> bool {
-    visit(text, |step| match step {
-        Step::Open { tag, .. } => attribute(tag, "").map(|_| ()),
-        Step::Close { .. } => Ok(()),
-    })
-    .is_ok()
+    wellformed::check(text).is_ok()
 }
 
 type Opened = Box<dyn BufRead + Send>;
 
 /// Opens the file of one kind, which must be as repomd.xml says.
-fn open(repodata: &Path, repomd: &Repomd, kind: MetadataType) -> Result<Opened, Reason> {
+fn open(place: &Place, repomd: &Repomd, kind: MetadataType) -> Result<Opened, Reason> {
     let zchunk = format!("{}_zck", kind.as_str());
     let record = repomd.record(kind.as_str()).or_else(|| repomd.record(&zchunk));
     let record = record.ok_or_else(|| format!("repomd.xml names no {}", kind.as_str()))?;
-    let path = repodata.join(file_name(record)?);
+    let name = file_name(record)?;
+    let path = place.repodata().join(name);
     let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
-    let file = File::open(&path).map_err(cannot)?;
+    let file = place.open_named(name).map_err(cannot)?;
     if checksum_of(&file, &record.checksum).map_err(cannot)? != record.checksum {
         return Err(format!("{} has another checksum than repomd.xml says", path.display()));
     }
@@ -271,7 +265,8 @@ fn file_name(record: &Record) -> Result<&str, Reason> {
         .ok_or_else(|| format!("{:?} is no file in repodata/", record.href))
 }
 
-fn checksum_of(mut file: &File, like: &Checksum) -> io::Result<Checksum> {
+/// The checksum of a whole file, of the type of `like`.
+pub(super) fn checksum_of(mut file: &File, like: &Checksum) -> io::Result<Checksum> {
     let mut hasher = Hasher::new(like.kind);
     let mut buffer = vec![0; 256 << 10];
     loop {

@@ -1,13 +1,12 @@
 //! What can be told of a repository that no daemon serves.
 
-use std::fs;
 use std::io;
 use std::time::SystemTime;
 
 use crate::catalog::Reader;
 use crate::config::RepositoryConfig;
 use crate::package::Location;
-use crate::publish;
+use crate::publish::{self, Place};
 use crate::tree::Rejected;
 
 use super::verify::Verified;
@@ -28,19 +27,20 @@ pub struct AtRest {
 /// Reads repomd.xml and the catalog, and changes neither. Blocking.
 pub fn at_rest(config: &RepositoryConfig) -> anyhow::Result<AtRest> {
     let mut found = AtRest::default();
-    let repomd = config.repodata_dir().join("repomd.xml");
-    match fs::read(&repomd) {
+    let place = Place::new(config.written(), config.umask);
+    match place.read("repomd.xml") {
         Ok(bytes) => {
             found.revision = Some(publish::parse(&bytes)?.revision_number());
-            found.published_at = fs::metadata(&repomd).and_then(|metadata| metadata.modified()).ok();
+            found.published_at = place.modified("repomd.xml").ok();
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
-            return Err(anyhow::Error::new(error).context(format!("cannot read {}", repomd.display())));
+            return Err(anyhow::Error::new(error)
+                .context(format!("cannot read {}", place.repodata().join("repomd.xml").display())));
         }
     }
     if config.state_dir.join(crate::catalog::FILE).exists() {
-        let reader = Reader::open(&config.state_dir, config.checksum)?;
+        let reader = Reader::beside(&config.state_dir, config.checksum)?;
         found.packages = Some(reader.packages()?);
         found.rejected = reader.rejected()?;
         found.duplicates = reader.duplicates()?;

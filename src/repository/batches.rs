@@ -3,9 +3,9 @@
 //! What a batch holds is decided by the same rules as any upload ([`super::receive`]): against what is in
 //! the tree, and against what else is in the batch; when it comes, and once more at the commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -13,16 +13,23 @@ use tracing::{info, warn};
 
 use super::receive::{Outcome, ReceiveError};
 use super::{Handle, Known, Ticket, lock};
-use crate::auth::Principal;
+use crate::auth::{Holder, Principal};
 pub use crate::incoming::batch::BatchId;
 use crate::incoming::batch::{self, BatchPlace, Move, Ready};
 use crate::incoming::{CommitMode, IncomingError};
-use crate::package::{Location, Nevra, PkgId};
+use crate::package::openpgp::Vouched;
+use crate::package::{Location, Nevra, PkgId, Verify};
 use crate::tree::{Dirty, FileStamp};
 
-/// Batches at a time, and files in one.
+/// Batches at a time, and of these of one holder.
 const MOST: usize = 1000;
+const OF_ONE: usize = 100;
+/// Files in one batch, in all batches of one holder, and of one repository.
 const MOST_FILES: usize = 10_000;
+const FILES_OF_ONE: usize = 20_000;
+const FILES_OF_REPOSITORY: usize = 50_000;
+/// Files and batches together, of all repositories.
+const IN_ALL: usize = 100_000;
 /// Commits whose answer is remembered, for a client that did not hear it.
 const ANSWERED: usize = 1000;
 
@@ -37,13 +44,52 @@ pub struct Batches {
     forgotten: AtomicBool,
 }
 
-type All = BTreeMap<BatchId, Arc<Mutex<Batch>>>;
+type All = BTreeMap<BatchId, Slot>;
+
+/// A batch, and what is known of it without waiting for it.
+struct Slot {
+    /// Who began it; `None` where an earlier run has left it.
+    holder: Option<Holder>,
+    files: Arc<Count>,
+    batch: Arc<Mutex<Batch>>,
+}
+
+/// What all repositories hold back now.
+static HELD_BACK: AtomicUsize = AtomicUsize::new(0);
+
+/// How many files a batch has. Each counts for all repositories as well, and the batch itself like one more, as long as it is there.
+struct Count(AtomicUsize);
+
+impl Count {
+    fn begin() -> Arc<Self> {
+        HELD_BACK.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(AtomicUsize::new(0)))
+    }
+
+    fn is_now(&self, files: usize) {
+        let before = self.0.swap(files, Ordering::Relaxed);
+        HELD_BACK.fetch_add(files.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    fn files(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        HELD_BACK.fetch_sub(self.files() + 1, Ordering::Relaxed);
+    }
+}
+
 type Done = (SystemTime, BatchId, Arc<Vec<Shown>>);
 
 /// One batch. Whoever adds to it, commits it or drops it holds it.
 pub struct Batch {
     place: BatchPlace,
     held: BTreeMap<Location, Held>,
+    /// How many these are, for those who do not wait.
+    files: Arc<Count>,
     /// When something was last added.
     touched: SystemTime,
     /// It was committed or dropped while somebody waited for it.
@@ -55,6 +101,8 @@ struct Held {
     size: u64,
     /// `None` for files that are no packages.
     package: Option<(Nevra, PkgId)>,
+    /// Whose signatures were found good; none where nobody asked.
+    vouched: Vec<Vouched>,
 }
 
 /// A file that a commit has shown, or found there already.
@@ -88,8 +136,13 @@ pub enum BatchError {
     /// Nothing of it is visible.
     #[error("the batch cannot be committed, and nothing of it is visible: {}", .0.join("; "))]
     Conflicts(Vec<String>),
-    #[error("there are {MOST} batches in this repository; commit or drop some of them first")]
+    #[error(
+        "there are {MOST} batches in this repository, or {OF_ONE} of yours; commit or drop some of them first"
+    )]
     TooMany,
+    /// Somebody else's lock forbids to show it.
+    #[error("{0} is locked")]
+    Locked(Location),
     #[error(transparent)]
     Receive(#[from] ReceiveError),
     #[error(transparent)]
@@ -103,6 +156,7 @@ impl BatchError {
     pub(super) fn of(self, location: &Location) -> ReceiveError {
         match self {
             Self::TooMany | Self::NotFound(_) | Self::Conflicts(_) => ReceiveError::BatchFull,
+            Self::Locked(location) => ReceiveError::Condition(location),
             Self::Receive(error) => error,
             Self::Incoming(error) => error.into(),
             Self::Io { source, .. } => {
@@ -113,20 +167,53 @@ impl BatchError {
 }
 
 impl Handle {
-    /// The batch of this name, made if it is missing. Blocking.
-    pub(super) fn open_batch(&self, id: &BatchId) -> Result<Arc<Mutex<Batch>>, BatchError> {
-        let mut waiting = self.waiting_batches()?;
-        let all = waiting.get_or_insert_default();
-        if !all.contains_key(id) && all.len() >= MOST {
+    /// Refuses a batch for which there is no place, and one more file where there are too many. Takes no place: an upload may
+    /// still be refused. Blocking.
+    pub(super) fn may_hold_back(&self, id: &BatchId, holder: &Holder) -> Result<(), BatchError> {
+        let waiting = self.waiting_batches()?;
+        let Some(all) = &*waiting else { return Ok(()) };
+        let theirs = || all.values().filter(|slot| slot.holder.as_ref() == Some(holder));
+        let is_new = !all.contains_key(id);
+        if is_new && (all.len() >= MOST || theirs().count() >= OF_ONE) {
             return Err(BatchError::TooMany);
         }
+        let files = |slot: &Slot| slot.files.files();
+        let full = HELD_BACK.load(Ordering::Relaxed) >= IN_ALL
+            || all.values().map(files).sum::<usize>() >= FILES_OF_REPOSITORY
+            || theirs().map(files).sum::<usize>() >= FILES_OF_ONE;
+        if full { Err(ReceiveError::BatchFull.into()) } else { Ok(()) }
+    }
+
+    /// The batch of this name, made if it is missing. Blocking.
+    pub(super) fn open_batch(&self, id: &BatchId, holder: &Holder) -> Result<Arc<Mutex<Batch>>, BatchError> {
+        self.may_hold_back(id, holder)?;
+        let mut waiting = self.waiting_batches()?;
+        let all = waiting.get_or_insert_default();
         let place = BatchPlace::of(self.config(), id);
-        let made = || Batch { place, held: BTreeMap::new(), touched: SystemTime::now(), is_over: false };
-        Ok(Arc::clone(all.entry(id.clone()).or_insert_with(|| Arc::new(Mutex::new(made())))))
+        let made = || Slot::new(Some(holder.clone()), Batch::new(place));
+        Ok(Arc::clone(&all.entry(id.clone()).or_insert_with(made).batch))
+    }
+
+    /// Gives up the place of a batch that holds nothing: what was to come into it was refused.
+    pub(super) fn give_up_empty(&self, id: &BatchId, batch: &mut Batch) {
+        if batch.held.is_empty()
+            && !batch.is_over
+            && let Err(error) = self.end_batch(id, batch)
+        {
+            let (repo, name) = (&self.config().name, id.as_str());
+            warn!(repo.name = %repo, batch = name, "cannot clear the empty batch {name} of {repo} away: {error}");
+        }
+    }
+
+    /// Whether this batch is not known to be begun by this holder: somebody else did, or a run before this one left it. Blocking.
+    pub fn is_batch_of_another(&self, id: &BatchId, holder: &Holder) -> Result<bool, BatchError> {
+        let waiting = self.waiting_batches()?;
+        let found = waiting.as_ref().and_then(|all| all.get(id));
+        Ok(found.is_some_and(|slot| slot.holder.as_ref() != Some(holder)))
     }
 
     fn find_batch(&self, id: &BatchId) -> Result<Arc<Mutex<Batch>>, BatchError> {
-        let found = self.waiting_batches()?.as_ref().and_then(|all| all.get(id).cloned());
+        let found = self.waiting_batches()?.as_ref().and_then(|all| Some(Arc::clone(&all.get(id)?.batch)));
         found.ok_or_else(|| BatchError::NotFound(id.as_str().to_owned()))
     }
 
@@ -139,7 +226,7 @@ impl Handle {
             // Commits that a crash interrupted were ended when the repository was opened.
             for (id, place) in batch::recover(self.config()).map_err(failed)?.waiting {
                 let batch = Batch::read(self, place).map_err(failed)?;
-                all.insert(id, Arc::new(Mutex::new(batch)));
+                all.insert(id, Slot::new(None, batch));
             }
             *waiting = Some(all);
         }
@@ -149,7 +236,7 @@ impl Handle {
     /// What waits. Blocking.
     pub fn batches(&self) -> Result<Vec<Waiting>, BatchError> {
         let all: Vec<_> = match &*self.waiting_batches()? {
-            Some(all) => all.iter().map(|(id, batch)| (id.clone(), Arc::clone(batch))).collect(),
+            Some(all) => all.iter().map(|(id, slot)| (id.clone(), Arc::clone(&slot.batch))).collect(),
             None => Vec::new(),
         };
         let told = all.into_iter().map(|(id, batch)| {
@@ -164,8 +251,15 @@ impl Handle {
 
     /// Makes all of a batch visible, in one publication, or nothing of it. Blocking.
     ///
-    /// Asked again for a batch that was committed lately, it says the same again.
-    pub fn commit_batch(&self, id: &BatchId, by: &Principal) -> Result<Committed, BatchError> {
+    /// Asked again for a batch that was committed lately, it says the same again. `unlocked` says whether locks let a file change,
+    /// given whether something has its name; `replaces`, whether files that are no packages may be replaced with other content.
+    pub fn commit_batch(
+        &self,
+        id: &BatchId,
+        by: &Principal,
+        replaces: bool,
+        unlocked: &dyn Fn(&Location, bool) -> bool,
+    ) -> Result<Committed, BatchError> {
         let batch = match self.find_batch(id) {
             Ok(batch) => batch,
             Err(error) => return self.committed_before(id).ok_or(error),
@@ -179,7 +273,7 @@ impl Handle {
             batch.held.values().filter_map(|held| Some(held.package.as_ref()?.0.clone())).collect();
         let locations: Vec<Location> = batch.held.keys().cloned().collect();
         let _turn = self.shared.receiving.hold_all(&locations, &nevras);
-        let (moves, shown) = self.judge(&batch)?;
+        let (moves, shown) = self.judge(&batch, replaces, unlocked)?;
         let ticket = self.show(&batch, &moves)?;
         let shown = Arc::new(shown);
         batch.is_over = true;
@@ -201,9 +295,18 @@ impl Handle {
     }
 
     /// What becomes of each file: what is to be moved, and what is to be said. Nothing is done yet.
-    fn judge(&self, batch: &Batch) -> Result<(Vec<Move>, Vec<Shown>), BatchError> {
+    fn judge(
+        &self,
+        batch: &Batch,
+        replaces: bool,
+        unlocked: &dyn Fn(&Location, bool) -> bool,
+    ) -> Result<(Vec<Move>, Vec<Shown>), BatchError> {
         let (mut moves, mut shown, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
         for (location, held) in &batch.held {
+            if let Err(why) = self.still_vouched(batch, location, held) {
+                conflicts.push(why);
+                continue;
+            }
             let package = held.package.as_ref().map(|(nevra, pkgid)| (nevra, pkgid));
             let outcome = match self.decide_about(location, package) {
                 Ok(outcome) => outcome,
@@ -213,11 +316,22 @@ impl Handle {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if outcome == Outcome::Replaced && !replaces && !self.write_replaces(location) {
+                let failed = |source| BatchError::Io { attempt: "look at", source };
+                let there = self.opened_at(location)?;
+                let is_same = there.map(|there| batch.place.has_the_bytes_of(location, &there)).transpose();
+                if is_same.map_err(failed)? == Some(false) {
+                    return Err(ReceiveError::Protected(location.clone()).into());
+                }
+            }
             let mode = match outcome {
                 Outcome::New => Some(CommitMode::New),
                 Outcome::Replaced => Some(CommitMode::Replace),
                 Outcome::Same => None,
             };
+            if mode.is_some_and(|mode| !unlocked(location, mode == CommitMode::Replace)) {
+                return Err(BatchError::Locked(location.clone()));
+            }
             moves.extend(mode.map(|mode| Move { location: location.clone(), mode }));
             let nevra = held.package.as_ref().map(|(nevra, _)| nevra.clone());
             shown.push(Shown { location: location.clone(), nevra, outcome });
@@ -225,16 +339,37 @@ impl Handle {
         if conflicts.is_empty() { Ok((moves, shown)) } else { Err(BatchError::Conflicts(conflicts)) }
     }
 
+    /// Whether today's keyring vouches for a package of the batch, where the repository asks for that: what was said when it
+    /// came may be over.
+    fn still_vouched(&self, batch: &Batch, location: &Location, held: &Held) -> Result<(), String> {
+        if held.package.is_none() || self.config().verify != Verify::Signature {
+            return Ok(());
+        }
+        let Some(keyring) = self.shared.trusted.now() else {
+            return Err(ReceiveError::Keyring(self.config().name.clone()).to_string());
+        };
+        if keyring.still_trusts(&held.vouched).is_ok() {
+            return Ok(());
+        }
+        let read = batch.place.ready(self.config(), location, Some(&keyring));
+        read.map(drop).map_err(|why| format!("{location}: {why}"))
+    }
+
     /// Moves the files into the tree and tells the worker of all of them at once.
     fn show(&self, batch: &Batch, moves: &[Move]) -> Result<Option<Ticket>, BatchError> {
         if moves.is_empty() {
-            batch.place.remove().map_err(|source| BatchError::Io { attempt: "clear away", source })?;
+            // All of it is visible, whatever becomes of what was held back.
+            if let Err(error) = batch.place.remove() {
+                let repo = &self.config().name;
+                warn!(repo.name = %repo, "cannot clear a batch of {repo} away that was there already: {error}");
+            }
             return Ok(None);
         }
         // The worker has no turn while this is held: it cannot see, and publish, the first half.
         let turn = lock(&self.shared.repository);
         self.shared.batches.forgotten.store(false, Ordering::Relaxed);
-        let scanned = match batch.place.commit(self.config(), moves) {
+        let keyring = self.shared.trusted.now();
+        let scanned = match batch.place.commit(self.config(), moves, keyring.as_ref()) {
             Ok(scanned) => scanned,
             Err(IncomingError::Exists(location)) => {
                 let why = format!("{location} was put there by somebody else meanwhile");
@@ -243,7 +378,8 @@ impl Handle {
             Err(error) => return Err(error.into()),
         };
         // Packages are known already; other files may hold additional metadata.
-        let others = moves.iter().filter(|one| !one.location.names_a_package());
+        let known: BTreeSet<&Location> = scanned.iter().map(|scanned| &scanned.location).collect();
+        let others = moves.iter().filter(|one| !known.contains(&one.location));
         let dirty = Dirty::all_settled(others.map(|one| one.location.clone()));
         let (ticket, ask) = self.shared.inbox.arrived(scanned, dirty);
         drop(turn);
@@ -295,7 +431,7 @@ impl Handle {
         lock(&self.shared.batches.done).retain(|(at, _, _)| !is_old(*at));
         let all: Vec<_> = match self.waiting_batches() {
             Ok(waiting) => {
-                waiting.iter().flatten().map(|(id, batch)| (id.clone(), Arc::clone(batch))).collect()
+                waiting.iter().flatten().map(|(id, slot)| (id.clone(), Arc::clone(&slot.batch))).collect()
             }
             Err(_) => return,
         };
@@ -318,17 +454,34 @@ impl Handle {
     }
 }
 
+impl Slot {
+    fn new(holder: Option<Holder>, batch: Batch) -> Self {
+        Self { holder, files: Arc::clone(&batch.files), batch: Arc::new(Mutex::new(batch)) }
+    }
+}
+
 impl Batch {
+    fn new(place: BatchPlace) -> Self {
+        Self {
+            place,
+            held: BTreeMap::new(),
+            files: Count::begin(),
+            touched: SystemTime::now(),
+            is_over: false,
+        }
+    }
+
     /// A batch that an earlier run has left.
     fn read(handle: &Handle, place: BatchPlace) -> io::Result<Self> {
-        let mut batch =
-            Self { held: BTreeMap::new(), touched: SystemTime::UNIX_EPOCH, is_over: false, place };
+        let mut batch = Self { touched: SystemTime::UNIX_EPOCH, ..Self::new(place) };
         for (location, at, size) in batch.place.list()? {
-            let Ready { package, .. } = batch.place.ready(handle.config(), &location)?;
+            // Who vouches for it is asked at the commit.
+            let Ready { package, vouched, .. } = batch.place.ready(handle.config(), &location, None)?;
             let package = package.map(|(nevra, pkgid, _)| (nevra, pkgid));
             batch.touched = batch.touched.max(at);
-            batch.held.insert(location, Held { size, package });
+            batch.held.insert(location, Held { size, package, vouched });
         }
+        batch.files.is_now(batch.held.len());
         Ok(batch)
     }
 
@@ -358,9 +511,17 @@ impl Batch {
     }
 
     /// Notes what was stored; tells whether something had this name.
-    pub(super) fn stored(&mut self, location: Location, size: u64, package: Option<(Nevra, PkgId)>) -> bool {
+    pub(super) fn stored(
+        &mut self,
+        location: Location,
+        size: u64,
+        package: Option<(Nevra, PkgId)>,
+        vouched: Vec<Vouched>,
+    ) -> bool {
         self.touched = SystemTime::now();
-        self.held.insert(location, Held { size, package }).is_some()
+        let replaced = self.held.insert(location, Held { size, package, vouched }).is_some();
+        self.files.is_now(self.held.len());
+        replaced
     }
 }
 

@@ -4,20 +4,30 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 
+use super::aftermath::Superseded;
 use super::{Handle, Means};
+use crate::beneath::{Root, own, stamp, stat_stamp};
 use crate::catalog::{self, CatalogError, Reader};
 use crate::config::Symlinks;
-use crate::incoming::beneath::{Root, stamp, stat_stamp};
 use crate::package::Location;
 use crate::repodata::element::Facts;
 use crate::tree::FileStamp;
 
 /// What a name in the tree is.
 pub enum Opened {
-    File { file: File, stamp: FileStamp },
+    File {
+        file: File,
+        stamp: FileStamp,
+    },
+    /// A superseded metadata file, which lies in pieces.
+    Superseded {
+        superseded: Superseded,
+        stamp: FileStamp,
+    },
     Directory,
 }
 
@@ -60,6 +70,11 @@ pub struct Newest {
 const FOR_NEWEST: usize = 8 << 20;
 
 impl Listed {
+    /// Directories first, then files, each by name.
+    pub fn sort(listed: &mut [Self]) {
+        listed.sort_by(|a, b| b.is_directory.cmp(&a.is_directory).then_with(|| a.name.cmp(&b.name)));
+    }
+
     /// Bytes; 0 for directories.
     pub fn size(&self) -> u64 {
         if self.is_directory { 0 } else { self.stamp.size }
@@ -78,15 +93,18 @@ impl Handle {
     pub fn open_file(&self, location: &Location) -> io::Result<Opened> {
         let root = self.root_of(Some(location))?;
         match opened(root.read(location.as_str())) {
+            Ok(Opened::Directory) if location.file_name().starts_with('.') => {
+                Err(io::ErrorKind::NotFound.into())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && location.is_repodata() => {
-                match self.superseded_file(location)? {
-                    Some((file, stamp)) => Ok(Opened::File { file, stamp }),
+                match self.missing_file(location)? {
+                    Some((superseded, stamp)) => Ok(Opened::Superseded { superseded, stamp }),
                     None => Err(error),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && location.names_a_package() => {
                 match self.kept_file(location)? {
-                    Some(path) => opened(File::open(path)),
+                    Some(file) => opened(Ok(file)),
                     None => Err(error),
                 }
             }
@@ -103,7 +121,8 @@ impl Handle {
         if apart || !matches!(self.shared.progress.borrow().watching, Some(Means::Inotify)) {
             return None;
         }
-        let file = Root::open_cached(&config.path, config.symlinks)?.read_cached(location.as_str())?;
+        let file =
+            Root::open_cached(&config.path, config.symlinks.for_readers())?.read_cached(location.as_str())?;
         let metadata = file.metadata().ok()?;
         metadata.is_file().then(|| (file, stamp(&metadata)))
     }
@@ -130,31 +149,65 @@ impl Handle {
         Ok((bytes(disk.f_blocks.saturating_sub(disk.f_bfree)), bytes(disk.f_bavail)))
     }
 
-    /// Lists a directory (`None`: the top): directories first, then files, each by name. Hidden
+    /// Lists a directory (`None`: the top): directories first, then files, each by name. Hidden directories, private
     /// names, names that are not UTF-8 and what cannot be opened are left out. Blocking.
     pub fn list_directory(&self, directory: Option<&Location>) -> io::Result<Vec<Listed>> {
+        let mut listed = self.entries_of(directory)?.collect::<io::Result<Vec<_>>>()?;
+        Listed::sort(&mut listed);
+        Ok(listed)
+    }
+
+    /// The same as they come, in no order and without holding all of them. Blocking.
+    pub fn entries_of(&self, directory: Option<&Location>) -> io::Result<Entries> {
         let root = self.root_of(directory)?;
-        let relative = directory.map_or("", Location::as_str);
-        let fd = root.read(relative).map_err(plain)?;
-        let apart = self.config().metadata_dir.as_ref();
-        let mut listed = Vec::new();
-        for entry in Dir::read_from(&fd)? {
-            let entry = entry?;
+        let relative = directory.map_or("", Location::as_str).to_owned();
+        let fd = root.read(&relative).map_err(plain)?;
+        let entries = Dir::read_from(&fd)?;
+        let apart = self.config().metadata_dir.clone();
+        let is_top = directory.is_none();
+        // The tree's own metadata is not what is served when ours lies elsewhere.
+        let passed_over = (is_top && apart.is_some()).then_some("repodata");
+        Ok(Entries { root, relative, fd, entries, passed_over, apart: apart.filter(|_| is_top) })
+    }
+}
+
+/// What a directory holds, as the system tells it.
+pub struct Entries {
+    root: Root,
+    relative: String,
+    fd: File,
+    entries: Dir,
+    passed_over: Option<&'static str>,
+    /// Where the metadata lies that is shown at the end.
+    apart: Option<PathBuf>,
+}
+
+impl Iterator for Entries {
+    type Item = io::Result<Listed>;
+
+    fn next(&mut self) -> Option<io::Result<Listed>> {
+        loop {
+            let entry = match self.entries.next() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => return Some(Err(error.into())),
+                None => {
+                    let dir = self.apart.take()?;
+                    let metadata = Root::open(&dir, Symlinks::Never)
+                        .and_then(|root| Ok(look(&root, "", &root.read("").map_err(plain)?, "repodata")));
+                    return metadata.transpose();
+                }
+            };
             let Ok(name) = entry.file_name().to_str() else { continue };
-            // The tree's own metadata is not what is served when ours lies elsewhere.
-            if name.starts_with('.') || (apart.is_some() && directory.is_none() && name == "repodata") {
+            let is_private = Location::parse(name).is_ok_and(|name| name.is_private());
+            if is_private || self.passed_over == Some(name) {
                 continue;
             }
-            if let Some(line) = look(&root, relative, &fd, name) {
-                listed.push(line);
+            if let Some(line) = look(&self.root, &self.relative, &self.fd, name)
+                && !(line.is_directory && name.starts_with('.'))
+            {
+                return Some(Ok(line));
             }
         }
-        if let (None, Some(dir)) = (directory, apart) {
-            let root = Root::open(dir, Symlinks::Never)?;
-            listed.extend(look(&root, "", &root.read("").map_err(plain)?, "repodata"));
-        }
-        listed.sort_by(|a, b| b.is_directory.cmp(&a.is_directory).then_with(|| a.name.cmp(&b.name)));
-        Ok(listed)
     }
 }
 
@@ -221,7 +274,7 @@ impl Handle {
         let config = self.config();
         match &config.metadata_dir {
             Some(dir) if location.is_some_and(Location::is_repodata) => Root::open(dir, Symlinks::Never),
-            _ => Root::open(&config.path, config.symlinks),
+            _ => Root::open(&config.path, config.symlinks.for_readers()),
         }
     }
 }
@@ -233,7 +286,8 @@ fn look(root: &Root, relative: &str, directory: &File, name: &str) -> Option<Lis
         stat = rustix::fs::fstat(root.open_at(&path, OFlags::PATH).ok()?).ok()?;
     }
     let kind = FileType::from_raw_mode(stat.st_mode);
-    (kind.is_file() || kind.is_dir()).then(|| Listed {
+    let is_ours = kind.is_dir() && own::is_any_astray() && own::is_marked(directory, name);
+    (kind.is_file() || kind.is_dir() && !is_ours).then(|| Listed {
         name: name.to_owned(),
         is_directory: kind.is_dir(),
         stamp: stat_stamp(&stat),

@@ -18,7 +18,8 @@ use crate::databases::{DatabaseError, VERSION, published};
 use crate::package::{Checksum, ChecksumType};
 use crate::publish::Place;
 use crate::repodata::blocks::{self, Known};
-use crate::repodata::{KINDS, MetadataType, Part, Pieces, Record, Repomd, Span};
+use crate::repodata::chunk::read_checked;
+use crate::repodata::{KINDS, MetadataType, Part, Record, Repomd, Span};
 
 /// Packages, for which the difference is always worth finding.
 const WORTH_A_DIFFERENCE: u64 = 500;
@@ -28,8 +29,8 @@ const WORTH_A_DIFFERENCE: u64 = 500;
 pub struct State {
     /// `None` while nothing happens, and where there are none.
     kept: Option<Kept>,
-    /// Whether every byte of them was read since this process started.
-    verified: bool,
+    /// The files as this process left them; `None` where that is not known, so that every byte has to be read.
+    left: Option<kept::Files>,
     /// The checksums along each file as last published.
     states: [Vec<blocks::State>; 3],
 }
@@ -45,10 +46,12 @@ impl State {
     pub fn tidy(&mut self) -> Result<(), DatabaseError> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
         let done = kept.shrink();
-        if done.is_err() {
-            self.kept = None;
+        match done {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.left = Some(kept.files()),
+            Err(_) => self.kept = None,
         }
-        done
+        done.map(drop)
     }
 }
 
@@ -128,7 +131,7 @@ pub fn make(
 
 /// Remembers how the databases are published, once the catalog knows their pieces.
 pub fn note(repository: &mut Repository, made: &mut [Made]) -> Result<(), RepositoryError> {
-    let State { kept: Some(kept), states, .. } = &mut repository.databases else { return Ok(()) };
+    let State { kept: Some(kept), states, left } = &mut repository.databases else { return Ok(()) };
     for (kind, kept_states) in MetadataType::ALL.into_iter().zip(states) {
         if let Some(made) = made.iter_mut().find(|made| made.kind == kind_of(kind))
             && let How::Blocks(blocks) = &mut made.how
@@ -138,6 +141,7 @@ pub fn note(repository: &mut Repository, made: &mut [Made]) -> Result<(), Reposi
             *kept_states = std::mem::take(&mut blocks.states);
         }
     }
+    *left = Some(kept.files());
     Ok(())
 }
 
@@ -158,9 +162,11 @@ fn bring_up(
     sums: [&Checksum; 3],
 ) -> Result<Kept, RepositoryError> {
     let directory = directory(&repository.config.state_dir);
-    let kept = repository.databases.kept.take();
-    let kept = kept.or_else(|| Kept::open(&directory, !repository.databases.verified));
-    repository.databases.verified = true;
+    // Noted again once they are published.
+    let left = repository.databases.left.take();
+    let is_as_left = left.is_some_and(|left| left == kept::Files::of(&directory));
+    let kept = repository.databases.kept.take().filter(|_| is_as_left);
+    let kept = kept.or_else(|| Kept::open(&directory, !is_as_left));
     let name = repository.config.name.clone();
     let mut source = Source::new(repository, listing)?;
     if let Some(mut kept) = kept {
@@ -171,7 +177,10 @@ fn bring_up(
         let worth_it = new <= WORTH_A_DIFFERENCE || new * 2 <= listing.packages();
         match worth_it.then(|| kept.bring_to(&source, sums)) {
             None => {}
-            Some(Ok(())) => return Ok(kept),
+            Some(Ok(())) if kept.hold(listing.packages()) => return Ok(kept),
+            Some(Ok(())) => {
+                warn!(repo.name = %name, "the databases kept for {name} do not hold what they should; they are made anew");
+            }
             Some(Err(error @ DatabaseError::Packages { .. })) => return Err(error.into()),
             Some(Err(error)) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -230,7 +239,8 @@ impl Packages for Source<'_> {
     fn entries(&self, run: usize, kind: MetadataType) -> io::Result<Vec<String>> {
         let place = MetadataType::EVERY.iter().position(|every| *every == kind).unwrap_or_default();
         let mut raw = Vec::new();
-        self.pieces.read(self.chunks[run].parts[place].raw, &mut raw)?;
+        let part = &self.chunks[run].parts[place];
+        read_checked(&*self.pieces, part.raw, part.raw_crc, &mut raw)?;
         let mut rest = String::from_utf8(raw).map_err(io::Error::other)?;
         let lens = self.lens.get(&run).map(Vec::as_slice).unwrap_or_default();
         let mut entries = Vec::with_capacity(lens.len());

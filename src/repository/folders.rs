@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::receive::{Condition, Offer, ReceiveError, Received, Removal};
 use super::{Handle, Ticket};
-use crate::auth::Principal;
+use crate::auth::{Holder, Principal};
 use crate::crash::{self, Point};
 use crate::incoming::entries;
 use crate::package::Location;
@@ -99,6 +99,26 @@ impl Handle {
         condition: Condition,
         by: &Principal,
     ) -> Result<Received, ReceiveError> {
+        let (location, stated, by, holder) = (to.clone(), Vec::new(), by.clone(), Holder::of(by, None));
+        // Whoever asks for copies has looked whether something may go.
+        let (replaces, batch, clears) = (true, None, None);
+        let offer = Offer { location, condition, stated, by, holder, batch, replaces, clears };
+        let received = self.copy_bytes(source, from, offer)?;
+        crash::point(Point::CopyReceived);
+        if Arc::ptr_eq(&self.shared, &source.shared) {
+            self.carry_properties(from, to, true);
+        }
+        crash::point(Point::CopyCarried);
+        Ok(received)
+    }
+
+    /// Takes the bytes of a file of `source` as an upload.
+    pub(super) fn copy_bytes(
+        &self,
+        source: &Self,
+        from: &Location,
+        offer: Offer,
+    ) -> Result<Received, ReceiveError> {
         let reading = |cause| failed("read", from, cause);
         let root = source.root_of(Some(from)).map_err(reading)?;
         let mut file = root.read(from.as_str()).map_err(|error| match error.kind() {
@@ -112,8 +132,7 @@ impl Handle {
         if !metadata.is_file() {
             return Err(ReceiveError::NotFound(from.clone()));
         }
-        let (location, stated, by) = (to.clone(), Vec::new(), by.clone());
-        let mut receiving = self.begin_receive(Offer { location, condition, stated, by, batch: None })?;
+        let mut receiving = self.begin_receive(offer)?;
         let mut block = vec![0; BLOCK];
         loop {
             match io::Read::read(&mut file, &mut block) {
@@ -123,13 +142,7 @@ impl Handle {
                 Err(error) => return Err(reading(error)),
             }
         }
-        let received = receiving.finish()?;
-        crash::point(Point::CopyReceived);
-        if Arc::ptr_eq(&self.shared, &source.shared) {
-            self.carry_properties(from, to, true);
-        }
-        crash::point(Point::CopyCarried);
-        Ok(received)
+        receiving.finish()
     }
 
     /// Copies a folder of `source` to `to`, which does not exist, with `deep` with all that is in it. Blocking.
@@ -174,7 +187,7 @@ impl Handle {
     }
 
     /// Whether this is a directory and no link to one.
-    fn is_folder_itself(&self, location: &Location) -> bool {
+    pub(super) fn is_folder_itself(&self, location: &Location) -> bool {
         matches!(self.entry(location), Ok(Some(entry)) if entry.is_directory)
     }
 }

@@ -1,21 +1,26 @@
 //! The door to a repository: what others ask of it, while its worker works.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::inbox::Inbox;
+use super::signing::{PUBLIC_KEY, SIGNATURE};
 use super::{
-    Clock, Known, Progressed, Published, Repository, RepositoryError, Signed, Status, Ticket, batches,
-    figures, keyring, lock, pool, receive, verify,
+    Clock, Known, Progressed, Published, Repository, RepositoryError, Signed, Status, Ticket, aftermath,
+    batches, figures, keyring, lock, pool, receive, verify,
 };
-use crate::catalog::{CatalogError, Reader};
+use crate::beneath::own::Own;
+use crate::catalog::{self, CatalogError, Identity, Reader};
 use crate::config::RepositoryConfig;
 use crate::package::openpgp::Certificate;
 use crate::package::{Location, Nevra};
+use crate::publish;
 use crate::tree::{Dirty, Scanned};
 use crate::watch::Seen;
 
@@ -35,6 +40,12 @@ pub(super) struct Shared {
     /// What was rejected when it was opened.
     pub(super) rejected_before: BTreeMap<String, String>,
     pub(super) reader: Mutex<Option<Reader>>,
+    /// The catalog as it was left, while it rests.
+    pub(super) left: Mutex<Option<Identity>>,
+    /// Whether a door found the catalog to be none, so that the worker has to look at all of it.
+    pub(super) suspect: AtomicBool,
+    /// Whether the catalog was made anew, or is another, and the tree was not compared with it yet.
+    pub(super) is_lost: AtomicBool,
     /// Whether the repository was busy lately, so that its catalog stays open.
     pub(super) awake: AtomicBool,
     /// Names and NEVRAs that uploads are about to take; see `receive`.
@@ -47,12 +58,18 @@ pub(super) struct Shared {
     /// Hears how long a full comparison took.
     pub(super) compared: OnceLock<OnCompared>,
     pub(super) figures: figures::Figures,
+    /// What was seen of superseded files.
+    pub(super) remade: aftermath::Remade,
 }
 
 type OnCompared = Box<dyn Fn(Duration) + Send + Sync>;
 
+const REPOMD: &str = "repomd.xml";
+
 /// How long the publication in progress may take to end once the repository is closed.
 const STOP: Duration = Duration::from_secs(20);
+/// How long an upload waits for a catalog that is being looked at, or made anew.
+const MADE_ANEW: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// Closes the catalog until there is something to do.
@@ -61,6 +78,7 @@ impl Shared {
         // The writer goes last: only it can empty the write-ahead log.
         *lock(&self.reader) = None;
         repository.rest();
+        *lock(&self.left) = repository.remembered.left();
     }
 }
 
@@ -78,6 +96,7 @@ impl Handle {
         let rejected_before = before.into_iter().map(|at| (at.to_string(), String::new())).collect();
         // A thousand repositories must not hold a thousand databases open.
         repository.rest();
+        let (left, is_lost) = (repository.remembered.left(), repository.remembered.is_lost());
         let progress = Progressed { published: repository.published.clone(), ..Progressed::default() };
         let shared = Shared {
             trusted: repository.trusted.clone(),
@@ -87,10 +106,14 @@ impl Handle {
             verified: Mutex::new(verify::Verified::read(&config.state_dir)),
             compared: OnceLock::new(),
             figures: figures::Figures::new(&config.name),
+            remade: aftermath::Remade::default(),
             inbox: Inbox::default(),
             repository: Mutex::new(repository),
             progress: watch::Sender::new(progress),
             reader: Mutex::new(None),
+            left: Mutex::new(left),
+            suspect: AtomicBool::new(false),
+            is_lost: AtomicBool::new(is_lost),
             awake: AtomicBool::new(false),
             config,
         };
@@ -116,6 +139,11 @@ impl Handle {
     /// Has the signing key and the keyring read again; they may have changed. Does not block.
     pub fn check_keys(&self) {
         self.ask_for_turn(self.shared.inbox.check_keys());
+    }
+
+    /// Whether both are doors to the same opened repository.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     pub fn config(&self) -> &RepositoryConfig {
@@ -158,7 +186,7 @@ impl Handle {
     pub fn find_nevra(&self, nevra: &Nevra) -> anyhow::Result<Vec<Known>> {
         // Waiting ones first: one that is published between the two questions is then found twice, not missed.
         let mut found = self.shared.inbox.waiting_of(nevra);
-        let listed = self.with_reader(|reader| reader.packages_of(nevra))?;
+        let listed = self.ask_for_sure(|reader| reader.packages_of(nevra))?;
         for listed in listed.into_iter().map(Known::from) {
             if !found.iter().any(|known| known.location == listed.location) {
                 found.push(listed);
@@ -171,7 +199,7 @@ impl Handle {
     pub fn find_location(&self, location: &Location) -> anyhow::Result<Option<Known>> {
         match self.shared.inbox.waiting_at(location) {
             Some(known) => Ok(Some(known)),
-            None => Ok(self.with_reader(|reader| reader.package(location))?.map(Known::from)),
+            None => Ok(self.ask_for_sure(|reader| reader.package(location))?.map(Known::from)),
         }
     }
 
@@ -180,16 +208,58 @@ impl Handle {
         ask: impl Fn(&Reader) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
         let mut kept = lock(&self.shared.reader);
-        let reader = match &*kept {
-            Some(reader) => reader,
-            None => kept.insert(Reader::open(&self.shared.config.state_dir, self.shared.config.checksum)?),
+        let answer = match &*kept {
+            Some(reader) => ask(reader),
+            None => self.open_reader().and_then(|reader| ask(kept.insert(reader))),
         };
-        let answer = ask(reader);
-        if !self.shared.awake.load(Ordering::Relaxed) {
+        if !self.shared.awake.load(Ordering::Relaxed) || answer.is_err() {
             // Nothing will close it when the repository goes to rest: it rests already.
             *kept = None;
         }
+        if let Err(error) = &answer
+            && (error.is_damage()
+                || error.is_of_the_system()
+                || matches!(error, CatalogError::NotAsLeft { .. }))
+        {
+            // The worker finds out what became of it.
+            self.shared.suspect.fetch_or(error.is_damage(), Ordering::Relaxed);
+            self.submit(Dirty::everything());
+        }
         answer
+    }
+
+    fn open_reader(&self) -> Result<Reader, CatalogError> {
+        let config = &self.shared.config;
+        let is_another = || lock(&self.shared.left).as_ref().is_some_and(|left| !left.still_holds());
+        if !self.shared.awake.load(Ordering::Relaxed) && is_another() {
+            return Err(CatalogError::NotAsLeft { path: config.state_dir.join(catalog::FILE) });
+        }
+        Reader::open(&config.state_dir, config.checksum)
+    }
+
+    /// Asks the catalog for what decides about a change. One that has to be looked at first, or made anew, is waited for
+    /// a little.
+    fn ask_for_sure<T>(&self, ask: impl Fn(&Reader) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        let is_lost = || self.shared.is_lost.load(Ordering::Acquire);
+        let answer = self.with_reader(&ask);
+        if answer.is_ok() && !is_lost() {
+            return answer;
+        }
+        let (since, asked) = (Instant::now(), self.shared.inbox.last());
+        while (is_lost() || self.passed() < asked) && since.elapsed() < MADE_ANEW {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if is_lost() {
+            return Err(CatalogError::NotAsLeft { path: self.config().state_dir.join(catalog::FILE) });
+        }
+        self.with_reader(ask).map_err(|error| match rustix::fs::statvfs(&self.config().state_dir) {
+            // SQLite does not say of all its failures that they are this one.
+            Ok(room) if error.is_of_the_system() && room.f_bavail == 0 => CatalogError::Directory {
+                directory: self.config().state_dir.clone(),
+                source: rustix::io::Errno::NOSPC.into(),
+            },
+            _ => error,
+        })
     }
 
     /// The publication of this number, as long as it may be asked for. Blocking.
@@ -214,6 +284,38 @@ impl Handle {
                 given: Arc::new(AtomicBool::new(true)),
             })
         }))
+    }
+
+    /// What an earlier process left published, with what signs it; `None` where it is not signed. Of use until there is a
+    /// publication of this one. Blocking.
+    pub fn left_behind(&self) -> io::Result<Option<Arc<Published>>> {
+        let repodata = match Own::repodata(self.config().written()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let read = |name: &str| match repodata.bytes(name) {
+            Ok(bytes) => Ok(Some(Bytes::from(bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let found = (read(REPOMD)?, read(SIGNATURE)?, read(PUBLIC_KEY)?);
+        let (Some(repomd), Some(signature), Some(public_key)) = found else { return Ok(None) };
+        // Not when one replaced the other in between: the next request finds both.
+        if read(REPOMD)?.as_ref() != Some(&repomd) {
+            return Ok(None);
+        }
+        let revision = publish::parse(&repomd).map_or(0, |parsed| parsed.revision_number());
+        let at = repodata.read(REPOMD).and_then(|file| file.metadata()?.modified());
+        Ok(Some(Arc::new(Published {
+            revision,
+            repomd,
+            packages: 0,
+            at: at.unwrap_or(SystemTime::UNIX_EPOCH),
+            // Before every other.
+            number: 0,
+            signed: Some(Signed { signature, public_key }),
+            given: Arc::new(AtomicBool::new(true)),
+        })))
     }
 
     pub fn published(&self) -> Option<Arc<Published>> {
@@ -265,6 +367,11 @@ impl Handle {
         self.shared.progress.borrow().left_out
     }
 
+    /// Files and directories that cannot be read for now: `(path, reason)`.
+    pub fn unread(&self) -> Vec<(String, String)> {
+        self.shared.progress.borrow().unread.clone()
+    }
+
     /// How many findings the last verification had; `None` before the first one.
     pub fn findings(&self) -> Option<usize> {
         lock(&self.shared.verified).as_ref().map(|verified| verified.told.found)
@@ -281,10 +388,12 @@ impl Handle {
             rejected: rejected.unwrap_or_default(),
             duplicates: duplicates.unwrap_or_default(),
             refused: [progress.refused, progress.refused_outside].concat(),
+            unread: progress.unread,
             watching: progress.watching,
             pending: self.shared.inbox.pending(),
             took: self.shared.figures.last_publication(),
             verified: lock(&self.shared.verified).clone(),
+            warnings: self.shared.trusted.unusable(),
         }
     }
 

@@ -13,6 +13,9 @@ use crate::repodata::{KINDS, MetadataType, Part, Pieces};
 /// Changes of no more packages, and of no more chunks, are hurried.
 pub const FEW: usize = 8;
 
+/// Nor changes of more bytes of XML, for all of it is in memory then.
+const GATHERED: u64 = 32 << 20;
+
 /// Runs the jobs of a small change, and beside them hashes what the files will consist of: of a change far
 /// from the end, both take long, and neither needs what the other makes. The ways walked, by kind.
 pub fn hurry(
@@ -23,7 +26,8 @@ pub fn hurry(
     trails: &[Vec<Trail>],
 ) -> Vec<Trail> {
     // What cannot be stored now fails again when the job runs, and is reported then.
-    let gathered = jobs.len() <= FEW && jobs.par_iter_mut().try_for_each(Job::gather).is_ok();
+    let is_small = jobs.len() <= FEW && jobs.iter().map(Job::bytes).sum::<u64>() <= GATHERED;
+    let gathered = is_small && jobs.par_iter_mut().try_for_each(Job::gather).is_ok();
     let outline = if gathered { update.outline(&jobs) } else { Vec::new() };
     let run = || jobs.into_par_iter().for_each(Job::run);
     rayon::join(|| hash(&outline, config, pieces, trails, walk_open), run).0

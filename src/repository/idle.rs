@@ -2,6 +2,7 @@
 //! prepare the checksums of the next append, tidy the file of pieces, and at last rest.
 
 use std::io;
+use std::time::Instant;
 
 use rayon::prelude::*;
 use tracing::{debug, warn};
@@ -12,7 +13,7 @@ use crate::catalog::{PieceFile, Ready};
 use crate::repodata::join::{Trail, walk_ahead};
 use crate::repodata::{KINDS, Part, Pieces, Span, compression};
 use crate::scan;
-use crate::tree::{Dirty, Found, Scanned};
+use crate::tree::{Dirty, Found, NotTaken, Scanned};
 
 /// Dead bytes below which the file of pieces is left as it is.
 const WORTH_COMPACTING: u64 = 16 << 20;
@@ -27,7 +28,7 @@ impl Repository {
     /// have changed after all.
     pub fn recheck(&mut self, waiting: &mut Vec<Found>) -> Result<Dirty, RepositoryError> {
         let mut changed = Dirty::default();
-        let mut same = Vec::new();
+        let (mut same, mut unreadable) = (Vec::new(), Vec::new());
         self.read_keyring()?;
         let config = self.config.clone();
         let keyring = self.trusted.now();
@@ -40,6 +41,8 @@ impl Repository {
                 {
                     same.push((scanned.location, scanned.stamp));
                 }
+                // A look at it finds that it is still to be read again.
+                Err(NotTaken::Unread(unread)) => unreadable.push(unread),
                 _ => {
                     self.catalog()?.distrust(&found.location)?;
                     changed.settled.insert(found.location);
@@ -47,6 +50,9 @@ impl Repository {
             }
         }
         self.catalog()?.restamp(&same)?;
+        let read = same.into_iter().map(|(location, _)| location).chain(changed.settled.iter().cloned());
+        let read = Dirty::all_settled(read);
+        self.unread.note(&self.config.name, &read, unreadable, &[], Instant::now());
         Ok(changed)
     }
 

@@ -1,6 +1,7 @@
 //! What is asked of a repository's worker, gathered until it has time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,26 @@ use super::{Known, Ticket, lock};
 use crate::package::{Location, Nevra};
 use crate::tree::{Dirty, Scanned};
 
+/// Bytes of metadata of packages that arrived and wait for workers, in all repositories.
+static WAITING: AtomicU64 = AtomicU64::new(0);
+/// The most of it; twice as much while all that comes is small.
+const MOST_WAITING: u64 = 32 << 20;
+const SMALL: u64 = 64 << 10;
+
+/// Counts so many bytes as waiting, if there is room for them.
+fn may_wait(bytes: u64) -> bool {
+    let most = if bytes > SMALL { MOST_WAITING } else { 2 * MOST_WAITING };
+    let add = |waiting: u64| (waiting + bytes <= most).then_some(waiting + bytes);
+    WAITING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+}
+
 /// Everything one publication takes up together.
 #[derive(Default)]
 pub struct Batch {
     pub dirty: Dirty,
     pub arrived: Vec<Scanned>,
+    /// Bytes of metadata of those.
+    pub bytes: u64,
     /// Hold repomd.xml against what was published.
     pub check_metadata: bool,
     /// Read the keys again.
@@ -77,6 +93,12 @@ impl Batch {
     }
 }
 
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(lock(&self.state).next.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Inbox {
     /// Returns the change's ticket, and whether a turn has to be asked for.
     pub fn submit(&self, dirty: Dirty) -> (Ticket, bool) {
@@ -103,6 +125,13 @@ impl Inbox {
                 places.push(scanned.location.clone());
             }
             state.waiting.insert(scanned.location.clone(), (ticket, scanned.nevra.clone(), known));
+            let bytes = scanned.fragments.len() as u64;
+            // What waits in memory is bounded over all repositories: beyond, the worker reads the package again.
+            if bytes == 0 || !may_wait(bytes) {
+                state.next.dirty.merge(Dirty::settled(scanned.location));
+                continue;
+            }
+            state.next.bytes += bytes;
             state.next.arrived.push(scanned);
         }
         (ticket, state.schedule())
@@ -164,6 +193,7 @@ impl Inbox {
     pub fn take(&self) -> Batch {
         let mut state = lock(&self.state);
         let upto = state.last;
+        WAITING.fetch_sub(std::mem::take(&mut state.next.bytes), Ordering::Relaxed);
         Batch { upto, ..std::mem::take(&mut state.next) }
     }
 
@@ -248,7 +278,8 @@ mod tests {
             stamp: FileStamp::default(),
             pkgid: Checksum::of(ChecksumType::Sha256, b""),
             nevra: Nevra { name: "a".into(), evr, arch: "noarch".into() },
-            fragments: Fragments::default(),
+            fragments: Fragments { primary: b"<package/>\n".to_vec(), ..Fragments::default() },
+            vouched: Vec::new(),
         };
         inbox.arrived(vec![scanned], Dirty::default()).1
     }
@@ -268,6 +299,38 @@ mod tests {
         let _ = inbox.take();
         assert_eq!(inbox.end_turn(true), Next::Nothing);
         assert!(asked(&inbox), "alone it waits for nothing");
+    }
+
+    #[test]
+    fn what_waits_in_memory_is_bounded_and_no_package_is_lost() {
+        let inbox = Inbox::default();
+        let one = |bytes: u64, name: &str| {
+            let evr = Evr { epoch: 0, version: "1".into(), release: "1".into() };
+            let location = Location::parse(name).unwrap();
+            let scanned = Scanned {
+                stamp: FileStamp::default(),
+                pkgid: Checksum::of(ChecksumType::Sha256, b""),
+                nevra: Nevra { name: name.into(), evr, arch: "noarch".into() },
+                fragments: Fragments { primary: vec![b'x'; bytes as usize], ..Fragments::default() },
+                vouched: Vec::new(),
+                location: location.clone(),
+            };
+            inbox.arrived(vec![scanned], Dirty::default());
+            assert!(inbox.waiting_at(&location).is_some(), "others hear of it");
+        };
+        one(MOST_WAITING - (1 << 20), "large.rpm");
+        one(4 << 20, "too-much.rpm");
+        one(0, "let-go-of.rpm");
+        one(SMALL, "small.rpm");
+        let taken = inbox.take();
+        let names = |locations: Vec<&Location>| locations.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            names(taken.arrived.iter().map(|one| &one.location).collect()),
+            ["large.rpm", "small.rpm"]
+        );
+        assert_eq!(names(taken.dirty.settled.iter().collect()), ["let-go-of.rpm", "too-much.rpm"]);
+        one(4 << 20, "now.rpm");
+        assert_eq!(inbox.take().arrived.len(), 1, "there is room again");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn index(config: RepositoryConfig, progress: &dyn Progress) -> anyhow::Resul
     let (state_dir, checksum, name) = (config.state_dir.clone(), config.checksum, config.name.clone());
     let mut repository = Repository::open(config, Arc::new(SystemTime::now))?;
     let before = repository.place.current()?;
-    let Remains { read, refused, .. } = repository.refresh_all(progress)?;
+    let Remains { read, refused, .. } = repository.refresh_all_cured(progress)?;
     let published = repository.published.clone().ok_or(RepositoryError::Panicked { name })?;
     repository.rest();
     Ok(Summary {

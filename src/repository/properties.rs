@@ -3,42 +3,30 @@
 use tracing::warn;
 
 use super::Handle;
-use crate::catalog::properties::Properties;
-pub use crate::catalog::properties::{Patch, PropertiesError, Property};
+use crate::auth::{Holder, Principal};
+pub use crate::catalog::properties::{Patch, Properties, PropertiesError, Property, RESOURCE_LIMIT};
 use crate::package::Location;
 
 impl Handle {
-    /// What clients have set on a resource (`None`: the top of the repository). Blocking.
-    pub fn properties(&self, resource: Option<&Location>) -> Result<Vec<Property>, PropertiesError> {
-        match Properties::open(&self.config().state_dir)? {
-            Some(properties) => properties.of(resource),
-            None => Ok(Vec::new()),
-        }
+    /// What clients have set, to be asked for one resource after the other; `None` where nobody has set anything. Blocking.
+    pub fn properties(&self) -> Result<Option<Properties>, PropertiesError> {
+        Properties::open(&self.config().state_dir)
     }
 
-    /// The same for several resources in one go, in their order. Blocking.
-    pub fn properties_of_all(
-        &self,
-        resources: &[Option<Location>],
-    ) -> Result<Vec<Vec<Property>>, PropertiesError> {
-        match Properties::open(&self.config().state_dir)? {
-            Some(properties) => resources.iter().map(|resource| properties.of(resource.as_ref())).collect(),
-            None => Ok(vec![Vec::new(); resources.len()]),
-        }
-    }
-
-    /// Sets and removes properties, all of them or none. Blocking.
+    /// Sets and removes properties, all of them or none, as part of what `holder` may have. Blocking.
     pub fn patch_properties(
         &self,
         resource: Option<&Location>,
         patches: &[Patch],
+        holder: &Holder,
     ) -> Result<(), PropertiesError> {
         let mut properties = Properties::open_or_create(&self.config().state_dir)?;
-        match properties.patch(resource, patches) {
+        let holder = spell(holder);
+        match properties.patch(resource, patches, &holder) {
             Err(PropertiesError::Full) => {
                 // What others removed on disk has left its properties behind.
                 self.sweep(&mut properties)?;
-                properties.patch(resource, patches)
+                properties.patch(resource, patches, &holder)
             }
             other => other,
         }
@@ -76,5 +64,17 @@ impl Handle {
             let repo = &self.config().name;
             warn!(repo.name = %repo, %error, "cannot keep the WebDAV properties of {repo} up to date: {error}");
         }
+    }
+}
+
+/// A holder as it is written down.
+fn spell(holder: &Holder) -> String {
+    match holder {
+        Holder::Named(Principal::Anyone | Principal::Local) | Holder::At(None) => "local".to_owned(),
+        Holder::Named(Principal::Token(name)) => format!("token {name}"),
+        Holder::Named(Principal::User(name)) => format!("user {name}"),
+        Holder::Named(Principal::Certificate(name)) => format!("certificate {name}"),
+        Holder::Named(Principal::Authorized(name)) => format!("authorized {name}"),
+        Holder::At(Some(address)) => format!("address {address}"),
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::additional::Extra;
 use super::databases;
@@ -25,7 +25,7 @@ impl Repository {
     /// Publishes `listing`, unless what is published shows exactly that already.
     pub fn publish(&mut self, listing: &Listing) -> Result<(), RepositoryError> {
         let started = std::time::Instant::now();
-        self.place.prepare()?;
+        let _prepared = self.place.prepare()?;
         let current = self.place.current()?;
         let shown = current.as_deref().and_then(|bytes| publish::parse(bytes).ok());
         let mut made = press::make(self, listing)?;
@@ -99,7 +99,9 @@ impl Repository {
             recipes.iter().map(|r| Some(r.size)).chain(kept.iter().map(|r| r.size)).flatten().sum();
         let kept = kept.iter().filter_map(|record| record.href.strip_prefix("repodata/").map(str::to_owned));
         let current: Vec<String> = recipes.into_iter().map(|r| r.name).chain(kept).collect();
-        self.catalog()?.supersede_metadata_files(&current, now)?;
+        // Of a clock that is ahead now or was when it was last published, only the former counts.
+        let since = if self.now() < WRITTEN { now } else { self.now() };
+        self.catalog()?.supersede_metadata_files(&current, since)?;
         crash::point(Point::OldSuperseded);
         self.note_signature(signed.as_ref())?;
         crash::point(Point::SignatureNoted);
@@ -131,6 +133,7 @@ impl Repository {
             checksum: made.joined.checksum.clone(),
             open_checksum: Some(made.joined.open_checksum.clone()),
             href: format!("repodata/{}", made.file_name),
+            base: None,
             timestamp: now,
             size: Some(made.joined.size),
             open_size: Some(made.joined.open_size),
@@ -174,38 +177,6 @@ impl Repository {
         let repomd = repomd.into();
         self.published = Some(Arc::new(Published { revision, repomd, packages, at, number, signed, given }));
         Ok(())
-    }
-
-    /// Holds repomd.xml against what was published; one that is not ours is replaced, twice.
-    pub(super) fn heal_metadata(&mut self) -> Result<(), RepositoryError> {
-        let Some(published) = self.published.clone() else { return Ok(()) };
-        let current = self.place.current()?;
-        if current.as_deref() == Some(&*published.repomd) {
-            return self.keep_signed();
-        }
-        let path = self.place.repodata.join("repomd.xml");
-        // One that is missing was deleted, perhaps with the tree: nobody contests ours.
-        if current.is_some() {
-            let now = std::time::Instant::now();
-            self.restored.retain(|at| now.duration_since(*at) < Duration::from_secs(600));
-            if self.restored.len() >= 2 {
-                self.contested = true;
-                return Err(RepositoryError::Contested { path });
-            }
-            self.restored.push(now);
-        }
-        warn!(repo.name = %self.config.name, "{} is not ours any more; it is published again", path.display());
-        self.catalog()?.set_published(None)?;
-        let listing = self.catalog()?.listing()?;
-        self.publish(&listing)
-    }
-
-    /// What keeps this repository from publishing until somebody acts.
-    pub(super) fn refuse_contested(&self) -> Result<(), RepositoryError> {
-        match self.contested {
-            true => Err(RepositoryError::Contested { path: self.place.repodata.join("repomd.xml") }),
-            false => Ok(()),
-        }
     }
 }
 

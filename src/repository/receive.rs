@@ -9,19 +9,23 @@ mod removal;
 mod reservations;
 
 use std::io;
+use std::sync::Arc;
 
 use tracing::info;
 
 use super::batches::BatchId;
 use super::{Handle, Ticket};
-use crate::auth::Principal;
+use crate::auth::{Holder, Principal};
+use crate::beneath;
+use crate::beneath::Root;
+use crate::catalog::CatalogError;
 use crate::config::{Accept, Overwrite};
 use crate::crash::{self, Point};
 pub use crate::incoming::IncomingError;
 use crate::incoming::batch::BatchPlace;
-use crate::incoming::beneath::Root;
-use crate::incoming::{self, CommitMode, Staged, beneath};
-use crate::package::{Checksum, Hasher, Location, Nevra, PkgId, Verify};
+use crate::incoming::{self, Checked, CommitMode, Staged};
+use crate::package::openpgp::{BadSignature, Keyring, Vouched};
+use crate::package::{BadPackage, Checksum, Hasher, Location, Nevra, PkgId, Verify};
 use crate::tree::{Dirty, FileStamp};
 use decide::Decision;
 pub use removal::Removal;
@@ -50,8 +54,14 @@ pub struct Offer {
     pub stated: Vec<Checksum>,
     /// Who sends it, for the log.
     pub by: Principal,
+    /// To whose share it counts.
+    pub holder: Holder,
     /// The batch it is held back in; `None`: it is shown at once.
     pub batch: Option<BatchId>,
+    /// Whether who sends it may replace a file that is no package with other content, where `overwrite` is not `allow`.
+    pub replaces: bool,
+    /// What goes before its batch is shown, with all that is in it: it does not stand in the way.
+    pub clears: Option<Location>,
 }
 
 /// Says whether the request may go on, given what has the name now.
@@ -80,6 +90,9 @@ pub enum ReceiveError {
     NevraTaken { nevra: Nevra, location: Location },
     #[error("{0} does not exist")]
     NotFound(Location),
+    /// To replace it takes the right to delete, which who asks does not have.
+    #[error("{0} is there with other content")]
+    Protected(Location),
     #[error("the batch takes no more")]
     BatchFull,
     #[error("cannot {attempt} {location}")]
@@ -123,15 +136,30 @@ pub struct Receiving {
 }
 
 impl Handle {
-    /// Refuses what can be refused before a byte is read, and prepares to take the rest. Blocking.
+    /// Refuses what can be refused before a byte is read. Blocking.
+    pub fn may_receive(&self, offer: &Offer) -> Result<(), ReceiveError> {
+        self.look_before(offer).map(drop)
+    }
+
+    /// The same, and prepares to take the rest. Blocking.
     pub fn begin_receive(&self, offer: Offer) -> Result<Receiving, ReceiveError> {
+        let (root, was_free, keyring) = self.look_before(&offer)?;
+        let place = offer.batch.as_ref().map(|id| BatchPlace::of(self.config(), id));
+        let staged =
+            Staged::begin(self.config(), root, &offer.location, offer.stated.clone(), place.as_ref())?
+                .trusting(keyring);
+        Ok(Receiving { handle: self.clone(), offer, was_free, staged })
+    }
+
+    /// What is needed to go on: the repository's directory, whether nothing has the name, whose signatures count.
+    fn look_before(&self, offer: &Offer) -> Result<(Root, bool, Option<Arc<Keyring>>), ReceiveError> {
         let location = &offer.location;
-        if location.is_reserved() {
+        if location.refuses_writes() {
             return Err(ReceiveError::Reserved(location.clone()));
         }
         // First, because to an existing folder the answer is another than to a strange name.
         let root = self.root(location)?;
-        let here = look(&root, location)?;
+        let here = if offer.clears.is_some() { None } else { look(&root, location)? };
         self.refuse_strange_name(location)?;
         let stamp = here.as_ref().map(|here| here.stamp);
         if !(offer.condition)(stamp.as_ref()) {
@@ -144,13 +172,10 @@ impl Handle {
         if keyring.is_none() && self.config().verify == Verify::Signature && location.names_a_package() {
             return Err(ReceiveError::Keyring(self.config().name.clone()));
         }
-        let place = offer.batch.as_ref().map(|id| BatchPlace::of(self.config(), id));
         if let Some(id) = &offer.batch {
-            self.open_batch(id).map_err(|error| error.of(location))?;
+            self.may_hold_back(id, &offer.holder).map_err(|error| error.of(location))?;
         }
-        let staged = Staged::begin(self.config(), root, location, offer.stated.clone(), place.as_ref())?
-            .trusting(keyring);
-        Ok(Receiving { handle: self.clone(), offer, was_free: here.is_none(), staged })
+        Ok((root, here.is_none(), keyring))
     }
 
     /// `accept = "packages"` takes packages, and the files that hold additional metadata.
@@ -166,6 +191,11 @@ impl Handle {
     /// What has this name now.
     pub(super) fn look(&self, location: &Location) -> Result<Option<Here>, ReceiveError> {
         look(&self.root(location)?, location)
+    }
+
+    /// What has this name now, opened.
+    pub(super) fn opened_at(&self, location: &Location) -> Result<Option<std::fs::File>, ReceiveError> {
+        Ok(self.look(location)?.map(|here| here.file))
     }
 
     /// The repository's directory, opened for what is about `location`.
@@ -213,7 +243,14 @@ pub(super) struct Here {
 }
 
 fn catalog(location: &Location, source: anyhow::Error) -> ReceiveError {
-    ReceiveError::Catalog { location: location.clone(), source }
+    match source.downcast_ref::<CatalogError>() {
+        Some(error) if error.is_no_room() => ReceiveError::Io {
+            attempt: "remember",
+            location: location.clone(),
+            source: rustix::io::Errno::NOSPC.into(),
+        },
+        _ => ReceiveError::Catalog { location: location.clone(), source },
+    }
 }
 
 impl Receiving {
@@ -226,6 +263,8 @@ impl Receiving {
     pub fn finish(self) -> Result<Received, ReceiveError> {
         let Self { handle, offer, was_free, staged } = self;
         let mut checked = staged.finish()?;
+        // Its bytes may have been long on their way.
+        handle.judge_again(&offer.location, checked.vouched())?;
         let nevra = checked.package().map(|(nevra, _)| nevra.clone());
         if let Some(id) = &offer.batch {
             return handle.hold_back(id, &offer, &mut checked);
@@ -240,6 +279,7 @@ impl Receiving {
                 true => None,
                 false => look(checked.root(), &offer.location)?,
             };
+            handle.may_replace(&offer, here.as_ref(), &checked)?;
             let (mode, outcome) = match handle.decide(&offer, here, checked.package())? {
                 Decision::Same(stamp) => {
                     let ticket = handle.ticket_of_known(&offer.location, &stamp)?;
@@ -270,6 +310,36 @@ impl Receiving {
 }
 
 impl Handle {
+    /// Refuses a package for which nobody in the keyring of now vouches, where the repository asks for that.
+    fn judge_again(&self, location: &Location, vouched: &[Vouched]) -> Result<(), ReceiveError> {
+        if self.config().verify != Verify::Signature || !location.names_a_package() {
+            return Ok(());
+        }
+        let keyring =
+            self.shared.trusted.now().ok_or_else(|| ReceiveError::Keyring(self.config().name.clone()))?;
+        let refused = |why: BadSignature| IncomingError::Bad(BadPackage::Signature(why.to_string()));
+        Ok(keyring.still_trusts(vouched).map_err(refused)?)
+    }
+
+    /// Whether `write` alone lets somebody replace what is at `location`: packages, as `overwrite` says, and everything else
+    /// where that is `allow`.
+    pub fn write_replaces(&self, location: &Location) -> bool {
+        location.names_a_package() || self.config().overwrite == Overwrite::Allow
+    }
+
+    /// Refuses to replace a file that is no package with other content, for who may not remove it.
+    fn may_replace(&self, offer: &Offer, here: Option<&Here>, checked: &Checked) -> Result<(), ReceiveError> {
+        let location = &offer.location;
+        let Some(here) = here.filter(|_| !offer.replaces && !self.write_replaces(location)) else {
+            return Ok(());
+        };
+        match checked.has_the_bytes_of(&here.file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ReceiveError::Protected(location.clone())),
+            Err(source) => Err(looking(location, source)),
+        }
+    }
+
     /// Has the worker look at a file that holds additional metadata; nobody waits for others.
     fn submit_metadata(&self, location: &Location) -> Option<Ticket> {
         self.config().additional_metadata.kind_of(location)?;

@@ -1,15 +1,18 @@
 //! At start: take the lock, open the catalog, and see whether what is published is ours and whole.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
-use super::{Clock, OPEN_CATALOGS, Published, Repository, RepositoryError, lock::TreeLock};
+use super::refresh::real_path;
+use super::{Clock, Published, Repository, RepositoryError, lock::TreeLock};
 use super::{additional, databases, press};
-use crate::catalog::{Ready, Settings};
+use crate::beneath::own::Own;
+use crate::catalog::{Catalog, CatalogError, Ready, Settings};
 use crate::config::RepositoryConfig;
 use crate::incoming::batch;
 use crate::package::{Checksum, ChecksumType};
@@ -30,22 +33,29 @@ pub fn settings(config: &RepositoryConfig) -> Settings {
 impl Repository {
     /// Opens a repository whose tree exists.
     pub fn open(config: RepositoryConfig, clock: Clock) -> Result<Self, RepositoryError> {
-        let root = root_id(&config.path)?;
+        let (root, real) = (root_id(&config.path)?, real_path(&config.path));
         if config.metadata_dir.is_some() {
             // Nobody else makes it, and it can be watched only once it is there.
             let path = config.repodata_dir();
-            fs::create_dir_all(&path).map_err(|source| RepositoryError::Directory { path, source })?;
+            let made = fs::create_dir_all(config.written())
+                .and_then(|()| Own::make_repodata(config.written(), 0o777 & !config.umask));
+            made.map_err(|source| RepositoryError::Directory { path, source })?;
         }
-        let lock = TreeLock::take(&config.private_dir())?;
-        let place = Place {
-            repodata: config.repodata_dir(),
-            incoming: config.private_dir().join("incoming"),
-            umask: config.umask,
-        };
+        let lock = TreeLock::take(config.written())?;
+        let place = Place::new(config.written(), config.umask);
+        if let Ok(inside) = config.state_dir.strip_prefix(config.private_dir()) {
+            // Whose it is counts for the state, too.
+            let made = Own::private(config.written())
+                .and_then(|private| private.make_below(inside.iter().filter_map(|name| name.to_str())));
+            let path = config.state_dir.clone();
+            made.map_err(|source| RepositoryError::Directory { path, source })?;
+        }
         place.remove_leftovers();
         // Before anything looks at the tree: what was being shown together is seen together.
-        let recovered = batch::recover(&config)
-            .map_err(|source| RepositoryError::Directory { path: place.incoming.join("batches"), source })?;
+        let recovered = batch::recover(&config).map_err(|source| RepositoryError::Directory {
+            path: config.private_dir().join("incoming/batches"),
+            source,
+        })?;
         if !config.metadata.has_databases() {
             databases::forget(&config.state_dir)?;
         }
@@ -55,7 +65,9 @@ impl Repository {
             place,
             lock: Some(lock),
             root,
+            real,
             catalog: None,
+            remembered: super::remembered::Remembered::default(),
             trails: Default::default(),
             ready: Ready::default(),
             databases: databases::State::default(),
@@ -64,21 +76,48 @@ impl Repository {
             trusted: super::keyring::Trusted::default(),
             superseded: None,
             current_size: 0,
-            restored: Vec::new(),
-            contested: false,
+            contest: super::heal::Contest::default(),
+            vanished: None,
             unfinished: super::refresh::Unfinished::default(),
             settling: None,
             additional: additional::Additional::default(),
+            unread: super::unread::Waiting::default(),
             later: super::worker::Later::default(),
         };
         if !recovered.shown.is_empty() {
             repository.later.put_off(Duration::ZERO, Dirty::all_settled(recovered.shown));
         }
-        repository.confirm()?;
+        repository.confirm_cured()?;
         repository.take_back_orphans()?;
         // Uploads come before the first refresh, which reports what is wrong with it.
         _ = repository.read_keyring();
         Ok(repository)
+    }
+
+    fn confirm_cured(&mut self) -> Result<(), RepositoryError> {
+        match self.confirm() {
+            Err(trouble) if self.cure(&trouble).is_some() => self.confirm(),
+            confirmed => confirmed,
+        }
+    }
+
+    /// Takes over the catalog of another tree, unless that tree is served by somebody now: whether it did. What it knows of
+    /// files that are not here is found gone by the first look; what is here and has a stamp it knows was moved.
+    pub(super) fn take_over(&self, remembered: &str) -> Result<bool, CatalogError> {
+        let (state, tree) = (&self.config.state_dir, &self.config.path);
+        let before = PathBuf::from(remembered);
+        let is_same = real_path(&before) == self.real;
+        let there = RepositoryConfig { path: before, metadata_dir: None, ..self.config.clone() };
+        if !is_same && !TreeLock::is_free(there.written()) {
+            return Ok(false);
+        }
+        if !is_same {
+            let name = &self.config.name;
+            warn!(repo.name = %name, "the state of {name} was that of {remembered}; it is held against {} now. \
+                  WebDAV properties stay with their paths", tree.display());
+        }
+        Catalog::give_to(state, tree)?;
+        Ok(true)
     }
 
     /// Recognises what is published as ours and whole; otherwise a publication is due.
@@ -105,7 +144,7 @@ impl Repository {
             return Ok(self.catalog()?.set_published(None)?);
         }
         let packages = self.catalog()?.listing()?.packages();
-        let at = fs::metadata(place.repodata.join("repomd.xml")).and_then(|m| m.modified());
+        let at = place.modified("repomd.xml");
         info!(repo.name = %name, packages, "{name} is published with {packages} packages");
         self.current_size = repomd.records.iter().filter_map(|r| r.size).sum();
         let revision = repomd.revision_number();
@@ -123,16 +162,6 @@ impl Repository {
             given: Arc::new(AtomicBool::new(true)),
         }));
         Ok(())
-    }
-
-    /// Closes the catalog until there is something to do; the publication stays.
-    pub fn rest(&mut self) {
-        self.databases.rest();
-        let Some(catalog) = self.catalog.take() else { return };
-        OPEN_CATALOGS.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = catalog.close() {
-            warn!(repo.name = %self.config.name, "cannot close the catalog of {}: {error}", self.config.name);
-        }
     }
 }
 

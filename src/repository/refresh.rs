@@ -1,6 +1,8 @@
 //! From what is dirty to what is published: the one story, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::warn;
@@ -12,10 +14,18 @@ use super::{Progress, Repository, RepositoryError};
 use crate::catalog::CatalogError;
 use crate::package::Location;
 use crate::scan;
-use crate::tree::{Dirty, FileStamp, Found, Rejected, Scanned};
+use crate::tree::{Differences, Dirty, FileStamp, Found, Rejected, Scanned, Unread};
 
 /// A file whose mtime is this close to the moment it was read is looked at once more.
 pub(super) const TOO_YOUNG: Duration = Duration::from_secs(2);
+
+/// Waits between the attempts of a one-shot run to read what could not be read.
+const ATTEMPTS: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+    Duration::from_millis(3000),
+];
 
 /// What a refresh leaves to do.
 #[derive(Default)]
@@ -32,6 +42,8 @@ pub struct Remains {
     pub refused: Option<Vec<(String, String)>>,
     /// The same of files outside of the tree; always told.
     pub outside: Vec<(String, String)>,
+    /// What could not be read for now.
+    pub unread: Vec<Unread>,
     /// How many files the catalog lists as rejected now.
     pub rejected: usize,
     /// Whether nothing was taken up: all of it is to be asked for again once `settle` has passed.
@@ -85,14 +97,23 @@ impl Repository {
     /// Takes up everything in `batch`. On failure nothing is lost: the same batch can be tried again
     /// with its arrivals as dirty places.
     pub fn refresh(&mut self, batch: Batch, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
-        self.accept_root()?;
-        let judge_again = self.read_keyring()?;
         let Batch { mut dirty, mut arrived, .. } = batch;
+        let root = self.accept_root()?;
+        if root != Root::AsBefore {
+            dirty.merge(Dirty::everything());
+        }
+        let judge_again = self.read_keyring()?;
         if judge_again {
             // What arrived was judged by the keys of before, too.
             dirty.merge(Dirty::everything());
             arrived.clear();
         }
+        self.catalog()?;
+        if self.remembered.in_doubt {
+            self.take_back_orphans()?;
+            dirty.merge(Dirty::everything());
+        }
+        let arrived = self.still_trusted(arrived, &mut dirty);
         let arrived = self.still_there(arrived, &mut dirty);
         let mut known = self.catalog()?.stamps(&dirty)?;
         // What arrived was read on its way in and need not be found here.
@@ -104,17 +125,21 @@ impl Repository {
         let rules = scan::LookRules {
             symlinks: self.config.symlinks,
             additional: self.config.additional_metadata.clone(),
-            settle: Some(self.config.settle),
+            covered: self.config.covered.clone(),
+            // Whoever switches a link to a tree says that it is complete.
+            settle: (root != Root::Switched).then_some(self.config.settle),
             now_ns: nanoseconds((self.clock)()),
             root: Some(self.root),
         };
         let mut found = scan::look(&self.config.path, &dirty, &known, &rules)?;
+        let arrived = still_the_last(arrived, &found);
         if self.must_settle_first(&found.unsettled)? {
             return Ok(Remains { put_off: true, ..Remains::default() });
         }
         // First, while the catalog knows of nothing: what is rejected below would be known.
         let adopted = if dirty.everything { self.adopt(&found.read)? } else { None };
         let (additional, read) = self.look_at_additional(&mut found)?;
+        found.unread.extend(self.additional_unread());
         for (path, reason) in &found.refused {
             warn!(repo.name = %self.config.name, "{} leaves out {path:?}: {reason}", self.config.name);
         }
@@ -125,6 +150,7 @@ impl Repository {
             refused: dirty.everything.then_some(found.refused),
             outside: self.additional_trouble(),
             young: self.young(read),
+            unread: found.unread,
             ..Remains::default()
         };
         let changes =
@@ -133,16 +159,40 @@ impl Repository {
         self.keep_signed()?;
         self.retire()?;
         remains.rejected = self.catalog()?.count_rejected()?;
+        if dirty.everything {
+            self.remembered.is_sure();
+        }
+        let unread = std::mem::take(&mut remains.unread);
+        self.unread.note(&self.config.name, &dirty, unread, &remains.recheck, Instant::now());
         Ok(remains)
     }
 
-    /// Takes every package of the tree there is, whatever its age; for a one-shot run.
+    /// Takes every package of the tree there is, whatever its age; for a one-shot run. What cannot be read is tried again
+    /// a few times.
     pub fn refresh_all(&mut self, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
+        let mut remains = self.refresh_once(progress)?;
+        for wait in ATTEMPTS {
+            if remains.unread.is_empty() {
+                break;
+            }
+            std::thread::sleep(wait);
+            let read = remains.read;
+            remains = self.refresh_once(progress)?;
+            remains.read += read;
+        }
+        let unread = std::mem::take(&mut remains.unread);
+        let refused = remains.refused.get_or_insert_default();
+        refused.extend(unread.into_iter().map(|unread| (unread.path, unread.reason)));
+        Ok(remains)
+    }
+
+    fn refresh_once(&mut self, progress: &dyn Progress) -> Result<Remains, RepositoryError> {
         self.read_keyring()?;
         let known = self.catalog()?.stamps(&Dirty::everything())?;
         let rules = scan::LookRules {
             symlinks: self.config.symlinks,
             additional: self.config.additional_metadata.clone(),
+            covered: self.config.covered.clone(),
             settle: None,
             now_ns: nanoseconds((self.clock)()),
             root: Some(self.root),
@@ -154,11 +204,13 @@ impl Repository {
         read.extend(found.recheck);
         let mut refused = found.refused;
         refused.extend(self.additional_trouble());
-        let mut remains = Remains { refused: Some(refused), ..Remains::default() };
+        found.unread.extend(self.additional_unread());
+        let mut remains = Remains { refused: Some(refused), unread: found.unread, ..Remains::default() };
         let changes = Changes { read, gone: found.gone, last: true, ..Changes::default() };
         self.take_up(changes, additional, &mut remains, progress)?;
         self.keep_signed()?;
         self.retire()?;
+        self.remembered.is_sure();
         Ok(remains)
     }
 
@@ -219,29 +271,66 @@ impl Repository {
             if !seen.insert(scanned.location.clone()) {
                 continue;
             }
-            if scan::stamp(&self.config.path, &scanned.location)
-                .is_ok_and(|stamp| stamp == Some(scanned.stamp))
-            {
-                kept.push(scanned);
-            } else {
-                dirty.settled.insert(scanned.location);
+            match scan::stamp(&self.config.path, &scanned.location) {
+                Ok(stamp) if stamp != Some(scanned.stamp) => _ = dirty.settled.insert(scanned.location),
+                // That it cannot be told now is no reason to doubt what was committed and synced.
+                Ok(_) | Err(_) => kept.push(scanned),
             }
         }
         kept
     }
 
-    /// Refuses a root that is another directory than before, unless it was made anew in its place.
-    fn accept_root(&mut self) -> Result<(), RepositoryError> {
-        let root = scan::root_id(&self.config.path)?;
-        if root != self.root && root.device == self.root.device {
-            warn!(repo.name = %self.config.name, "{} was made anew; starting over there", self.config.path.display());
-            self.lock = Some(TreeLock::take(&self.config.private_dir())?);
-            self.root = root;
-            self.forget_prepared();
-            self.catalog()?.set_published(None)?;
+    /// Refuses a root that is another directory than before, unless it was made anew in its place, or a link on the way to it
+    /// was switched. What is published stays whole until the new tree is.
+    fn accept_root(&mut self) -> Result<Root, RepositoryError> {
+        let (root, real) = (scan::root_id(&self.config.path)?, real_path(&self.config.path));
+        if root == self.root {
+            return Ok(Root::AsBefore);
         }
-        Ok(())
+        let is_switched = real != self.real;
+        if !is_switched && root.device != self.root.device {
+            // Mounted over, or unmounted: the look says so.
+            return Ok(Root::AsBefore);
+        }
+        let path = self.config.path.display();
+        match is_switched {
+            true => {
+                warn!(repo.name = %self.config.name, "{path} leads to {} now; starting over there", real.display());
+            }
+            false => warn!(repo.name = %self.config.name, "{path} was made anew; starting over there"),
+        }
+        if self.config.metadata_dir.is_none() {
+            self.lock = Some(TreeLock::take(self.config.written())?);
+            self.place.remove_leftovers();
+        }
+        self.forget_prepared();
+        self.catalog()?.set_published(None)?;
+        (self.root, self.real) = (root, real);
+        Ok(if is_switched { Root::Switched } else { Root::MadeAnew })
     }
+}
+
+/// Arrivals without those in whose places the look, which came later, found something else, or nothing.
+fn still_the_last(mut arrived: Vec<Scanned>, found: &Differences) -> Vec<Scanned> {
+    if !arrived.is_empty() {
+        let newer = found.read.iter().chain(&found.unsettled).map(|found| &found.location);
+        let newer: BTreeSet<&Location> = newer.chain(&found.gone).collect();
+        arrived.retain(|scanned| !newer.contains(&scanned.location));
+    }
+    arrived
+}
+
+/// What became of the root since it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    AsBefore,
+    MadeAnew,
+    Switched,
+}
+
+/// The path without links, or as it is where that cannot be told.
+pub(super) fn real_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 pub(super) fn nanoseconds(time: SystemTime) -> i64 {

@@ -9,11 +9,11 @@ use tracing::info;
 use super::receive::{Condition, Outcome, ReceiveError, Received, Removal};
 use super::{Handle, Ticket};
 use crate::auth::Principal;
+use crate::beneath::{Root, stat_stamp};
 use crate::catalog::CatalogError;
 use crate::catalog::reader::Listed;
 use crate::config::Overwrite;
 use crate::crash::{self, Point};
-use crate::incoming::beneath::{Root, stat_stamp};
 use crate::incoming::entries::Renamed;
 use crate::incoming::{CommitMode, IncomingError, entries};
 use crate::package::{Evr, Location, Nevra};
@@ -42,8 +42,27 @@ impl Handle {
         replace: bool,
         by: &Principal,
     ) -> Result<(Outcome, Ticket), ReceiveError> {
+        match self.rename_now(from, to, condition, replace, by) {
+            // Somebody was faster, and it is gone.
+            Err(ReceiveError::Incoming(_) | ReceiveError::Io { .. })
+                if matches!(self.entry(from), Ok(None)) =>
+            {
+                Err(ReceiveError::NotFound(from.clone()))
+            }
+            renamed => renamed,
+        }
+    }
+
+    fn rename_now(
+        &self,
+        from: &Location,
+        to: &Location,
+        condition: &Condition,
+        replace: bool,
+        by: &Principal,
+    ) -> Result<(Outcome, Ticket), ReceiveError> {
         for location in [from, to] {
-            if location.is_reserved() {
+            if location.refuses_writes() {
                 return Err(ReceiveError::Reserved(location.clone()));
             }
         }
@@ -52,24 +71,59 @@ impl Handle {
             return Err(ReceiveError::Condition(from.clone()));
         }
         if source.is_directory {
-            return self.rename_directory(from, to, by);
+            // Hidden directories are nobody's to make, show or move.
+            if let Some(hidden) = [from, to].into_iter().find(|location| location.is_reserved()) {
+                return Err(ReceiveError::Reserved(hidden.clone()));
+            }
+            return match self.rename_directory(from, to, by) {
+                Err(ReceiveError::Incoming(IncomingError::OtherFileSystem(_))) => {
+                    self.carry_directory_over(from, to, by)
+                }
+                renamed => renamed,
+            };
         }
         for location in [from, to] {
             self.refuse_strange_name(location)?;
         }
-        let is_checked = to.names_a_package() && !from.names_a_package()
-            || self.config().additional_metadata.kind_of(to).is_some();
-        if is_checked {
+        if self.is_checked_anew(from, to) {
             // Its bytes were never looked at: it comes in like any upload.
-            let Received { outcome, ticket, .. } =
-                self.copy_from(self, from, to, Box::new(move |there| there.is_none() || replace), by)?;
-            let always: Condition = Box::new(|_| true);
-            let gone = self.remove(from, &always, Removal::WithGrace, by)?;
-            return Ok((outcome, ticket.map_or(gone, |ticket| ticket.max(gone))));
+            return self.carry_over(from, to, replace, by);
         }
+        match self.rename_file(from, to, &source.stamp, replace, by) {
+            Err(ReceiveError::Incoming(IncomingError::OtherFileSystem(_))) => {
+                self.carry_over(from, to, replace, by)
+            }
+            renamed => renamed,
+        }
+    }
+
+    /// Copies a file, as any upload comes in, and removes the old one once the copy is there and safe: for names that no
+    /// rename leads to.
+    fn carry_over(
+        &self,
+        from: &Location,
+        to: &Location,
+        replace: bool,
+        by: &Principal,
+    ) -> Result<(Outcome, Ticket), ReceiveError> {
+        let Received { outcome, ticket, .. } =
+            self.copy_from(self, from, to, Box::new(move |there| there.is_none() || replace), by)?;
+        let always: Condition = Box::new(|_| true);
+        let gone = self.remove(from, &always, Removal::WithGrace, by)?;
+        Ok((outcome, ticket.map_or(gone, |ticket| ticket.max(gone))))
+    }
+
+    fn rename_file(
+        &self,
+        from: &Location,
+        to: &Location,
+        stamp: &FileStamp,
+        replace: bool,
+        by: &Principal,
+    ) -> Result<(Outcome, Ticket), ReceiveError> {
         let _held = self.shared.receiving.hold_both(from, to);
         let mode = self.may_take_the_name(from, to, replace)?;
-        let remembered = self.remember_one(from, &source.stamp);
+        let remembered = self.remember_one(from, stamp);
         let kept = match from.names_a_package() {
             true => self.keep_old_names(std::iter::once(from))?,
             false => Vec::new(),
@@ -86,6 +140,33 @@ impl Handle {
         self.tell(from, to, by);
         let outcome = if mode == CommitMode::Replace { Outcome::Replaced } else { Outcome::New };
         Ok((outcome, ticket))
+    }
+
+    /// Whether the bytes at `from` were never looked at for what they are to be at `to`.
+    pub(super) fn is_checked_anew(&self, from: &Location, to: &Location) -> bool {
+        to.names_a_package() && !from.names_a_package()
+            || self.config().additional_metadata.kind_of(to).is_some()
+    }
+
+    /// Copies a folder with all that is in it, and removes the old one once all of it is there; on an error the old one stays
+    /// whole, and what was copied goes.
+    fn carry_directory_over(
+        &self,
+        from: &Location,
+        to: &Location,
+        by: &Principal,
+    ) -> Result<(Outcome, Ticket), ReceiveError> {
+        let copied = self.copy_directory_from(self, from, to, true, by)?;
+        if let Some((_, error)) = copied.failed.into_iter().next() {
+            let _ = self.remove_directory(to, Removal::AtOnce, by);
+            return Err(error);
+        }
+        let removed = self.remove_directory(from, Removal::WithGrace, by)?;
+        if let Some((_, error)) = removed.failed.into_iter().next() {
+            return Err(error);
+        }
+        let ticket = copied.ticket.max(removed.ticket).unwrap_or_else(|| self.shared.inbox.last());
+        Ok((Outcome::New, ticket))
     }
 
     fn rename_directory(
@@ -201,7 +282,16 @@ impl Handle {
         let primary = std::str::from_utf8(&fragments.primary).ok()?;
         let relocated = Facts::of(primary).ok()?.relocated(primary, None, to.as_str());
         fragments.primary = relocated.into_bytes();
-        Some(Scanned { location: to.clone(), stamp: now.stamp, pkgid: listed.pkgid, nevra, fragments })
+        // Where signatures are asked for, it is read again: the catalog does not say who vouches for it.
+        let vouched = Vec::new();
+        Some(Scanned {
+            location: to.clone(),
+            stamp: now.stamp,
+            pkgid: listed.pkgid,
+            nevra,
+            fragments,
+            vouched,
+        })
     }
 
     /// Keeps the old names of packages fetchable for the grace period.

@@ -1,6 +1,5 @@
 //! The signature that stands beside repomd.xml: made with it, checked when we start, renewed when the key changes.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,11 +7,11 @@ use tracing::info;
 
 use super::recover::sha256;
 use super::{Published, Repository, RepositoryError, Signed};
-use crate::publish::{PublishError, Staged, retire};
+use crate::publish::{PublishError, Staged};
 use crate::sign::{SignError, Signer};
 
-const SIGNATURE: &str = "repomd.xml.asc";
-const PUBLIC_KEY: &str = "repomd.xml.key";
+pub(super) const SIGNATURE: &str = "repomd.xml.asc";
+pub(super) const PUBLIC_KEY: &str = "repomd.xml.key";
 
 impl Repository {
     /// The signature of these bytes, where somebody signs.
@@ -37,8 +36,8 @@ impl Repository {
 
     /// What lies in repodata/, if it is by our key and for these bytes.
     pub(super) fn signed_on_disk(&mut self, repomd: &[u8]) -> Option<Signed> {
-        let signature = fs::read(self.place.repodata.join(SIGNATURE)).ok()?;
-        let public_key = fs::read(self.place.repodata.join(PUBLIC_KEY)).ok()?;
+        let signature = self.place.read(SIGNATURE).ok()?;
+        let public_key = self.place.read(PUBLIC_KEY).ok()?;
         // A key that cannot be read is reported by the next publication; until then nothing is signed.
         let signer = self.signer().ok()??;
         let ours = signer.public_key() == public_key && signer.made(&signature, repomd);
@@ -55,7 +54,7 @@ impl Repository {
         let mut files = Vec::new();
         for (name, bytes) in [(PUBLIC_KEY, &signed.public_key), (SIGNATURE, &signed.signature)] {
             let mut staged = self.place.stage(name)?;
-            let path = self.place.repodata.join(name);
+            let path = self.place.repodata().join(name);
             staged.write_all(bytes).map_err(|source| PublishError::Write { path, source })?;
             staged.sync()?;
             files.push((staged, name.to_owned()));
@@ -81,10 +80,9 @@ impl Repository {
         }
         let Some(ours) = self.catalog()?.signed()? else { return Ok(()) };
         for (name, sum) in [SIGNATURE, PUBLIC_KEY].iter().zip(ours.split(' ')) {
-            let path = self.place.repodata.join(name);
-            if fs::read(&path).is_ok_and(|bytes| sha256(&bytes) == sum) {
-                retire::remove(&self.place.repodata, name)
-                    .map_err(|source| PublishError::Write { path, source })?;
+            if self.place.read(name).is_ok_and(|bytes| sha256(&bytes) == sum) {
+                let path = self.place.repodata().join(name);
+                self.place.remove(name).map_err(|source| PublishError::Write { path, source })?;
             }
         }
         Ok(self.catalog()?.set_signed(None)?)
@@ -99,7 +97,7 @@ impl Repository {
         let key = self.signer()?.map(|signer| signer.public_key().to_vec());
         let signed_by = published.signed.as_ref().map(|signed| &signed.public_key[..]);
         let on_disk = || {
-            let read = |name| fs::read(self.place.repodata.join(name)).ok();
+            let read = |name| self.place.read(name).ok();
             let signed = published.signed.as_ref();
             read(SIGNATURE).as_deref() == signed.map(|s| &s.signature[..])
                 && read(PUBLIC_KEY).as_deref() == signed.map(|s| &s.public_key[..])

@@ -1,9 +1,11 @@
 //! The property this project stands on: whatever happened, the metadata is what a full run makes.
 
+mod damage;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
@@ -14,8 +16,9 @@ use super::{Handle, Repository, index};
 use crate::config::{MetadataProfile, RepositoryConfig, SignConfig};
 use crate::package::{Checksum, ChecksumType, Location};
 use crate::repodata::Repomd;
+use crate::scan;
 use crate::sign::key::{Algorithm, SecretKey};
-use crate::tree::Dirty;
+use crate::tree::{Dirty, Found};
 
 /// Enough for several chunks, of which one in 256 packages of usual size ends one.
 const POOL: usize = 700;
@@ -501,6 +504,56 @@ fn a_file_that_is_written_to_without_end_is_rejected_as_unfinished_and_taken_onc
 }
 
 #[test]
+fn what_takes_the_place_of_an_arrival_before_the_look_is_what_is_published() {
+    let (tree, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    // The clock is asked after it was found that the arrival is there still, and before the look.
+    type Act = Box<dyn FnOnce() + Send>;
+    let between: Arc<Mutex<Option<Act>>> = Arc::default();
+    let clock = {
+        let between = Arc::clone(&between);
+        move || {
+            let act = between.lock().unwrap().take();
+            if let Some(act) = act {
+                act();
+            }
+            SystemTime::now()
+        }
+    };
+    let mut repository = Repository::open(config.clone(), Arc::new(clock)).unwrap();
+    act(tree.path(), &Step::Put(0, 0, 0));
+    repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
+
+    let arrive = |bytes: u16| {
+        act(tree.path(), &Step::Put(1, bytes, bytes));
+        let location = Location::parse(&name(1)).unwrap();
+        let stamp = scan::stamp(tree.path(), &location).unwrap().unwrap();
+        scan::read(&config, None, &Found { location, stamp }).unwrap()
+    };
+    let root = tree.path().to_owned();
+    let changes: [(Box<dyn FnOnce() + Send>, usize); 2] = [
+        (
+            Box::new({
+                let root = root.clone();
+                move || _ = act(&root, &Step::Put(1, 2, 2))
+            }),
+            2,
+        ),
+        (Box::new(move || fs::remove_file(root.join(name(1))).unwrap()), 1),
+    ];
+    for (change, packages) in changes {
+        let arrived = vec![arrive(3)];
+        *between.lock().unwrap() = Some(change);
+        // inotify tells of an upload, too.
+        let dirty = Dirty::all_settled([arrived[0].location.clone()]);
+        repository.refresh(Batch { dirty, arrived, ..Batch::default() }, &()).unwrap();
+        assert_eq!(repository.published.as_ref().unwrap().packages, packages as u64);
+        assert!(published(tree.path()) == indexed_afresh(tree.path(), MetadataProfile::Zstd));
+    }
+    assert!(!state.path().join("catalog.sqlite.damaged").exists());
+}
+
+#[test]
 fn a_clock_that_steps_back_and_forth_changes_no_package_and_takes_no_client_back() {
     const DAY: u64 = 24 * 3600;
     let now = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -543,4 +596,63 @@ fn a_clock_that_steps_back_and_forth_changes_no_package_and_takes_no_client_back
         last = (shown.revision_number(), times);
     }
     assert_eq!(last.0, start + 50 * DAY, "and it ends with the right time");
+}
+
+#[test]
+fn metadata_whose_notes_a_power_cut_took_from_the_catalog_go_like_any_that_are_superseded() {
+    let (tree, state, before) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = config(tree.path(), state.path(), MetadataProfile::Zstd);
+    config.grace = Duration::from_secs(10);
+    let now = Arc::new(Mutex::new(time(3000)));
+    let open = || {
+        let now = Arc::clone(&now);
+        Repository::open(config.clone(), Arc::new(move || *now.lock().unwrap())).unwrap()
+    };
+    let look = |repository: &mut Repository| {
+        repository.refresh(Batch { dirty: Dirty::everything(), ..Batch::default() }, &()).unwrap();
+        repository.published.as_ref().unwrap().packages
+    };
+    let add = |repository: &mut Repository, number: u16| {
+        act(tree.path(), &Step::Put(number, number, number));
+        look(repository)
+    };
+    let mut repository = open();
+    assert_eq!(add(&mut repository, 0), 1);
+    drop(repository);
+    damage::copy_all(state.path(), before.path());
+    let mut repository = open();
+    assert_eq!(add(&mut repository, 1), 2);
+    let are_marked = repository.place.is_marked("repomd.xml");
+    drop(repository);
+    let lost: Vec<PathBuf> = named_files(tree.path());
+    // What the catalog committed last never came to the disk.
+    fs::remove_dir_all(state.path()).unwrap();
+    damage::copy_all(before.path(), state.path());
+    let mut repository = open();
+    assert_eq!(add(&mut repository, 2), 3);
+    assert!(lost.iter().all(|file| file.exists()), "somebody may have been told of them just before");
+    if !are_marked {
+        // This file system has no extended attributes: then only the first start after the machine's may tell whose they are.
+        return;
+    }
+    for round in 0..2 {
+        *now.lock().unwrap() += Duration::from_secs(60);
+        assert_eq!(add(&mut repository, 3 + round), 4 + u64::from(round));
+    }
+    *now.lock().unwrap() += Duration::from_secs(60);
+    look(&mut repository);
+    let mut current = named_files(tree.path());
+    current.push(tree.path().join("repodata/repomd.xml"));
+    let mut there: Vec<PathBuf> =
+        fs::read_dir(tree.path().join("repodata")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    current.sort();
+    there.sort();
+    assert_eq!(there, current);
+}
+
+/// What repomd.xml names.
+fn named_files(root: &Path) -> Vec<PathBuf> {
+    let repomd = Repomd::read(&fs::read(root.join("repodata/repomd.xml")).unwrap()[..]).unwrap();
+    repomd.records.iter().map(|record| root.join(&record.href)).collect()
 }

@@ -17,12 +17,14 @@ use rustix::fs::{Advice, fadvise};
 use tracing::{info, warn};
 
 use super::{Handle, Progress, lock};
-use crate::catalog::Reader;
+use crate::beneath::{Root, stamp};
 use crate::catalog::reader::Listed;
+use crate::catalog::{CatalogError, Reader};
 use crate::config::RepositoryConfig;
-use crate::incoming::beneath::{Root, stamp};
-use crate::package::{Hasher, Location, PkgId};
+use crate::package::openpgp::Keyring;
+use crate::package::{BadPackage, Hasher, Intake, Location, PkgId, Verify};
 use crate::scan;
+use crate::sign;
 use crate::tree::{Dirty, FileStamp};
 pub use finding::Finding;
 pub use record::{Named, Told, Verified};
@@ -50,6 +52,12 @@ pub struct Report {
     pub is_partial: bool,
 }
 
+impl Report {
+    fn of_catalog(why: String) -> Self {
+        Self { findings: vec![Finding::Catalog { why }], ..Self::default() }
+    }
+}
+
 /// How far and how fast.
 pub struct Verifying<'a> {
     config: &'a RepositoryConfig,
@@ -58,19 +66,46 @@ pub struct Verifying<'a> {
     stop: &'a (dyn Fn() -> bool + Sync),
     /// Rest as long as was worked: for a daemon that has better things to do.
     gentle: bool,
+    /// Whose signatures count, where that is asked for.
+    keyring: Option<Arc<Keyring>>,
     report: Report,
 }
 
-/// Verifies one repository. Blocking. `stop` breaks it off; with `gentle` it takes half of the time at most.
+/// Verifies one repository that another process may have. Blocking. `stop` breaks it off; with `gentle` it takes half of
+/// the time at most.
 pub fn verify(
     config: &RepositoryConfig,
     progress: &dyn Progress,
     stop: &(dyn Fn() -> bool + Sync),
     gentle: bool,
 ) -> anyhow::Result<Report> {
-    let reader = Reader::open(&config.state_dir, config.checksum)?;
+    let reader = Reader::beside(&config.state_dir, config.checksum);
+    verify_by(reader, config, progress, stop, gentle)
+}
+
+fn verify_by(
+    reader: Result<Reader, CatalogError>,
+    config: &RepositoryConfig,
+    progress: &dyn Progress,
+    stop: &(dyn Fn() -> bool + Sync),
+    gentle: bool,
+) -> anyhow::Result<Report> {
+    let reader = match reader {
+        Err(error) if error.is_damage() => return Ok(Report::of_catalog(error.to_string())),
+        reader => reader?,
+    };
     let report = Report::default();
-    let mut verifying = Verifying { config, reader, progress, stop, gentle, report };
+    let directory = config.keyring.as_ref().filter(|_| config.verify == Verify::Signature);
+    let keyring = directory.map(|directory| sign::keyring::read(directory, &[])).transpose()?;
+    let keyring = keyring.map(|read| Arc::new(read.keyring));
+    let mut verifying = Verifying { config, reader, progress, stop, gentle, keyring, report };
+    // What it says of the rest is worth nothing if it is damaged itself.
+    match verifying.reader.unsound() {
+        Ok(None) => {}
+        Ok(Some(why)) => return Ok(Report::of_catalog(why)),
+        Err(error) if error.is_damage() => return Ok(Report::of_catalog(error.to_string())),
+        Err(error) => return Err(error.into()),
+    }
     progress.to_read(verifying.reader.count_packages()?);
     verifying.metadata()?;
     verifying.packages()?;
@@ -101,6 +136,7 @@ impl Verifying<'_> {
         if !suspects.is_empty() {
             // What changed just now is the daemon's to notice, and it is about to.
             std::thread::sleep(NOTICE);
+            self.reader.renew()?;
         }
         for (package, _) in suspects {
             let same = |now: &Listed| now.stamp == package.stamp && now.pkgid == package.pkgid;
@@ -123,20 +159,30 @@ impl Verifying<'_> {
         let location = location.clone();
         let read = root.read(location.as_str()).and_then(|file| {
             let before = stamp(&file.metadata()?);
-            let found = self.digest(&file, Hasher::new(pkgid.kind))?;
-            Ok((before, stamp(&file.metadata()?), found))
+            let mut intake = self.keyring.as_ref().map(|keyring| {
+                Intake::new(pkgid.kind, Verify::Signature).trusting(Some(Arc::clone(keyring)))
+            });
+            let found = self.digest(&file, Hasher::new(pkgid.kind), &mut |block| {
+                // What is wrong with it is told at the end.
+                intake.iter_mut().for_each(|intake| drop(intake.feed(block)));
+            })?;
+            let trust = intake.map_or(Ok(()), |intake| intake.finish().map(drop));
+            Ok((before, stamp(&file.metadata()?), found, trust))
         });
         match read {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Some(Finding::Missing { location })
             }
             Err(error) => Some(Finding::Unreadable { location, why: error.to_string() }),
-            Ok((_, _, found)) if found == *pkgid => None,
+            Ok((_, _, found, Err(BadPackage::Signature(why)))) if found == *pkgid => {
+                Some(Finding::Untrusted { location, why })
+            }
+            Ok((_, _, found, _)) if found == *pkgid => None,
             // Somebody writes to it right now.
-            Ok((before, after, _)) if before != after => None,
-            Ok((before, _, _)) if before.same_content_likely(known) => Some(Finding::Rotten { location }),
+            Ok((before, after, ..)) if before != after => None,
+            Ok((before, ..)) if before.same_content_likely(known) => Some(Finding::Rotten { location }),
             // It is looked at when it has settled.
-            Ok((before, _, _)) if before.ctime_ns > self.young() => None,
+            Ok((before, ..)) if before.ctime_ns > self.young() => None,
             Ok(_) => Some(Finding::Changed { location }),
         }
     }
@@ -148,7 +194,8 @@ impl Verifying<'_> {
     }
 
     /// The checksum of a file as it lies on the disk, not as it is remembered in memory.
-    fn digest(&mut self, file: &File, mut hasher: Hasher) -> io::Result<PkgId> {
+    /// `pass` sees every block of it.
+    fn digest(&mut self, file: &File, mut hasher: Hasher, pass: &mut dyn FnMut(&[u8])) -> io::Result<PkgId> {
         // Only advice; memory that holds writes which are not on the disk yet is kept.
         let _ = fadvise(file, 0, None, Advice::DontNeed);
         let mut block = vec![0; BLOCK];
@@ -160,6 +207,7 @@ impl Verifying<'_> {
                 read => read?,
             };
             hasher.update(&block[..n]);
+            pass(&block[..n]);
             at += n as u64;
             if n == 0 {
                 self.report.bytes += at;
@@ -177,17 +225,20 @@ impl Verifying<'_> {
         if (self.stop)() {
             return Ok(());
         }
+        self.reader.renew()?;
         let known = self.reader.stamps()?;
         let young = self.young();
         let rules = scan::LookRules {
             symlinks: self.config.symlinks,
             additional: self.config.additional_metadata.clone(),
+            covered: self.config.covered.clone(),
             settle: None,
             now_ns: young,
             root: None,
         };
         let found = scan::look(&self.config.path, &Dirty::everything(), &known, &rules)?;
         let before: BTreeSet<&Location> = known.iter().map(|(location, _)| location).collect();
+        self.reader.renew()?;
         for found in found.read {
             let settled = found.stamp.ctime_ns < young && found.stamp.mtime_ns < young;
             if !before.contains(&found.location) && settled && !self.reader.knows(&found.location)? {
@@ -211,7 +262,9 @@ impl Handle {
         let done = std::thread::scope(|scope| {
             let verifying = scope.spawn(|| {
                 let _ = rustix::process::nice(19);
-                verify(self.config(), progress, stop, gentle)
+                let config = self.config();
+                let reader = Reader::open(&config.state_dir, config.checksum);
+                verify_by(reader, config, progress, stop, gentle)
             });
             verifying.join().unwrap_or_else(|_| Err(anyhow::anyhow!("verifying ended by a bug")))
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tracing::error;
+use tracing::{error, info, warn};
 
 use super::inbox::{Batch, Next};
 use super::refresh::{Remains, as_dirty};
@@ -22,6 +22,8 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Waits between attempts after a failure, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// The wait before the first one, where a directory was gone for a moment.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// How long differences found in idle time may gather.
 const MEND_AFTER: Duration = Duration::from_secs(30);
 /// How often files outside of the tree are looked at: nobody tells of them.
@@ -45,6 +47,9 @@ pub struct Later {
     /// changes must not pass for published with those that came after them.
     failed: Option<(Instant, Dirty)>,
     failures: u32,
+    /// Whether repodata/ is to be held against what is published, and the keys to be read again: asked for and not done.
+    check_metadata: bool,
+    check_keys: bool,
     /// What is to be mended and is not yet: whatever failed before it or at it, the next batch mends it.
     mend: Vec<Finding>,
     /// When files outside of the tree are looked at next, if there are any.
@@ -73,6 +78,8 @@ impl Default for Later {
             mended_since: None,
             failed: None,
             failures: 0,
+            check_metadata: false,
+            check_keys: false,
             mend: Vec::new(),
             outside: None,
             active: Instant::now(),
@@ -101,17 +108,16 @@ impl Later {
         }
     }
 
-    /// What is due now.
-    fn due(&mut self) -> Dirty {
-        let now = Instant::now();
+    /// What is due now, and whether a failed attempt is, which may have had no place of its own.
+    fn due(&mut self, now: Instant) -> (Dirty, bool) {
         let mut dirty = Dirty::default();
         for (_, due) in self.looks.extract_if(.., |(at, _)| *at <= now) {
             dirty.merge(due);
         }
-        if let Some((_, failed)) = self.failed.take_if(|(at, _)| *at <= now) {
-            dirty.merge(failed);
-        }
-        dirty
+        let failed = self.failed.take_if(|(at, _)| *at <= now);
+        let is_retry = failed.is_some();
+        dirty.merge(failed.map(|(_, failed)| failed).unwrap_or_default());
+        (dirty, is_retry)
     }
 
     /// Puts off what could not be taken up, longer each time.
@@ -156,12 +162,14 @@ pub fn turn(shared: &Arc<Shared>) {
     let (begun, uploads) = (Instant::now(), batch.arrived.len());
     // Whatever happens, the repository must get its next turn.
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| one_thing(shared, &mut repository, batch)));
+    look_after_catalog(shared, &mut repository);
     if outcome.is_err() {
         let trouble = RepositoryError::Panicked { name: shared.config.name.clone() };
         report(shared, &trouble);
         repository.later.fail(Dirty::everything());
     }
-    let next = repository.later.next_turn();
+    let later = [repository.later.next_turn(), repository.unread.next(), repository.contest.ends()];
+    let next = later.into_iter().flatten().min();
     drop(repository);
     // Uploads that come one upon the other are published together, or publishing each few would take the
     // disk and the processor from those that follow.
@@ -177,13 +185,34 @@ pub fn turn(shared: &Arc<Shared>) {
     }
 }
 
+/// Has everything compared as soon as the catalog turned out to be another, and the doors know.
+fn look_after_catalog(shared: &Shared, repository: &mut Repository) {
+    shared.is_lost.store(repository.remembered.is_lost(), Ordering::Release);
+    if repository.remembered.take_renewed() {
+        // They may have the other one open.
+        *lock(&shared.reader) = None;
+        if repository.remembered.is_lost() {
+            repository.later.put_off(Duration::ZERO, Dirty::everything());
+        }
+    }
+}
+
 fn one_thing(shared: &Arc<Shared>, repository: &mut Repository, mut batch: Batch) {
-    let due = repository.later.due();
+    if shared.suspect.swap(false, Ordering::Relaxed) {
+        repository.drop_catalog();
+    }
+    let now = Instant::now();
+    let (mut due, mut is_due) = repository.later.due(now);
+    due.merge(repository.unread.due(now));
+    if repository.contest.is_due(now) {
+        is_due = true;
+        batch.check_metadata = true;
+    }
     let outside = repository.later.outside.take_if(|at| *at <= Instant::now()).is_some();
     if outside {
         repository.later.outside = Some(Instant::now() + LOOK_OUTSIDE);
     }
-    if !batch.is_empty() || !due.is_empty() || outside && repository.is_changed_outside() {
+    if is_due || !batch.is_empty() || !due.is_empty() || outside && repository.is_changed_outside() {
         batch.dirty.merge(due);
         if let Some((_, failed)) = repository.later.failed.take() {
             batch.dirty.merge(failed);
@@ -232,7 +261,10 @@ fn idle_work(shared: &Arc<Shared>, repository: &mut Repository) -> bool {
     Handle { shared: Arc::clone(shared) }.expire_kept();
     let stop = || shared.inbox.has_work() || pool::has_waiting();
     repository.prepare(&stop).unwrap_or_else(|trouble| {
-        report(shared, &trouble);
+        match repository.cure(&trouble) {
+            Some(places) => repository.later.put_off(Duration::ZERO, places),
+            None => report(shared, &trouble),
+        }
         true
     })
 }
@@ -246,11 +278,26 @@ fn crowded() -> bool {
 fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
     let upto = batch.upto;
     let whole = batch.dirty.everything.then(Instant::now);
-    let checked =
-        if batch.check_metadata { repository.heal_metadata() } else { repository.refuse_contested() };
-    let keys = batch.check_keys;
-    let checked = checked.and_then(|()| if keys { repository.check_keys() } else { Ok(()) });
+    // Asked for by a person, or the time of the slow path: then nobody waits for others to be quiet.
+    let is_asked = batch.dirty.everything;
+    repository.later.check_metadata |= batch.check_metadata || is_asked;
+    repository.later.check_keys |= batch.check_keys;
     repository.later.mend.append(&mut batch.mend);
+    let waits = match repository.is_being_removed(repository.later.check_metadata) {
+        // What comes in is not removed, and somebody may wait for it.
+        _ if !batch.arrived.is_empty() => None,
+        Ok(waits) => waits,
+        Err(trouble) => {
+            report(shared, &trouble);
+            let mut again = as_dirty(&batch);
+            again.merge(repository.cure(&trouble).unwrap_or_default());
+            return repository.later.fail(again);
+        }
+    };
+    if let Some(waits) = waits {
+        return repository.later.put_off(waits, as_dirty(&batch));
+    }
+    let checked = check(repository, is_asked);
     let checked = checked.and_then(|()| {
         let mend = repository.later.mend.clone();
         batch.dirty.settled.extend(repository.mend(&mend)?);
@@ -258,12 +305,14 @@ fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
         repository.later.mend.clear();
         Ok(())
     });
-    let again = as_dirty(&batch);
+    let mut again = as_dirty(&batch);
     let begun = Instant::now();
     let before = repository.published.clone();
-    match checked.and_then(|()| repository.refresh(batch, &())) {
+    let refreshed = checked.and_then(|()| repository.refresh_cured(batch, again.clone(), &()));
+    let contested = repository.contested();
+    match refreshed {
         Ok(Remains { put_off: true, .. }) => repository.later.put_off(shared.config.settle, again),
-        Ok(Remains { unsettled, young, recheck, refused, outside, rejected, read, put_off: _ }) => {
+        Ok(Remains { unsettled, young, recheck, refused, outside, rejected, read, .. }) => {
             // The time it took to read packages says nothing about the next comparison.
             if let (Some(begun), 0, Some(tell)) = (whole, read, shared.compared.get()) {
                 tell(begun.elapsed());
@@ -282,24 +331,51 @@ fn take_up(shared: &Shared, repository: &mut Repository, mut batch: Batch) {
             );
             later.at(LOOK_AGAIN, Dirty::all_settled(young));
             later.recheck.extend(recheck);
+            let unread = repository.unread.list();
             shared.inbox.pass(upto);
             shared.progress.send_modify(|progress| {
                 progress.passed = progress.passed.max(upto);
                 progress.published.clone_from(&repository.published);
-                progress.trouble = None;
+                if contested.is_none() && progress.trouble.take().is_some() {
+                    info!(repo.name = %shared.config.name, "{} is kept up to date again", shared.config.name);
+                }
                 if let Some(refused) = refused {
                     progress.refused = refused;
                 }
                 progress.left_out = rejected + progress.refused.len() + outside.len();
                 progress.refused_outside = outside;
+                progress.unread = unread;
             });
+            if let Some(contested) = contested {
+                report(shared, &contested);
+            }
+        }
+        Err(trouble) if repository.later.failures == 0 && trouble.is_passing() => {
+            // Others rename and remove directories beside us; most often the next attempt finds them in place.
+            warn!(repo.name = %shared.config.name, "{}: {}; trying again", shared.config.name, chain(&trouble));
+            repository.later.failures = 1;
+            repository.later.put_off(AT_ONCE, again);
         }
         Err(trouble) => {
             shared.figures.failed();
             report(shared, &trouble);
+            again.merge(repository.cure(&trouble).unwrap_or_default());
             repository.later.fail(again);
         }
     }
+}
+
+/// Does what was asked for before anything is looked at; what fails is asked for still.
+fn check(repository: &mut Repository, is_asked: bool) -> Result<(), RepositoryError> {
+    if repository.later.check_metadata {
+        repository.heal_metadata(is_asked)?;
+        repository.later.check_metadata = false;
+    }
+    if repository.later.check_keys {
+        repository.check_keys()?;
+        repository.later.check_keys = false;
+    }
+    Ok(())
 }
 
 /// Logs trouble, once, and shows it in the status.
@@ -316,9 +392,9 @@ fn report(shared: &Shared, trouble: &RepositoryError) {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &RepositoryError) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
         text.push_str(&cause.to_string());

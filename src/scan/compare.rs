@@ -14,13 +14,15 @@ pub(super) fn compare(
     known: &[(Location, FileStamp)],
     rules: &LookRules,
 ) -> Differences {
-    let Sighted { mut files, unseen, mut refused } = sighted;
+    let Sighted { mut files, unseen, mut refused, mut unread } = sighted;
     files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
     files.dedup_by(|a, b| a.location == b.location);
     let mut known: Vec<&(Location, FileStamp)> = known.iter().collect();
     known.sort_by(|a, b| a.0.cmp(&b.0));
     refused.sort_unstable();
     refused.dedup();
+    unread.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    unread.dedup_by(|a, b| a.path == b.path);
 
     let asked: HashSet<&str> = dirty.settled.union(&dirty.unsure).map(Location::as_str).collect();
     let unseen: HashSet<&str> = unseen.iter().map(String::as_str).collect();
@@ -28,7 +30,7 @@ pub(super) fn compare(
         (dirty.everything || covers(&asked, location)) && !unseen.contains("") && !covers(&unseen, location)
     };
 
-    let mut differences = Differences { refused, ..Differences::default() };
+    let mut differences = Differences { refused, unread, ..Differences::default() };
     let mut known = known.into_iter().peekable();
     for found in files {
         let mut before = None;

@@ -16,14 +16,18 @@ use rustix::io::Errno;
 
 use super::thing::{self, stamp};
 use crate::config::{Leads, RepositoryConfig, Symlinks};
-use crate::package::Location;
 use crate::package::intake::{BadPackage, Intake, Taken};
 use crate::package::openpgp::Keyring;
+use crate::package::turn::{self, MEMORY, Turn};
+use crate::package::{Location, Package, Unread};
 use crate::repodata::{Entry, Fragments};
-use crate::tree::{FileStamp, Found, Rejected, Scanned};
+use crate::tree::{self, FileStamp, Found, NotTaken, Rejected, Scanned};
 
 /// Bytes read in one go.
 const BLOCK: usize = 512 * 1024;
+
+/// Bytes of headers from which on a package waits before they are held.
+const LARGE_HEAD: usize = 4 << 20;
 
 /// Files from this size on profit from a longer read-ahead.
 const BIG: u64 = 1024 * 1024;
@@ -32,19 +36,20 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Reads one package: digest, header, fragments. Its stamp is the one before the first byte was
-/// read; a file that changed while it was read is rejected as unfinished. Blocking, one thread.
-/// `keyring`: whose signatures count, where the repository asks for them.
+/// Reads one package: digest, header, fragments. Its stamp is the one before the first byte was read. It is rejected
+/// only for what its bytes say; what the system says of it, or that it changed while it was read, holds for this moment.
+/// Blocking, one thread. `keyring`: whose signatures count, where the repository asks for them.
 pub fn read(
     config: &RepositoryConfig,
     keyring: Option<&Arc<Keyring>>,
     found: &Found,
-) -> Result<Scanned, Rejected> {
+) -> Result<Scanned, NotTaken> {
     guarded(found, |stamp| read_file(config, keyring, &found.location, stamp))
 }
 
-/// Opens a file that holds additional metadata, with the stamp it has now; refuses what a package would be
-/// refused for. Compare the stamp once it is read: a file that changed meanwhile is unfinished.
+/// Opens a file that holds additional metadata, with the stamp it has now; refuses what a package would not be
+/// read for. An error says nothing of what it holds. Compare the stamp once it is read: a file that changed meanwhile
+/// is unfinished.
 pub fn open_additional(config: &RepositoryConfig, location: &Location) -> Result<(File, FileStamp), String> {
     open(config, location).and_then(with_stamp).map_err(|bad| bad.to_string())
 }
@@ -73,11 +78,17 @@ fn with_stamp(file: File) -> Result<(File, FileStamp), Bad> {
 fn guarded(
     found: &Found,
     read: impl FnOnce(&mut FileStamp) -> Result<Scanned, Bad>,
-) -> Result<Scanned, Rejected> {
+) -> Result<Scanned, NotTaken> {
     let mut stamp = found.stamp;
     let outcome = catch_unwind(AssertUnwindSafe(|| read(&mut stamp)))
         .unwrap_or_else(|panic| Err(Bad::OurBug(message(&*panic))));
-    outcome.map_err(|bad| Rejected { location: found.location.clone(), stamp, reason: bad.to_string() })
+    outcome.map_err(|bad| {
+        let (location, reason) = (found.location.clone(), bad.to_string());
+        if bad.is_of_the_bytes() {
+            return NotTaken::Rejected(Rejected { location, stamp, reason });
+        }
+        NotTaken::Unread(tree::Unread { path: location.to_string(), reason, moving: bad.is_moving() })
+    })
 }
 
 /// Why a file is not taken. Displays as one line.
@@ -93,6 +104,7 @@ enum Bad {
     NotAFile,
     #[error("it changed while it was read; it is looked at again once it is complete")]
     Unfinished,
+    /// A look tells whether a link leads out; here something was renamed since the look.
     #[error("{}", thing::LEAVES)]
     Leaves,
     #[error("it is reached through a symbolic link, which symlinks = \"never\" forbids")]
@@ -103,6 +115,27 @@ enum Bad {
         "createrepod failed on it ({0}); that is a bug in createrepod: please report it, with the package"
     )]
     OurBug(String),
+}
+
+impl From<Unread> for Bad {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Bad(bad) => Self::Package(bad),
+            Unread::Busy => Self::Unfinished,
+        }
+    }
+}
+
+impl Bad {
+    /// Whether reading it again could change nothing.
+    fn is_of_the_bytes(&self) -> bool {
+        matches!(self, Self::Package(_) | Self::OurBug(_))
+    }
+
+    /// Whether it is ordinary for a moment.
+    fn is_moving(&self) -> bool {
+        !matches!(self, Self::Forbidden(_) | Self::Unreadable(_))
+    }
 }
 
 impl From<io::Error> for Bad {
@@ -143,8 +176,7 @@ fn read_file(
     if !stamp(&rustix::fs::fstat(&file)?).same_content_likely(&before) {
         return Err(Bad::Unfinished);
     }
-    let taken = taken?;
-    let package = taken.package()?;
+    let (taken, turn) = taken?;
     let entry = Entry {
         pkgid: &taken.pkgid,
         location,
@@ -152,10 +184,12 @@ fn read_file(
         size: taken.size,
         header_range: taken.header_range,
     };
-    let fragments = Fragments::render(&package, &entry, &config.render_options());
-    let nevra = package.nevra();
-    drop(package);
-    Ok(Scanned { location: location.clone(), stamp: before, pkgid: taken.pkgid, nevra, fragments })
+    let render = |package: &Package<'_>| {
+        (Fragments::render(package, &entry, &config.render_options()), package.nevra())
+    };
+    let (fragments, nevra) = taken.read(turn, None, render)?;
+    let Taken { pkgid, vouched, .. } = taken;
+    Ok(Scanned { location: location.clone(), stamp: before, pkgid, nevra, fragments, vouched })
 }
 
 /// Opens the file and makes sure that it lies where `symlinks` allows.
@@ -196,17 +230,24 @@ fn feed(
     keyring: Option<&Arc<Keyring>>,
     file: &File,
     size: u64,
-) -> Result<Taken, Bad> {
+) -> Result<(Taken, Option<Turn>), Bad> {
     let mut intake = Intake::new(config.checksum, config.verify).trusting(keyring.cloned());
     let mut buffer = BUFFER.take();
     buffer.resize(BLOCK, 0);
-    let fed = feed_from(&mut intake, file, size, &mut buffer);
+    let mut turn = None;
+    let fed = feed_from(&mut intake, file, size, &mut buffer, &mut turn);
     BUFFER.set(buffer);
     fed?;
-    Ok(intake.finish()?)
+    Ok((intake.finish()?, turn))
 }
 
-fn feed_from(intake: &mut Intake, mut file: &File, size: u64, buffer: &mut [u8]) -> Result<(), Bad> {
+fn feed_from(
+    intake: &mut Intake,
+    mut file: &File,
+    size: u64,
+    buffer: &mut [u8],
+    turn: &mut Option<Turn>,
+) -> Result<(), Bad> {
     let mut total = 0;
     loop {
         match file.read(buffer) {
@@ -220,6 +261,11 @@ fn feed_from(intake: &mut Intake, mut file: &File, size: u64, buffer: &mut [u8])
                     return Err(Bad::Unfinished);
                 }
                 intake.feed(&buffer[..n])?;
+                // A large header waits for its turn before it is held, however long that takes.
+                if turn.is_none() && intake.head_len().1 > LARGE_HEAD {
+                    // For the header alone: others go on while a long payload is read.
+                    *turn = turn::take((intake.head_len().1 as u64).min(MEMORY), None);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),

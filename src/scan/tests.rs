@@ -68,6 +68,7 @@ impl Tree {
         LookRules {
             symlinks: self.symlinks,
             additional: AdditionalMetadata::default(),
+            covered: Vec::new(),
             settle: Some(SETTLE),
             now_ns: now_ns(),
             root: None,
@@ -108,13 +109,14 @@ fn gone(differences: &Differences) -> Vec<&str> {
 }
 
 fn assert_nothing(differences: &Differences) {
-    let Differences { read, recheck, gone, unsettled, refused } = differences;
+    let Differences { read, recheck, gone, unsettled, refused, unread } = differences;
     assert!(
         read.is_empty()
             && recheck.is_empty()
             && gone.is_empty()
             && unsettled.is_empty()
-            && refused.is_empty(),
+            && refused.is_empty()
+            && unread.is_empty(),
         "{differences:?}"
     );
 }
@@ -304,9 +306,10 @@ fn only_ctime_or_inode_different_is_a_recheck() {
 }
 
 #[test]
-fn links_are_followed_as_the_rule_says_and_each_is_its_own_location() {
+fn links_are_followed_as_the_rule_says_and_no_file_is_listed_twice_for_them() {
     let outside = Tree::with(&["o/far.rpm", "far.rpm"]);
-    let mut tree = Tree::with(&["real/a.rpm", ".createrepod/kept/k.rpm", "repodata/r.rpm"]);
+    let mut tree =
+        Tree::with(&["real/a.rpm", ".createrepod/kept/k.rpm", "repodata/r.rpm", ".pool/p.rpm", "blobs/0123"]);
     tree.link("real/a.rpm", "file.rpm");
     tree.link("real", "dir");
     tree.link("real", "dir.rpm");
@@ -320,13 +323,16 @@ fn links_are_followed_as_the_rule_says_and_each_is_its_own_location() {
     tree.link("/etc/hostname", "no-package");
     tree.link(".createrepod/kept", "kept");
     tree.link("repodata/r.rpm", "r.rpm");
+    tree.link(".pool/p.rpm", "pool.rpm");
+    tree.link("blobs/0123", "by-hash.rpm");
 
     tree.symlinks = Symlinks::Never;
     assert_eq!(texts(&tree.all().read), ["real/a.rpm"]);
     assert!(tree.all().refused.is_empty());
 
     tree.symlinks = Symlinks::Inside;
-    let inside = ["absolute.rpm", "chain.rpm", "dir.rpm/a.rpm", "dir/a.rpm", "file.rpm", "real/a.rpm"];
+    // Links to what is listed under its own name are other ways to it, not other packages.
+    let inside = ["by-hash.rpm", "dir.rpm/a.rpm", "dir/a.rpm", "pool.rpm", "real/a.rpm"];
     assert_eq!(texts(&tree.all().read), inside);
     let refused = tree.all().refused;
     assert_eq!(refused.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["out", "out.rpm"]);
@@ -500,10 +506,10 @@ fn a_directory_that_may_not_be_read_is_reported_and_its_packages_stay() {
         let found = as_nobody(|| tree.look(dirty, &known));
         assert_eq!(gone(&found), ["open/gone.rpm"]);
         assert!(found.read.is_empty(), "{found:?}");
-        let about = |dir: &str| {
-            found.refused.iter().any(|(path, why)| path.starts_with(dir) && why.contains("chmod"))
-        };
-        assert!(about("shut") && about("blind"), "{:?}", found.refused);
+        let about =
+            |dir: &str| found.unread.iter().any(|at| at.path.starts_with(dir) && at.reason.contains("chmod"));
+        assert!(about("shut") && about("blind"), "{:?}", found.unread);
+        assert!(found.refused.is_empty(), "the system says it, not the tree");
     }
     mode("", 0o000);
     let refused = as_nobody(|| look(tree.root(), &Dirty::everything(), &known, &tree.rules())).unwrap_err();
@@ -531,7 +537,10 @@ fn a_tree_that_changes_while_it_is_walked_does_not_fail() {
         });
         for _ in 0..200 {
             let found = tree.look(Dirty::everything(), &known);
-            assert!(found.gone.is_empty() && found.refused.is_empty(), "{found:?}");
+            assert!(
+                found.gone.is_empty() && found.refused.is_empty() && found.unread.is_empty(),
+                "{found:?}"
+            );
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
@@ -545,4 +554,32 @@ fn directories_of_many_entries_are_seen_whole() {
     (0..3000).for_each(|i| fs::create_dir(tree.path(&format!("many/d{i}"))).unwrap());
     assert_eq!(texts(&tree.all().read), names);
     assert_nothing(&tree.look(Dirty::everything(), &tree.known()));
+}
+
+#[test]
+fn what_nobody_can_fetch_is_left_out_and_named() {
+    let tree = Tree::with(&[
+        "-/a.rpm",
+        "@2024/a.rpm",
+        "@x.rpm",
+        "9/x/a.rpm",
+        "9/a.rpm",
+        "a/@1/b.rpm",
+        "a/-/c.rpm",
+        "90/a.rpm",
+    ]);
+    let covered = vec![Covered { directory: loc("9"), by: "nine".into() }];
+    let rules = LookRules { covered, ..tree.rules() };
+    let look = |dirty| look(tree.root(), &dirty, &[], &rules).unwrap();
+    let everything = look(Dirty::everything());
+    assert_eq!(texts(&everything.read), ["90/a.rpm", "a/-/c.rpm", "a/@1/b.rpm"]);
+    let refused: Vec<&str> = everything.refused.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(refused, ["-", "9", "@2024", "@x.rpm"]);
+    assert!(everything.refused[1].1.contains("repository \"nine\""), "{:?}", everything.refused);
+
+    let places = ["9/x/a.rpm", "@2024/a.rpm", "-", "a/@1/b.rpm"].map(loc);
+    let single = look(Dirty::all_settled(places));
+    assert_eq!(texts(&single.read), ["a/@1/b.rpm"]);
+    let refused: Vec<&str> = single.refused.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(refused, ["-", "9", "@2024"]);
 }

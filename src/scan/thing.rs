@@ -12,11 +12,16 @@ use rustix::path::Arg;
 
 use super::RootId;
 use super::walk::Eye;
+use crate::beneath::own;
 use crate::config::{Leads, Symlinks};
+use crate::package::Location;
 use crate::tree::FileStamp;
 
 pub(super) const LEAVES: &str = "it is a symbolic link that leads out of the repository; \
      replace it by the file itself, or set symlinks = \"anywhere\"";
+
+pub(super) const OURS: &str = "it is the daemon's own directory .createrepod, or a copy of it, under another name; \
+     nothing in it is published: remove it";
 
 /// What is at a place.
 pub(super) enum Thing {
@@ -62,6 +67,7 @@ impl Eye<'_> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Thing::File(stamp(&stat)),
+            FileType::Directory if own::is_any_astray() && self.is_marked(path) => Thing::Refused(OURS),
             FileType::Directory => Thing::Directory { id: id(&stat), linked: false },
             FileType::Symlink if self.symlinks != Symlinks::Never => self.target(at, name, parent, path),
             _ => Thing::Nothing,
@@ -88,12 +94,24 @@ impl Eye<'_> {
         };
         match real_path(&target, &self.root.join(path)) {
             Ok(real) => match self.symlinks.leads(&self.real, &real) {
+                // `hello-latest.rpm -> hello-1.0-1.noarch.rpm`: the package is listed under the name it has.
+                Leads::Followed if matches!(thing, Thing::File(_)) && self.is_listed_anyway(&real) => {
+                    Thing::Nothing
+                }
                 Leads::Followed => thing,
                 Leads::Nowhere => Thing::Nothing,
                 Leads::Outside => Thing::Refused(LEAVES),
             },
             Err(errno) => Thing::Unseen(errno),
         }
+    }
+
+    /// Whether a file at `real`, free of links, is seen by a walk without any link.
+    fn is_listed_anyway(&self, real: &Path) -> bool {
+        let location = real.strip_prefix(&self.real).ok().and_then(|path| Location::from_path(path).ok());
+        location.is_some_and(|location| {
+            !location.is_reserved() && self.wants(location.as_str()) && self.out_of_reach(&location).is_none()
+        })
     }
 }
 

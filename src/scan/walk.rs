@@ -10,17 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::thing::{Directory, Thing, id, real_path};
+use super::thing::{Directory, OURS, Thing, id, real_path};
 use super::{LookError, LookRules, RootId};
-use crate::config::{AdditionalMetadata, Symlinks};
+use crate::beneath::own;
+use crate::config::{AdditionalMetadata, Covered, Symlinks};
 use crate::package::Location;
-use crate::tree::{Dirty, FileStamp, Found};
+use crate::tree::{Dirty, FileStamp, Found, Unread};
 
 /// Directories entered below links in one look. Links that branch at every level name exponentially
 /// many paths without ever forming a loop.
 const MOST_LINKED: u32 = 100_000;
 const TOO_MANY_LINKED: &str = "symbolic links lead to more than 100000 directories; \
      remove links that point at directories full of links";
+
+const OWN_URL: &str = "it cannot be fetched: at the top of a repository, - and names that begin with @ are the server's own URLs; \
+     rename it";
 
 /// Entries of one directory that one thread looks at.
 const AT_ONCE: usize = 1024;
@@ -34,6 +38,8 @@ pub(super) struct Sighted {
     pub unseen: Vec<String>,
     /// `(path, reason)`
     pub refused: Vec<(String, String)>,
+    /// Those of `unseen` that the system would not show.
+    pub unread: Vec<Unread>,
 }
 
 impl Sighted {
@@ -45,7 +51,12 @@ impl Sighted {
         self.unseen.push(path.into());
         let error = std::io::Error::from(errno);
         let then = super::what_to_do(&error);
-        self.refuse(path, format!("cannot look at it: {error}{then}; what was known of it stays as it is"));
+        let reason = format!("cannot look at it: {error}{then}; what was known of it stays as it is");
+        if errno == Errno::NAMETOOLONG {
+            // It will be tomorrow.
+            return self.refuse(path, reason);
+        }
+        self.unread.push(Unread { path: path.into(), reason, moving: false });
     }
 
     fn file(&mut self, path: &str, stamp: FileStamp) {
@@ -59,6 +70,7 @@ impl Sighted {
         self.files.append(&mut other.files);
         self.unseen.append(&mut other.unseen);
         self.refused.append(&mut other.refused);
+        self.unread.append(&mut other.unread);
     }
 }
 
@@ -71,6 +83,7 @@ pub(super) struct Eye<'a> {
     pub real: PathBuf,
     pub symlinks: Symlinks,
     additional: AdditionalMetadata,
+    covered: Vec<Covered>,
     linked: AtomicU32,
     sighted: Mutex<Sighted>,
 }
@@ -86,8 +99,8 @@ impl<'a> Eye<'a> {
         }
         let real = real_path(&fd, root).map_err(failed)?;
         let (linked, sighted) = (AtomicU32::new(0), Mutex::default());
-        let additional = rules.additional.clone();
-        Ok(Self { root, fd, id, real, symlinks: rules.symlinks, additional, linked, sighted })
+        let (additional, covered) = (rules.additional.clone(), rules.covered.clone());
+        Ok(Self { root, fd, id, real, symlinks: rules.symlinks, additional, covered, linked, sighted })
     }
 
     pub fn root_id(&self) -> RootId {
@@ -107,6 +120,10 @@ impl<'a> Eye<'a> {
         let mut sighted = Sighted::default();
         for place in dirty.settled.union(&dirty.unsure).filter(|place| !place.is_reserved()) {
             let path = place.as_str();
+            if let Some((place, why)) = self.out_of_reach(place) {
+                sighted.refuse(place, why);
+                continue;
+            }
             // The set is sorted: a directory comes before what is in it.
             if parents(path).any(|parent| walked.contains(parent)) {
                 continue;
@@ -207,6 +224,11 @@ impl<'a> Eye<'a> {
         if expected.is_some_and(|expected| expected != id) {
             return;
         }
+        if entries.is_ours {
+            own::is_seen_astray();
+            sighted.refuse(&path, OURS);
+            return self.add(sighted);
+        }
         let directory = Arc::new(Directory { path, id, linked, parent });
         if let Some(errno) = entries.broken_off {
             sighted.unseen(&directory.path, errno);
@@ -248,11 +270,12 @@ impl<'a> Eye<'a> {
             rustix::fs::openat(&self.fd, if path.is_empty() { "." } else { path }, flags, Mode::empty())?;
         let id = id(&rustix::fs::fstat(&fd)?);
         let mut names = Vec::new();
-        let mut broken_off = None;
+        let (mut broken_off, mut is_ours) = (None, false);
         for entry in Dir::read_from(&fd)? {
             match entry {
                 Ok(entry) => {
                     let (name, kind) = (entry.file_name(), entry.file_type());
+                    is_ours |= name.to_bytes() == own::MARK.as_bytes() && self.is_marked(path);
                     if self.may_matter(path, name, kind) {
                         names.push((name.to_owned(), kind));
                     }
@@ -264,7 +287,12 @@ impl<'a> Eye<'a> {
                 }
             }
         }
-        Ok((id, Entries { fd, names, broken_off }))
+        Ok((id, Entries { fd, names, broken_off, is_ours }))
+    }
+
+    /// Whether the directory at `path` is the daemon's own, under another name.
+    pub fn is_marked(&self, path: &str) -> bool {
+        !path.is_empty() && own::is_marked(&self.fd, path)
     }
 
     /// Looks at one entry; returns the path of a directory to walk, and what it is when it is a link.
@@ -284,6 +312,13 @@ impl<'a> Eye<'a> {
             return None;
         };
         let path = directory.child(text);
+        if let Some(why) = self.is_out_of_reach(&path) {
+            // A link or a file that nobody would publish is no news.
+            if kind == FileType::Directory || self.wants(&path) {
+                sighted.refuse(&path, why);
+            }
+            return None;
+        }
         if kind == FileType::Directory {
             return Some((path, None));
         }
@@ -303,6 +338,8 @@ struct Entries {
     names: Vec<(CString, FileType)>,
     /// Why not all names could be read.
     broken_off: Option<Errno>,
+    /// Whether it is the daemon's own directory, under another name.
+    is_ours: bool,
 }
 
 impl Eye<'_> {
@@ -322,6 +359,25 @@ impl Eye<'_> {
             FileType::Directory | FileType::Symlink | FileType::Unknown => true,
             _ => false,
         }
+    }
+
+    /// Why nothing at `path` can be fetched over HTTP, whatever lies there.
+    fn is_out_of_reach(&self, path: &str) -> Option<String> {
+        if path == "-" || path.starts_with('@') {
+            return Some(OWN_URL.to_owned());
+        }
+        let covered = self.covered.iter().find(|covered| covered.directory.as_str() == path)?;
+        Some(format!(
+            "it cannot be fetched: its URL belongs to repository {:?}; give one of the two repositories another url, \
+             or move what lies here",
+            covered.by
+        ))
+    }
+
+    /// The place at or above `location` from which on [nothing can be fetched](Self::is_out_of_reach), and why.
+    pub fn out_of_reach<'p>(&self, location: &'p Location) -> Option<(&'p str, String)> {
+        let path = location.as_str();
+        parents(path).chain([path]).find_map(|place| Some((place, self.is_out_of_reach(place)?)))
     }
 
     /// Whether a file at `path` is a package, or holds additional metadata.

@@ -1,26 +1,18 @@
 //! Who may do what: what is known of a request, held against the repository's rules.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, VIA};
+use hyper::Method;
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
 
 use super::error::ServeError;
-use super::route::normal;
+use super::foreign::not_local;
+use super::route::{Whose, normal, without_number};
+use super::site::{Mount, Mounts};
 use super::{Ends, Server, Transport};
 use crate::auth::{Asking, Permission, Principal, Refusal};
-use crate::config::{ReadAccess, RepositoryConfig};
-
-/// Headers that a proxy adds: the loopback peer is then not the client.
-pub(super) const PROXIED: [HeaderName; 6] = [
-    HeaderName::from_static("forwarded"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-    VIA,
-];
+use crate::config::{ReadAccess, RepositoryConfig, WriteAccess};
 
 /// What a method wants of the repository its URL lies in. A method we do not know wants to read: what
 /// follows is a refusal, which is told to readers only.
@@ -38,43 +30,102 @@ pub(crate) fn removes_now(query: Option<&str>) -> bool {
     query.is_some_and(|query| query.split('&').any(|pair| pair == "now" || pair.starts_with("now=")))
 }
 
-/// Whether the client may know that a repository is there, without being asked who it is.
-pub(super) async fn may_see(
+/// What a client was found to be, and what its answer tells.
+pub(super) struct Seen {
+    pub(super) principal: Principal,
+    /// Whether anybody would be told the same: the answer may be kept by caches that many use.
+    pub(super) by_anyone: bool,
+    /// Whether it was found that the client may know what the URL names.
+    pub(super) let_in: bool,
+}
+
+/// Whether a client may know what its URL is of, before anything is told, also that there is nothing: asks for what
+/// the method wants of a repository.
+pub(super) async fn admit(
     server: &Server,
     ends: &Ends,
     parts: &Parts,
-    repository: &RepositoryConfig,
-) -> bool {
-    if repository.read == ReadAccess::Anyone || ends.transport == Transport::Control {
-        return true;
+    mounts: &Mounts,
+    whose: Whose<'_>,
+    seen: &mut Seen,
+) -> Result<(), ServeError> {
+    let all_open = || mounts.all().iter().all(|mount| mount.config.read == ReadAccess::Anyone);
+    match whose {
+        Whose::Content(mount) => {
+            seen.by_anyone = mount.config.read == ReadAccess::Anyone;
+            let wanted = wanted(&parts.method, parts.uri.query());
+            seen.principal = authorize(server, ends, parts, &mount.config, wanted).await?;
+        }
+        Whose::Control(mount) => {
+            seen.by_anyone = mount.config.read == ReadAccess::Anyone;
+            if ends.transport != Transport::Control {
+                let asking = asking(ends, parts, &mount.config, Permission::Read);
+                let path = || normal(parts.uri.path());
+                server.guard.knows(&Asking { path: &path, ..asking }).await?;
+            }
+        }
+        Whose::Nobody => {
+            seen.by_anyone = all_open();
+            if !seen.by_anyone && ends.transport != Transport::Control {
+                let refusal =
+                    server.guard.nowhere(&parts.headers, peer(ends), ends.certificate.as_deref()).await;
+                return Err(refusal.into());
+            }
+        }
+        Whose::Server => seen.by_anyone = all_open(),
     }
-    if !parts.headers.contains_key(AUTHORIZATION) && ends.certificate.is_none() {
-        return false;
-    }
-    let asking =
-        Asking { path: &|| repository.url.clone(), ..asking(ends, parts, repository, Permission::Read) };
-    server.guard.decide(&asking).await.is_ok()
+    seen.let_in = true;
+    Ok(())
 }
 
-/// Whether the client may know what is wrong with a repository, and where: paths of this machine, names of
-/// files that are not served, causes. Programs on this machine, and who may write. Nobody is asked who it is.
+/// The repositories this client may know of. Nobody is asked who it is.
+pub(super) async fn visible(
+    server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    mounts: &Arc<Mounts>,
+) -> Arc<Mounts> {
+    let is_open = |mount: &Mount| mount.config.read == ReadAccess::Anyone;
+    if ends.transport == Transport::Control || mounts.all().iter().all(is_open) {
+        return Arc::clone(mounts);
+    }
+    let seen = among(server, ends, parts, mounts.all(), &|_| Permission::Read).await;
+    let seen = mounts.all().iter().zip(seen).filter(|(_, seen)| *seen).map(|(mount, _)| mount.clone());
+    Arc::new(Mounts::new(seen.collect()))
+}
+
+/// Whether the client may know what is wrong with each repository, and where: paths of this machine, names of files
+/// that are not served, causes. Programs on this machine, and who may write. Nobody is asked who it is.
 pub(super) async fn may_see_causes(
     server: &Server,
     ends: &Ends,
     parts: &Parts,
-    repository: &RepositoryConfig,
-) -> bool {
-    if ends.transport == Transport::Control
-        || (ends.transport != Transport::Unix && not_local(ends.peer.ip(), &parts.headers).is_none())
-    {
-        return true;
+    mounts: &[Mount],
+) -> Vec<bool> {
+    let is_local = ends.transport == Transport::Control
+        || (ends.transport != Transport::Unix && not_local(ends.peer.ip(), &parts.headers).is_none());
+    if is_local {
+        return vec![true; mounts.len()];
     }
-    if !parts.headers.contains_key(AUTHORIZATION) && ends.certificate.is_none() {
-        return false;
-    }
-    let asking =
-        Asking { path: &|| repository.url.clone(), ..asking(ends, parts, repository, Permission::Write) };
-    server.guard.decide(&asking).await.is_ok()
+    // What anyone may write, is for its administrators to look into.
+    let right = |repository: &RepositoryConfig| match repository.write {
+        WriteAccess::Anyone => Permission::Admin,
+        _ => Permission::Write,
+    };
+    among(server, ends, parts, mounts, &right).await
+}
+
+/// Whether the client has a right to each repository.
+async fn among(
+    server: &Server,
+    ends: &Ends,
+    parts: &Parts,
+    mounts: &[Mount],
+    right: &(dyn Fn(&RepositoryConfig) -> Permission + Sync),
+) -> Vec<bool> {
+    let Some(first) = mounts.first() else { return Vec::new() };
+    let asking = asking(ends, parts, &first.config, Permission::Read);
+    server.guard.among(&asking, right, mounts.iter().map(|mount| &*mount.config)).await
 }
 
 /// Whether a request may do this in a repository, and who makes it. To be asked before anything is told
@@ -91,7 +142,7 @@ pub(crate) async fn authorize(
     if ends.transport == Transport::Control {
         return Ok(Principal::Local);
     }
-    let path = || normal(parts.uri.path());
+    let path = || without_number(&normal(parts.uri.path()), &repository.url);
     let not_local = || not_local(ends.peer.ip(), &parts.headers);
     let asking = Asking { path: &path, not_local: &not_local, ..asking(ends, parts, repository, permission) };
     server.guard.decide(&asking).await.map_err(ServeError::from)
@@ -109,10 +160,15 @@ fn asking<'r>(
         method: parts.method.as_str(),
         path: &String::new,
         headers: &parts.headers,
-        peer: (ends.transport != Transport::Unix).then(|| ends.peer.ip()),
+        peer: peer(ends),
         certificate: ends.certificate.as_deref(),
         not_local: &|| Some("nobody asked where this one is"),
     }
+}
+
+/// Where a connection comes from; `None` for a unix socket.
+pub(super) fn peer(ends: &Ends) -> Option<IpAddr> {
+    matches!(ends.transport, Transport::Plain | Transport::Tls).then(|| ends.peer.ip())
 }
 
 impl From<Refusal> for ServeError {
@@ -121,137 +177,10 @@ impl From<Refusal> for ServeError {
             Refusal::Unknown(why) => Self::Unauthorized(why),
             Refusal::Forbidden(why) => Self::Forbidden(why),
             Refusal::TooMany(wait) => Self::TooManyRequests { seconds: wait.as_secs() + 1 },
+            Refusal::Busy => Self::Busy,
             Refusal::Undecided(authorizer) => Self::Undecided { authorizer },
+            Refusal::Nothing => Self::NotFound,
             Refusal::Failed(source) => Self::internal("find out who asks", source),
-        }
-    }
-}
-
-/// Why a client is not local by product.md's definition; `None` when it is.
-fn not_local(peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
-    if !peer.to_canonical().is_loopback() {
-        return Some("this one comes from another machine");
-    }
-    if PROXIED.iter().any(|name| headers.contains_key(name)) {
-        return Some("this one came through a proxy");
-    }
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else {
-        return Some("this one does not say which host it means");
-    };
-    if !names_loopback(host) {
-        return Some("this one did not ask for localhost or a loopback address");
-    }
-    // A page of another site, opened in a browser on this machine, says so here.
-    let same = |origin: &str| {
-        let scheme = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        scheme.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
-    };
-    if headers.get_all(ORIGIN).iter().any(|origin| !origin.to_str().is_ok_and(same)) {
-        return Some("this one was made by a web page of another site");
-    }
-    None
-}
-
-/// Whether `host[:port]` is localhost or a loopback address.
-fn names_loopback(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((name, port)) => (name, port),
-            None => return false,
-        },
-        None => match host.find(':') {
-            Some(at) => host.split_at(at),
-            None => (host, ""),
-        },
-    };
-    let port_is_one = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
-    port_is_one && (name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in pairs {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
-
-    fn local(peer: &str, pairs: &[(&'static str, &'static str)]) -> bool {
-        not_local(peer.parse().unwrap(), &headers(pairs)).is_none()
-    }
-
-    #[test]
-    fn a_client_on_this_machine_is_local() {
-        for host in [
-            "localhost",
-            "LocalHost:8080",
-            "127.0.0.1",
-            "127.0.0.1:8080",
-            "127.8.9.1:1",
-            "[::1]:8080",
-            "[::1]",
-        ] {
-            let mut map = HeaderMap::new();
-            map.insert(HOST, host.parse().unwrap());
-            assert!(not_local("127.0.0.1".parse().unwrap(), &map).is_none(), "{host}");
-        }
-        assert!(local("::1", &[("host", "localhost")]));
-        assert!(local("::ffff:127.0.0.1", &[("host", "localhost")]));
-    }
-
-    #[test]
-    fn a_client_elsewhere_is_not() {
-        assert!(!local("192.0.2.1", &[("host", "localhost")]));
-        assert!(!local("::ffff:192.0.2.1", &[("host", "localhost")]));
-    }
-
-    #[test]
-    fn a_name_that_only_resolves_here_is_not() {
-        for host in [
-            "repo.example.com",
-            "127.0.0.1.example.com",
-            "localhost.example.com:80",
-            "localhost:80:80",
-            "[::1",
-            "",
-            "evil@localhost",
-            "127.0.0.1:x",
-            "128.0.0.1",
-        ] {
-            let mut map = HeaderMap::new();
-            map.insert(HOST, host.parse().unwrap());
-            assert!(not_local("127.0.0.1".parse().unwrap(), &map).is_some(), "{host}");
-        }
-        assert!(!local("127.0.0.1", &[]), "no Host at all");
-        assert!(!local("127.0.0.1", &[("host", "localhost"), ("host", "localhost")]), "two of them");
-    }
-
-    #[test]
-    fn a_proxy_in_front_gives_itself_away() {
-        for proxied in ["forwarded", "x-forwarded-for", "via", "x-real-ip"] {
-            assert!(!local("127.0.0.1", &[("host", "localhost"), (proxied, "1.2.3.4")]), "{proxied}");
-        }
-    }
-
-    #[test]
-    fn a_page_of_another_site_may_not_write() {
-        let with = |origin| [("host", "localhost:8080"), ("origin", origin)];
-        assert!(local("127.0.0.1", &with("http://localhost:8080")));
-        for origin in [
-            "http://localhost",
-            "http://evil.example",
-            "null",
-            "http://localhost:8080.evil.example",
-            "localhost:8080",
-        ] {
-            assert!(!local("127.0.0.1", &with(origin)), "{origin}");
         }
     }
 }

@@ -16,13 +16,23 @@ use hyper::http::request::Parts;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Ends;
+use super::access::peer;
+use super::{Ends, Transport};
+use crate::auth::Guard;
 use crate::config::AccessLog;
 
 /// Lines that may wait for the disk; beyond it they are counted and lost, for no client waits for them.
 const WAITING: usize = 16 * 1024;
 /// Lines are written together up to so many bytes.
 const BATCH: usize = 64 * 1024;
+
+/// Lines that could not be written.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of access logs were lost since the start.
+pub(super) fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
 
 /// Notes every request once its answer has ended.
 pub struct AccessLogger {
@@ -61,7 +71,7 @@ impl AccessLogger {
                 let (lines, told) = sync_channel(WAITING);
                 let lost = Arc::new(AtomicU64::new(0));
                 let writer =
-                    Writer { path: path.clone(), file: Some(file), lost: lost.clone(), failing: false };
+                    Writer { path: path.clone(), file: Some(file), lost: lost.clone(), failing: None };
                 let thread = std::thread::Builder::new().name("access log".into());
                 let writer = thread.spawn(move || writer.run(&told))?;
                 Sink::File(FileSink { lines: Some(lines), lost, writer: Some(writer) })
@@ -78,7 +88,7 @@ impl AccessLogger {
     }
 
     /// What is known when the request has come; `None` when nothing is noted.
-    pub(super) fn note(self: &Arc<Self>, ends: &Ends, parts: &Parts) -> Option<Box<Note>> {
+    pub(super) fn note(self: &Arc<Self>, guard: &Guard, ends: &Ends, parts: &Parts) -> Option<Box<Note>> {
         if matches!(self.sink, Sink::Off) {
             return None;
         }
@@ -87,7 +97,7 @@ impl AccessLogger {
             logger: self.clone(),
             began: Instant::now(),
             at: SystemTime::now(),
-            peer: ends.spell_peer(),
+            peer: client(guard, ends, parts),
             user: None,
             method: parts.method.to_string(),
             target: parts.uri.path_and_query().map_or("*", |target| target.as_str()).to_owned(),
@@ -115,6 +125,7 @@ impl FileSink {
             && let Err(TrySendError::Full(_)) = lines.try_send(told)
         {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            LOST.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -133,7 +144,8 @@ struct Writer {
     path: PathBuf,
     file: Option<File>,
     lost: Arc<AtomicU64>,
-    failing: bool,
+    /// Lines lost since it could last be written; `None` while it can.
+    failing: Option<u64>,
 }
 
 impl Writer {
@@ -161,15 +173,22 @@ impl Writer {
 
     fn flush(&mut self, batch: &mut String) {
         let written = self.opened().and_then(|mut file| file.write_all(batch.as_bytes()));
+        let lines = batch.bytes().filter(|byte| *byte == b'\n').count() as u64;
         batch.clear();
+        let path = self.path.display();
         match written {
-            Ok(()) => self.failing = false,
+            Ok(()) => {
+                if let Some(lost) = self.failing.take() {
+                    warn!(lost, "the access log {path} can be written again; {lost} lines are lost");
+                }
+            }
             Err(error) => {
                 self.file = None;
-                if !std::mem::replace(&mut self.failing, true) {
-                    let path = self.path.display();
+                LOST.fetch_add(lines, Ordering::Relaxed);
+                if self.failing.is_none() {
                     error!(%error, "cannot write the access log {path}: {error}; lines are lost until that is mended");
                 }
+                self.failing = Some(self.failing.unwrap_or(0) + lines);
             }
         }
     }
@@ -276,6 +295,14 @@ impl Drop for Note {
     }
 }
 
+/// The client's own address, also where a proxy that is trusted stands between, as log lines have it.
+pub(super) fn client(guard: &Guard, ends: &Ends, parts: &Parts) -> String {
+    match (ends.transport, guard.client(peer(ends), &parts.headers)) {
+        (Transport::Control, _) | (_, None) => ends.spell_peer(),
+        (_, Some(client)) => client.to_string(),
+    }
+}
+
 /// The bytes of a header's first value, each as a character, so that `quote` may show what is no text.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| value.as_bytes().iter().map(|byte| char::from(*byte)).collect())
@@ -365,6 +392,19 @@ mod tests {
         for file in [path, old] {
             assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 1);
         }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("full");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let before = lost_lines();
+        let logger = Arc::new(AccessLogger::open(&AccessLog::File(path)).unwrap());
+        drop(note(&logger));
+        drop(note(&logger));
+        drop(logger);
+        assert!(lost_lines() >= before + 2);
     }
 
     #[test]

@@ -4,19 +4,19 @@ use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::access_log::Note;
-use super::body::FileBody;
+use super::body::{BLOCK, FileBody};
 use super::connection::InFlight;
 use super::error::ServeError;
 use super::metrics::Metrics;
@@ -50,6 +50,20 @@ pub fn made(
     answer
 }
 
+/// The answer, which lets go of `held` once it is made.
+pub(super) fn holding(answer: Answer, held: impl Send + 'static) -> Answer {
+    answer.map(|body| match body {
+        AnswerBody::Chunks(mut chunks) => {
+            let held = Some(held);
+            AnswerBody::Chunks(Box::new(std::iter::from_fn(move || {
+                let _here = &held;
+                chunks.next()
+            })))
+        }
+        body => body,
+    })
+}
+
 /// Answers with what comes out of `chunks`, as it comes; none is empty. Whoever fills it sees when the client has left.
 pub fn live(status: StatusCode, media_type: &'static str, chunks: mpsc::Receiver<Bytes>) -> Answer {
     let mut answer = Response::new(AnswerBody::Live(chunks));
@@ -69,6 +83,8 @@ pub fn empty(status: StatusCode) -> Answer {
 /// Answers with what went wrong, in one line.
 pub fn failed(error: &ServeError) -> Answer {
     let mut answer = text(error.status(), PLAIN, format!("{}\n", one_line(&error.words())));
+    // In a moment it may be otherwise: what was missing was uploaded, who was unknown has a token.
+    set_static(&mut answer, CACHE_CONTROL, "no-store");
     match error {
         ServeError::MethodNotAllowed { allow, .. } => set(&mut answer, ALLOW, allow),
         ServeError::RangeNotSatisfiable { len } => {
@@ -76,7 +92,12 @@ pub fn failed(error: &ServeError) -> Answer {
         }
         ServeError::Unauthorized(_) => challenge(&mut answer),
         ServeError::TooManyRequests { seconds } => set(&mut answer, RETRY_AFTER, &seconds.to_string()),
-        ServeError::Unavailable(_) | ServeError::Undecided { .. } => set(&mut answer, RETRY_AFTER, "1"),
+        ServeError::Unavailable(_) | ServeError::Undecided { .. } | ServeError::Busy => {
+            set(&mut answer, RETRY_AFTER, "1");
+        }
+        ServeError::Receive(_) if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            set(&mut answer, RETRY_AFTER, "5");
+        }
         ServeError::Receive(_) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
             set(&mut answer, ALLOW, super::route::FOLDER);
         }
@@ -125,7 +146,9 @@ pub struct Sent {
     body: AnswerBody,
     note: Option<Box<Note>>,
     metrics: Arc<Metrics>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
+    /// How much the stream of HTTP/2 may hand over next; 0: to be asked for.
+    room: u64,
 }
 
 impl Sent {
@@ -135,7 +158,7 @@ impl Sent {
         metrics: Arc<Metrics>,
         in_flight: InFlight,
     ) -> Self {
-        Self { body, note, metrics, _in_flight: in_flight }
+        Self { body, note, metrics, in_flight, room: 0 }
     }
 }
 
@@ -153,15 +176,27 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            self.metrics.sent(bytes);
-            if let Some(note) = &mut self.note {
-                note.sent(bytes);
+        let this = &mut *self;
+        if let Some(stream) = this.in_flight.stream.as_ref().filter(|_| this.room == 0) {
+            this.room = ready!(stream.poll_room(cx, BLOCK));
+            if let AnswerBody::File(file) = &mut this.body {
+                file.at_most(this.room);
             }
         }
-        polled
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_ready() {
+            this.room = 0;
+        }
+        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        this.metrics.sent(bytes);
+        if let Some(note) = &mut this.note {
+            note.sent(bytes);
+        }
+        Poll::Ready(Some(Ok(match &this.in_flight.stream {
+            Some(stream) => frame.map_data(|data| stream.hand_over(data)),
+            None => frame,
+        })))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -181,6 +216,8 @@ pub enum AnswerBody {
     Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
     /// Made while it is sent, by somebody who takes time over it.
     Live(mpsc::Receiver<Bytes>),
+    /// The same, ended by `None`: without it the client learns that it is not all. No piece is empty.
+    Pieces(mpsc::Receiver<Option<Bytes>>),
 }
 
 impl Body for AnswerBody {
@@ -196,6 +233,10 @@ impl Body for AnswerBody {
             Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
             Self::Chunks(chunks) => Poll::Ready(chunks.next().map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Pieces(pieces) => match ready!(pieces.poll_recv(cx)) {
+                Some(piece) => Poll::Ready(piece.map(|piece| Ok(Frame::data(piece)))),
+                None => Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
+            },
             Self::Live(chunks) => chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
@@ -204,7 +245,7 @@ impl Body for AnswerBody {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
-            Self::Chunks(_) | Self::Live(_) => false,
+            Self::Chunks(_) | Self::Live(_) | Self::Pieces(_) => false,
         }
     }
 
@@ -212,17 +253,9 @@ impl Body for AnswerBody {
         SizeHint::with_exact(match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.left(),
-            Self::Chunks(_) | Self::Live(_) => return SizeHint::default(),
+            Self::Chunks(_) | Self::Live(_) | Self::Pieces(_) => return SizeHint::default(),
         })
     }
-}
-
-/// Waits for a blocking piece of work.
-pub async fn blocking<T: Send + 'static>(
-    attempt: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ServeError> {
-    tokio::task::spawn_blocking(work).await.map_err(|panic| ServeError::internal(attempt, panic))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::answer::{Answer, Sent};
 use super::connection::{InFlight, Pulse};
 use super::respond::{hand_over, open};
 use super::route::{Route, route};
-use super::{Ends, Server, files, repomd, request_id};
+use super::site::Mount;
+use super::{Ends, Server, files, foreign, repomd, request_id};
 use crate::auth::Principal;
 use crate::config::ReadAccess;
 use hyper::http::request::Parts;
@@ -46,12 +47,12 @@ pub(super) fn at_once(
 ) -> Result<Response<Sent>, Box<(Request<Incoming>, InFlight)>> {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
-    let answer = if body.is_end_stream() { find(server, ends, &parts) } else { None };
+    let answer = if body.is_end_stream() && !pulse.has_hash() { find(server, ends, &parts) } else { None };
     match answer {
         Some(answer) => {
             server.metrics.began();
             let id = request_id::of(&parts.headers);
-            let note = server.settings.now().access_log.note(ends, &parts);
+            let note = server.settings.now().access_log.note(&server.guard, ends, &parts);
             Ok(hand_over(
                 answer,
                 ends,
@@ -80,13 +81,16 @@ fn find(server: &Server, ends: &Ends, parts: &Parts) -> Option<Answer> {
         return None;
     }
     let mounts = server.site.now();
-    let routed = route(method, uri.path(), &mounts).ok()?;
-    if routed.mount()?.config.read != ReadAccess::Anyone {
-        return None;
-    }
-    match routed {
-        Route::Repomd(mount, file, None) => repomd::at_once(&server.given, ends, mount, file, parts)?.ok(),
-        Route::File(mount, location) => files::at_once(open(mount).ok()?, &location, method, headers)?.ok(),
+    let is_open = |mount: &Mount| {
+        mount.config.read == ReadAccess::Anyone && !foreign::is_misdirected(ends, headers, &mount.config)
+    };
+    match route(method, uri.path(), &mounts).ok()? {
+        Route::Repomd(mount, file, None) if is_open(mount) => {
+            repomd::at_once(&server.given, ends, mount, file, parts)?.ok()
+        }
+        Route::File(mount, location) | Route::NumberedFile(mount, location) if is_open(mount) => {
+            files::at_once(open(mount).ok()?, &location, method, headers, &ends.files)?.ok()
+        }
         _ => None,
     }
 }

@@ -7,53 +7,89 @@ use hyper::header::CACHE_CONTROL;
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
-use super::Server;
-use super::answer::{Answer, blocking, empty, set, text};
+use super::access::authorize;
+use super::answer::{Answer, empty, set, text};
 use super::error::ServeError;
-use crate::auth::Principal;
+use super::large::large;
+use super::work::{blocking, changing, saying};
+use super::{Ends, Server};
+use crate::auth::{Holder, Permission, Principal};
 use crate::dav;
+use crate::dav::conditions::locks_let;
 use crate::repository::Handle;
-use crate::repository::batches::{BatchId, Committed, Shown, Waiting, time_left};
-use crate::repository::receive::Outcome;
+use crate::repository::batches::{BatchError, BatchId, Committed, Shown, Waiting, time_left};
+use crate::repository::receive::{Outcome, ReceiveError};
 
 /// How long a commit waits for its publication when the client does not say.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// The batches that wait.
-pub async fn list(handle: &Handle) -> Result<Answer, ServeError> {
-    let asking = handle.clone();
-    let waiting = blocking("list the batches", move || asking.batches()).await??;
-    let life = handle.config().batch_life;
-    let all: Vec<_> = waiting.iter().map(|waiting| spell(waiting, life)).collect();
-    Ok(answer(StatusCode::OK, &json!({ "batches": all })))
+pub async fn list(server: &Server, ends: &Ends, handle: &Handle) -> Result<Answer, ServeError> {
+    let (asking, life) = (handle.clone(), handle.config().batch_life);
+    let told = saying(move || -> Result<String, BatchError> {
+        let waiting = asking.batches()?;
+        let all: Vec<_> = waiting.iter().map(|waiting| spell(waiting, life)).collect();
+        Ok(format!("{:#}\n", json!({ "batches": all })))
+    });
+    told_of(server, ends, told.await??)
 }
 
 /// One of them.
-pub async fn one(handle: &Handle, id: BatchId) -> Result<Answer, ServeError> {
-    let asking = handle.clone();
-    let waiting = blocking("look at the batch", move || asking.batches()).await??;
-    let found = waiting.iter().find(|waiting| waiting.id == id).ok_or(ServeError::NotFound)?;
-    Ok(answer(StatusCode::OK, &spell(found, handle.config().batch_life)))
+pub async fn one(server: &Server, ends: &Ends, handle: &Handle, id: BatchId) -> Result<Answer, ServeError> {
+    let (asking, life) = (handle.clone(), handle.config().batch_life);
+    let told = saying(move || -> Result<Option<String>, BatchError> {
+        let waiting = asking.batches()?;
+        let found = waiting.iter().find(|waiting| waiting.id == id);
+        Ok(found.map(|found| format!("{:#}\n", spell(found, life))))
+    });
+    told_of(server, ends, told.await??.ok_or(ServeError::NotFound)?)
+}
+
+fn told_of(server: &Server, ends: &Ends, told: String) -> Result<Answer, ServeError> {
+    let mut answer = large(server, ends, "application/json", told)?;
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    Ok(answer)
+}
+
+/// Whether it is not known to be this holder's: to drop it takes what others have sent away.
+pub async fn is_of_another(handle: &Handle, id: &BatchId, holder: Holder) -> Result<bool, ServeError> {
+    let (asking, id) = (handle.clone(), id.clone());
+    Ok(blocking("look at the batch", move || asking.is_batch_of_another(&id, &holder)).await??)
 }
 
 /// Drops one.
 pub async fn drop_one(handle: &Handle, id: BatchId, by: &Principal) -> Result<Answer, ServeError> {
     let (dropping, by) = (handle.clone(), by.clone());
-    blocking("drop the batch", move || dropping.drop_batch(&id, &by)).await??;
+    changing("drop the batch", move || dropping.drop_batch(&id, &by)).await??;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Commits one, and waits until clients see it.
 pub async fn commit(
     server: &Server,
+    ends: &Ends,
     handle: &Handle,
     id: BatchId,
     by: &Principal,
     parts: &Parts,
 ) -> Result<Answer, ServeError> {
-    let (committing, by, name) = (handle.clone(), by.clone(), id.as_str().to_owned());
-    let Committed { shown, ticket } =
-        blocking("commit the batch", move || committing.commit_batch(&id, &by)).await??;
+    let unlocked = locks_let(&server.shares.of(&handle.config().name), parts, by)?;
+    let name = id.as_str().to_owned();
+    let commit = |replaces| {
+        let (committing, id, by, unlocked) = (handle.clone(), id.clone(), by.clone(), unlocked.clone());
+        changing("commit the batch", move || committing.commit_batch(&id, &by, replaces, &unlocked))
+    };
+    let committed = match commit(false).await? {
+        Err(BatchError::Receive(refused @ ReceiveError::Protected(_))) => {
+            // Who may remove the file may replace it.
+            match authorize(server, ends, parts, handle.config(), Permission::Delete).await {
+                Ok(_) => commit(true).await?,
+                Err(_) => Err(refused.into()),
+            }
+        }
+        committed => committed,
+    };
+    let Committed { shown, ticket } = committed?;
     let asked = dav::preferred_wait(&parts.headers, server.longest_wait());
     let seen = match ticket {
         None => true,

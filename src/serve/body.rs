@@ -7,18 +7,21 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinHandle;
 
+use super::pools::OneFile;
 use super::splice::{self, Spans};
 
 /// Bytes that are read at once.
-const BLOCK: u64 = 128 * 1024;
+pub(super) const BLOCK: u64 = 128 * 1024;
 
 /// Bytes in a row: our own, or a file's.
 pub enum Segment {
@@ -35,29 +38,65 @@ impl Segment {
     }
 }
 
+/// What of these segments lies between these places of their whole.
+pub fn sliced(segments: &VecDeque<Segment>, range: Range<u64>) -> VecDeque<Segment> {
+    let mut at = 0;
+    let mut slice = VecDeque::new();
+    for segment in segments {
+        let len = segment.len();
+        let (from, to) = (range.start.clamp(at, at + len) - at, range.end.clamp(at, at + len) - at);
+        at += len;
+        if from < to {
+            slice.push_back(match segment {
+                Segment::Bytes(bytes) => Segment::Bytes(bytes.slice(from as usize..to as usize)),
+                Segment::File { start, .. } => Segment::File { start: start + from, end: start + to },
+            });
+        }
+    }
+    slice
+}
+
 /// Segments, one after the other.
 pub struct FileBody {
     file: Arc<File>,
+    /// The right to have it open, which a read that nobody waits for any more keeps, too.
+    right: Arc<OneFile>,
     segments: VecDeque<Segment>,
     /// Bytes not yet delivered.
     left: u64,
+    /// The memory of many segments.
+    held: Option<SemaphorePermit<'static>>,
     /// A block of the first segment that the blocking pool reads.
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
     /// Where the connection takes spans of the file instead of bytes.
     spans: Option<Arc<Spans>>,
     /// A block given out, whose memory is used again once it is sent.
     spare: Option<Bytes>,
+    /// Bytes that are read at once, at most.
+    most: u64,
 }
 
 impl FileBody {
     /// From byte `start` up to, not including, `end`; both within the file when it was opened.
-    pub fn new(file: File, start: u64, end: u64) -> Self {
-        Self::of(file, [Segment::File { start, end }].into())
+    pub fn new(file: File, right: OneFile, start: u64, end: u64) -> Self {
+        Self::of(file, right, [Segment::File { start, end }].into())
     }
 
-    pub fn of(file: File, segments: VecDeque<Segment>) -> Self {
+    pub fn of(file: File, right: OneFile, segments: VecDeque<Segment>) -> Self {
         let left = segments.iter().map(Segment::len).sum();
-        Self { file: Arc::new(file), segments, left, ahead: None, spans: None, spare: None }
+        let (file, right) = (Arc::new(file), Arc::new(right));
+        Self { file, right, segments, left, held: None, ahead: None, spans: None, spare: None, most: BLOCK }
+    }
+
+    /// Keeps the memory of its segments until it is sent.
+    pub fn holding(mut self, held: SemaphorePermit<'static>) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    /// Reads no more than this at once.
+    pub fn at_most(&mut self, most: u64) {
+        self.most = most.clamp(1, BLOCK);
     }
 
     pub fn left(&self) -> u64 {
@@ -116,7 +155,7 @@ impl FileBody {
             let len = (end - at).min(splice::SPAN);
             return is_cached(&self.file, at, len).then(|| Ok(spans.push(&self.file, at, len)));
         }
-        let len = (end - at).min(BLOCK) as usize;
+        let len = (end - at).min(self.most) as usize;
         let spare = self.spare.take().and_then(|spare| spare.try_into_mut().ok());
         let mut block = spare.unwrap_or_default();
         block.resize(len, 0);
@@ -128,8 +167,11 @@ impl FileBody {
     }
 
     fn ask(&self, at: u64, end: u64) -> JoinHandle<io::Result<Bytes>> {
-        let (file, len) = (self.file.clone(), (end - at).min(BLOCK));
-        tokio::task::spawn_blocking(move || read_block(&file, at, len as usize))
+        let (file, right, len) = (self.file.clone(), self.right.clone(), (end - at).min(self.most));
+        tokio::task::spawn_blocking(move || {
+            let _right = right;
+            read_block(&file, at, len as usize)
+        })
     }
 }
 
@@ -177,6 +219,11 @@ pub fn read_block(file: &File, at: u64, len: usize) -> io::Result<Bytes> {
 mod tests {
     use super::*;
 
+    fn right() -> OneFile {
+        let files = super::super::pools::Pools::new().files(std::net::Ipv4Addr::LOCALHOST.into());
+        files.try_one().unwrap()
+    }
+
     fn drain(mut body: FileBody) -> io::Result<Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(std::future::poll_fn(|cx| {
@@ -196,10 +243,30 @@ mod tests {
         file.set_len(10).unwrap();
         assert_eq!(read_block(&file, 2, 8).unwrap().len(), 8);
         assert!(read_block(&file, 2, 9).is_err());
-        let body = FileBody::new(file.try_clone().unwrap(), 2, 12);
+        let body = FileBody::new(file.try_clone().unwrap(), right(), 2, 12);
         file.set_len(5).unwrap();
         assert!(read_cached(&file, &mut [0], 7).is_none());
         drop(body);
+    }
+
+    #[test]
+    fn a_part_of_segments_is_that_part_of_their_bytes() {
+        use std::io::Write as _;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"..cde..fgh").unwrap();
+        let whole = VecDeque::from([
+            Segment::Bytes(Bytes::from_static(b"ab")),
+            Segment::File { start: 2, end: 5 },
+            Segment::File { start: 7, end: 10 },
+            Segment::Bytes(Bytes::from_static(b"ij")),
+        ]);
+        for start in 0..10 {
+            for end in start..=10 {
+                let part = sliced(&whole, start as u64..end as u64);
+                let body = FileBody::of(file.try_clone().unwrap(), right(), part);
+                assert_eq!(drain(body).unwrap(), b"abcdefghij"[start..end], "{start} to {end}");
+            }
+        }
     }
 
     #[test]
@@ -215,7 +282,7 @@ mod tests {
             Segment::Bytes(Bytes::from_static(b"two")),
             Segment::File { start: 399_999, end: 400_000 },
         ];
-        let body = FileBody::of(file, segments.into());
+        let body = FileBody::of(file, right(), segments.into());
         assert_eq!(body.left(), 3 + 299_995 + 3 + 1);
         let expected = [b"one", &bytes[5..300_000], b"two", &bytes[399_999..]].concat();
         assert!(drain(body).unwrap() == expected);

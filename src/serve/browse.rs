@@ -9,7 +9,7 @@ mod status;
 
 pub use front::{Shown, State, front};
 pub use index::{Order, Place, index};
-pub use page::refusal;
+pub use page::{HTML, JSON, dressed, refusal};
 pub use repository::{About, about};
 pub use status::status;
 

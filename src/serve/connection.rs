@@ -13,13 +13,15 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::first_line::FirstLine;
 use super::limits::Limits;
 use super::socket::Socket;
 use super::splice::{Spans, is_stand_in};
+use super::streams::Stream;
 
 /// How long a refused client may go on sending, and how long it may pause in that.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const LINGER: Duration = Duration::from_secs(30);
+pub(super) const LINGER_PAUSE: Duration = Duration::from_secs(5);
 /// After this time without a request a connection gives back what it holds: so soon that of many that
 /// come at once few are awake at a time. To wake costs microseconds.
 const NAP: Duration = Duration::from_millis(2);
@@ -40,6 +42,8 @@ pub(crate) struct Pulse {
     lingers: AtomicBool,
     /// Bytes came while no request was in flight.
     heard: AtomicBool,
+    /// The first line of the request that comes holds a `#`.
+    hash: AtomicBool,
     /// The client does not take what is sent.
     stalled: AtomicBool,
     /// Files' bytes that hyper has stand-ins for.
@@ -51,23 +55,37 @@ impl Pulse {
         self.lingers.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the request that has come has a `#` in its target.
+    pub(super) fn has_hash(&self) -> bool {
+        self.hash.load(Ordering::Relaxed)
+    }
+
     pub(super) fn spans(&self) -> &Arc<Spans> {
         &self.spans
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    /// Whether the socket takes nothing more at the moment.
+    pub(super) fn is_full(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// One more request; `stream`: the one of HTTP/2 it came on.
+    pub(crate) fn begin(self: &Arc<Self>, stream: Option<Arc<Stream>>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
+        InFlight { pulse: self.clone(), stream }
     }
 }
 
 /// One request, until its answer is handed over.
-pub(crate) struct InFlight(Arc<Pulse>);
+pub(crate) struct InFlight {
+    pulse: Arc<Pulse>,
+    pub(super) stream: Option<Arc<Stream>>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.pulse.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -82,6 +100,9 @@ pub(super) struct Connection {
     stalled_before: Duration,
     written: u64,
     writing: Alarm,
+    /// Of the request that comes next, which is the one after so many.
+    first_line: FirstLine,
+    requests: u64,
     /// Set once our side is shut down.
     closing: Option<Closing>,
 }
@@ -102,6 +123,8 @@ impl Connection {
             stalled_before: Duration::ZERO,
             written: 0,
             writing: Alarm::default(),
+            first_line: FirstLine::default(),
+            requests: 0,
             closing: None,
         }
     }
@@ -135,9 +158,17 @@ impl Connection {
     }
 
     /// Notes that bytes came.
-    fn heard(&self) {
+    fn heard(&mut self, bytes: &[u8]) {
         if self.pulse.in_flight.load(Ordering::Relaxed) == 0 {
             self.pulse.heard.store(true, Ordering::Relaxed);
+            let requests = self.pulse.requests.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.requests, requests) != requests {
+                self.first_line = FirstLine::default();
+                self.pulse.hash.store(false, Ordering::Relaxed);
+            }
+            if self.first_line.see(bytes) {
+                self.pulse.hash.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -172,16 +203,17 @@ impl AsyncRead for Connection {
         let this = &mut *self;
         if !this.unread.is_empty() {
             let count = this.unread.len().min(buf.remaining());
+            let before = buf.filled().len();
             buf.put_slice(&this.unread[..count]);
             this.unread.advance(count);
-            this.heard();
+            this.heard(&buf.filled()[before..]);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         match Pin::new(&mut this.socket).poll_read(cx, buf) {
             Poll::Ready(outcome) => {
                 if buf.filled().len() > before {
-                    this.heard();
+                    this.heard(&buf.filled()[before..]);
                 }
                 Poll::Ready(outcome)
             }
@@ -324,11 +356,11 @@ impl Watch {
 
 /// A timer that is moved for every request and hardly ever goes off: it is set anew only when it does.
 #[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
     /// Ready once `deadline` has passed.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);

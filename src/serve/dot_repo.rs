@@ -1,7 +1,7 @@
 //! The generated `<name>.repo`: what a client puts into /etc/yum.repos.d/.
 
 use super::route::{PACKAGE_KEYS, encode_path};
-use crate::config::{RepositoryConfig, ServerConfig};
+use crate::config::{ReadAccess, RepositoryConfig, ServerConfig};
 
 /// `reached` is the scheme and address at which the client has reached us; the Host header is the client's word and not used.
 pub(crate) fn text(repository: &RepositoryConfig, server: &ServerConfig, reached: &str) -> String {
@@ -13,8 +13,15 @@ pub(crate) fn text(repository: &RepositoryConfig, server: &ServerConfig, reached
         .filter(|(signed, _)| *signed)
         .map(|(_, key)| format!("{base}{key}"))
         .collect();
-    let mut text =
-        format!("[{name}]\nname={name}\nbaseurl={base}\nenabled=1\ngpgcheck={}\n", u8::from(packages));
+    let mut text = format!(
+        "[{name}]\nname={name}\nbaseurl={base}\nenabled=1\nautorefresh=1\ngpgcheck={}\n",
+        u8::from(packages)
+    );
+    if repository.read != ReadAccess::Anyone {
+        text += "# Not everybody may read this repository. Fill in a name and a token or password, and keep this file from\n\
+                 # other users (chmod 600). zypper reads them from /etc/zypp/credentials.d, or asks.\n\
+                 #username=NAME\n#password=TOKEN-OR-PASSWORD\n";
+    }
     if metadata {
         text += "repo_gpgcheck=1\n";
     }
@@ -49,10 +56,24 @@ mod tests {
         name=el
         baseurl=http://192.0.2.1:8080/el%209/
         enabled=1
+        autorefresh=1
         gpgcheck=0
         ");
         let server = ServerConfig { base_url: Some("https://repo.example.com/".into()), ..server };
         assert!(text(&repository, &server, reached).contains("baseurl=https://repo.example.com/el%209/\n"));
+    }
+
+    #[test]
+    fn a_closed_repository_says_where_the_secret_belongs() {
+        let open = RepositoryConfig::new("rpm", "/x");
+        let server = ServerConfig { base_url: Some("https://h/below/".into()), ..ServerConfig::default() };
+        assert!(!text(&open, &server, "http://h").contains("password"));
+        let closed = RepositoryConfig { read: ReadAccess::Token, ..open };
+        let text = text(&closed, &server, "http://h");
+        assert!(text.starts_with("[rpm]\nname=rpm\nbaseurl=https://h/below/rpm/\n"), "{text}");
+        assert!(text.contains("\n#username=NAME\n#password=TOKEN-OR-PASSWORD\n"), "{text}");
+        let is_fine = |line: &str| line.starts_with(['#', '[']) || line.contains('=');
+        assert!(text.lines().all(is_fine), "{text}");
     }
 
     #[test]
@@ -77,6 +98,7 @@ mod tests {
         name=rpm
         baseurl=http://h/rpm/
         enabled=1
+        autorefresh=1
         gpgcheck=1
         gpgkey=http://h/rpm/-/packages.key
         ");
@@ -85,6 +107,7 @@ mod tests {
         name=rpm
         baseurl=http://h/rpm/
         enabled=1
+        autorefresh=1
         gpgcheck=1
         repo_gpgcheck=1
         gpgkey=http://h/rpm/repodata/repomd.xml.key

@@ -26,10 +26,18 @@ pub enum ServeError {
     TooManyRequests { seconds: u64 },
     #[error("the service that decides who may do what does not answer; try again in a moment")]
     Undecided { authorizer: String },
+    #[error("too many passwords are checked at the moment; try again in a moment, or use a token")]
+    Busy,
     #[error("{0}")]
     Forbidden(String),
     #[error("there is nothing at this URL")]
     NotFound,
+    /// Without a configuration: asked for a name that only leads here.
+    #[error(
+        "without a configuration this server answers those who ask for localhost or a loopback address, and this request \
+         names another host; write a configuration, or use http://localhost"
+    )]
+    Misdirected,
     #[error("{why}")]
     MethodNotAllowed { allow: &'static str, why: String },
     #[error("no data came for {0} seconds; nothing was stored, send it again")]
@@ -78,9 +86,10 @@ impl ServeError {
             Self::BadRequest(_) | Self::Aborted => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Undecided { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Undecided { .. } | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -98,11 +107,6 @@ impl ServeError {
             Self::NoBatch(_) => StatusCode::NOT_FOUND,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
-    }
-
-    /// Whether it says nothing of what was asked for, only of who asked: nothing else may be told then.
-    pub fn is_about_who_asks(&self) -> bool {
-        matches!(self, Self::Unauthorized(_) | Self::TooManyRequests { .. } | Self::Undecided { .. })
     }
 
     /// What the client is told; may hold names from a URL or a header, so not yet fit for a line.
@@ -135,6 +139,7 @@ impl From<BatchError> for ServeError {
         match error {
             BatchError::NotFound(_) => Self::NoBatch(error.to_string()),
             BatchError::Conflicts(_) | BatchError::TooMany => Self::Conflict(error.to_string()),
+            BatchError::Locked(location) => Self::Locked { place: location.to_string() },
             BatchError::Receive(error) => error.into(),
             BatchError::Incoming(error) => Self::Receive(error.into()),
             BatchError::Io { .. } => Self::internal("use the batch", error),
@@ -153,6 +158,7 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
                 }
             },
             IncomingError::Metadata(_) | IncomingError::Digest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            IncomingError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             IncomingError::IsDirectory(_) => StatusCode::METHOD_NOT_ALLOWED,
             IncomingError::OtherFileSystem(_)
             | IncomingError::NoDirectory(_)
@@ -160,7 +166,7 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
             | IncomingError::NotEmpty(_) => StatusCode::CONFLICT,
             IncomingError::Io { source, .. } => io_status(source),
         },
-        ReceiveError::Reserved(_) => StatusCode::FORBIDDEN,
+        ReceiveError::Reserved(_) | ReceiveError::Protected(_) => StatusCode::FORBIDDEN,
         ReceiveError::NotAPackageName(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ReceiveError::Folder(_) => StatusCode::METHOD_NOT_ALLOWED,
         ReceiveError::Condition(_) => StatusCode::PRECONDITION_FAILED,
@@ -168,8 +174,8 @@ pub(crate) fn receive_status(error: &ReceiveError) -> StatusCode {
         ReceiveError::BatchFull => StatusCode::CONFLICT,
         ReceiveError::NotFound(_) => StatusCode::NOT_FOUND,
         ReceiveError::Io { source, .. } => io_status(source),
-        ReceiveError::Catalog { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        ReceiveError::Keyring(_) => StatusCode::SERVICE_UNAVAILABLE,
+        // It is looked at, and made anew where it has to be.
+        ReceiveError::Catalog { .. } | ReceiveError::Keyring(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -204,6 +210,7 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
             IncomingError::Digest { .. } => {
                 "nothing was stored; it was damaged on the way, or the checksum is another file's: send it again"
             }
+            IncomingError::Busy => "nothing was stored; send it again in a moment",
             IncomingError::IsDirectory(_) => "add a slash and a file name to the URL",
             IncomingError::NoDirectory(_) => "choose another path",
             IncomingError::Exists(_) => "try again",
@@ -212,6 +219,9 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
             IncomingError::Io { source, .. } => return io_words(error.to_string(), source),
         },
         ReceiveError::Reserved(_) => "choose another name",
+        ReceiveError::Protected(_) => {
+            "to replace it takes the scope delete as well as write (or set overwrite = \"allow\")"
+        }
         ReceiveError::NotAPackageName(_) => {
             "name it *.rpm or, if it holds further metadata, as additional_metadata says, or set accept = \"any\" for \
              this repository"
@@ -228,7 +238,8 @@ pub(crate) fn receive_words(error: &ReceiveError) -> String {
         ReceiveError::BatchFull => "commit or drop batches that wait",
         ReceiveError::NotFound(_) => "nothing was changed",
         ReceiveError::Io { source, .. } => return io_words(error.to_string(), source),
-        ReceiveError::Catalog { .. } | ReceiveError::Keyring(_) => "the server's log says why",
+        ReceiveError::Catalog { .. } => "try again in a moment; the server's log says why",
+        ReceiveError::Keyring(_) => "the server's log says why",
     };
     format!("{error}: {advice}")
 }

@@ -1,5 +1,6 @@
 //! GET and HEAD of files: validators, ranges, cache headers.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -7,19 +8,23 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, LAST_MODIFIED, LOCATION,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    LAST_MODIFIED, LOCATION,
 };
 use hyper::{HeaderMap, Method, StatusCode};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::answer::{Answer, AnswerBody, blocking, empty, set, set_static, text};
-use super::body::{FileBody, Segment, read_block, read_small};
+use super::answer::{Answer, AnswerBody, empty, set, set_static, text};
+use super::body::{FileBody, Segment, read_block, read_small, sliced};
 use super::conditional::{self, Validators, Verdict};
 use super::error::ServeError;
+use super::pools::{Files, OneFile};
 use super::ranges::Ranged;
+use super::work::blocking;
 use super::{multipart, repr_digest};
 use crate::package::{Checksum, ChecksumType, Location};
 use crate::repository::Handle;
+use crate::repository::aftermath::Superseded;
 use crate::repository::browse::Opened;
 use crate::tree::FileStamp;
 
@@ -38,7 +43,11 @@ const PACKAGE: &str = "public, max-age=3600";
 /// What a body is made of.
 enum Content {
     Bytes(Bytes),
-    File(File),
+    File(File, OneFile),
+    /// A file that lies in pieces in another.
+    Pieces(File, OneFile, VecDeque<Segment>),
+    /// Only its head was asked for.
+    Unread,
 }
 
 struct Resource {
@@ -53,26 +62,52 @@ struct Resource {
 
 enum Found {
     File { file: File, stamp: FileStamp, bytes: Option<Bytes>, checksum: Option<Checksum> },
+    Superseded { superseded: Superseded, stamp: FileStamp },
     Directory,
 }
 
-/// Answers with a file of the tree, or sends the client of a directory to its index.
+/// Answers with a file of the tree, or sends the client of a directory to its index, which is at `path` with a slash.
 pub async fn file(
     handle: &Handle,
     location: Location,
-    path: &str,
+    path: Option<&str>,
     method: &Method,
     headers: &HeaderMap,
+    files: &Files,
 ) -> Result<Answer, ServeError> {
     let read = *method == Method::GET;
     let digest = wants_digest(handle, &location, headers);
-    let opening = (handle.clone(), location.clone());
-    match blocking("open a file", move || open(&opening.0, &opening.1, read, digest)).await? {
+    let looking = || {
+        let opening = (handle.clone(), location.clone());
+        blocking("open a file", move || open(&opening.0, &opening.1, read, digest))
+    };
+    let (mut found, mut right) = (looking().await?, None);
+    if read && matches!(found, Ok(Found::File { bytes: None, .. } | Found::Superseded { .. })) {
+        right = files.try_one();
+        if right.is_none() {
+            // Closed while it waits, for it is open files that there are too many of.
+            drop(found);
+            right = Some(files.one().await.ok_or_else(too_many)?);
+            found = looking().await?;
+        }
+    }
+    match found {
         Ok(Found::File { file, stamp, bytes, checksum }) => {
-            let content = bytes.map_or(Content::File(file), Content::Bytes);
+            let content = match (bytes, right) {
+                (Some(bytes), _) => Content::Bytes(bytes),
+                (None, Some(right)) => Content::File(file, right),
+                (None, None) => Content::Unread,
+            };
             respond(resource(&location, &stamp, content, checksum), method, headers)
         }
-        Ok(Found::Directory) => Ok(with_slash(path)),
+        Ok(Found::Superseded { superseded, stamp }) => {
+            let content = match right {
+                Some(right) => pieces(superseded, right),
+                None => Content::Unread,
+            };
+            respond(resource(&location, &stamp, content, None), method, headers)
+        }
+        Ok(Found::Directory) => path.map(with_slash).ok_or(ServeError::NotFound),
         Err(error) => Err(open_failed(error)),
     }
 }
@@ -83,14 +118,16 @@ pub fn at_once(
     location: &Location,
     method: &Method,
     headers: &HeaderMap,
+    files: &Files,
 ) -> Option<Result<Answer, ServeError>> {
     if wants_digest(handle, location, headers) {
         return None;
     }
     let (file, stamp) = handle.open_cached(location)?;
-    let content = match *method == Method::GET && stamp.size <= SMALL {
-        true => Content::Bytes(read_small(&file, stamp.size as usize)?),
-        false => Content::File(file),
+    let content = match *method == Method::GET {
+        true if stamp.size <= SMALL => Content::Bytes(read_small(&file, stamp.size as usize)?),
+        true => Content::File(file, files.try_one()?),
+        false => Content::Unread,
     };
     Some(respond(resource(location, &stamp, content, None), method, headers))
 }
@@ -119,6 +156,7 @@ fn resource(
 fn open(handle: &Handle, location: &Location, read: bool, digest: bool) -> io::Result<Found> {
     match handle.open_file(location)? {
         Opened::Directory => Ok(Found::Directory),
+        Opened::Superseded { superseded, stamp } => Ok(Found::Superseded { superseded, stamp }),
         Opened::File { file, stamp } => {
             let bytes = match read && stamp.size <= SMALL {
                 true => Some(read_block(&file, 0, stamp.size as usize)?),
@@ -130,6 +168,19 @@ fn open(handle: &Handle, location: &Location, read: bool, digest: bool) -> io::R
             Ok(Found::File { file, stamp, bytes, checksum })
         }
     }
+}
+
+/// A file in the pieces it lies in.
+fn pieces(superseded: Superseded, right: OneFile) -> Content {
+    let Superseded { pieces, head, tail, spans } = superseded;
+    let spans = spans.iter().map(|span| Segment::File { start: span.offset, end: span.end() });
+    let head = std::iter::once(Segment::Bytes(head.into()));
+    Content::Pieces(pieces, right, head.chain(spans).chain([Segment::Bytes(tail.into())]).collect())
+}
+
+/// Says that others' answers have all files open that may be.
+fn too_many() -> ServeError {
+    ServeError::Unavailable("the server sends as many files as it can; try again in a moment".into())
 }
 
 /// What a failure to open or list means to a client.
@@ -178,19 +229,14 @@ fn respond(resource: Resource, method: &Method, headers: &HeaderMap) -> Result<A
             let mut answer = match ranged {
                 Ranged::Whole => whole(content, len, media_type, *method == Method::HEAD),
                 Ranged::Unsatisfiable => return Err(ServeError::RangeNotSatisfiable { len }),
-                Ranged::Parts(parts) => match parts.as_slice() {
-                    [part] => one_part(content, part.clone(), len, media_type),
-                    _ => many_parts(content, &parts, len, media_type),
+                Ranged::Parts(parts) => match (parts.as_slice(), parts_in_memory(parts.len())) {
+                    ([part], _) => one_part(content, part.clone(), len, media_type),
+                    (_, Some(held)) => many_parts(content, &parts, len, media_type, held),
+                    // Whoever asks for parts takes the whole, too.
+                    (_, None) => whole(content, len, media_type, false),
                 },
             };
             set_static(&mut answer, ACCEPT_RANGES, "bytes");
-            if media_type.starts_with("text/html") {
-                set_static(
-                    &mut answer,
-                    CONTENT_SECURITY_POLICY,
-                    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'",
-                );
-            }
             if let Some(digest) = checksum.as_ref().and_then(repr_digest::spell) {
                 set(&mut answer, REPR_DIGEST, &digest);
             }
@@ -222,14 +268,39 @@ fn one_part(content: Content, part: Range<u64>, len: u64, media_type: &'static s
     answer
 }
 
-fn many_parts(content: Content, parts: &[Range<u64>], len: u64, media_type: &'static str) -> Answer {
+/// Parts that all answers together have yet to send; each takes about a third of a KiB of memory.
+const PARTS: usize = 32 << 10;
+static PARTS_LEFT: Semaphore = Semaphore::const_new(PARTS);
+
+/// The memory for so many parts; `None` where others' answers have it.
+fn parts_in_memory(parts: usize) -> Option<SemaphorePermit<'static>> {
+    PARTS_LEFT.try_acquire_many(u32::try_from(parts).ok()?).ok()
+}
+
+fn many_parts(
+    content: Content,
+    parts: &[Range<u64>],
+    len: u64,
+    media_type: &'static str,
+    held: SemaphorePermit<'static>,
+) -> Answer {
     let boundary = multipart::boundary();
     let (segments, sum) = multipart::segments(parts, len, media_type, &boundary);
     let mut answer = empty(StatusCode::PARTIAL_CONTENT);
     set(&mut answer, CONTENT_LENGTH, &sum.to_string());
     set(&mut answer, CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
     *answer.body_mut() = match content {
-        Content::File(file) => AnswerBody::File(Box::new(FileBody::of(file, segments))),
+        Content::File(file, right) => {
+            AnswerBody::File(Box::new(FileBody::of(file, right, segments).holding(held)))
+        }
+        Content::Pieces(file, right, pieces) => {
+            let parts = segments.into_iter().flat_map(|segment| match segment {
+                Segment::File { start, end } => sliced(&pieces, start..end),
+                own @ Segment::Bytes(_) => VecDeque::from([own]),
+            });
+            AnswerBody::File(Box::new(FileBody::of(file, right, parts.collect()).holding(held)))
+        }
+        Content::Unread => AnswerBody::Bytes(Bytes::new()),
         Content::Bytes(bytes) => {
             let mut joined = Vec::with_capacity(sum as usize);
             for segment in segments {
@@ -250,7 +321,13 @@ impl Content {
     fn part(self, part: Range<u64>) -> AnswerBody {
         match self {
             Self::Bytes(bytes) => AnswerBody::Bytes(bytes.slice(part.start as usize..part.end as usize)),
-            Self::File(file) => AnswerBody::File(Box::new(FileBody::new(file, part.start, part.end))),
+            Self::File(file, right) => {
+                AnswerBody::File(Box::new(FileBody::new(file, right, part.start, part.end)))
+            }
+            Self::Pieces(file, right, pieces) => {
+                AnswerBody::File(Box::new(FileBody::of(file, right, sliced(&pieces, part))))
+            }
+            Self::Unread => AnswerBody::Bytes(Bytes::new()),
         }
     }
 }

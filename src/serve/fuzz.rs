@@ -9,7 +9,7 @@ use hyper::{HeaderMap, Method};
 use super::conditional::{self, Validators};
 use super::ranges::{self, Ranged};
 use super::request_id;
-use super::route::{self, Route};
+use super::route::{self, Route, Whose};
 use super::site::{Mount, Mounts};
 use crate::config::RepositoryConfig;
 use crate::package::Location;
@@ -45,31 +45,36 @@ pub fn url(data: &[u8]) {
     let method = Method::from_bytes(name.as_bytes()).expect("a method");
     let found = route::route(&method, path, &MOUNTS);
     if let Ok(route) = &found {
-        if let Route::File(_, location) | Route::Directory(_, Some(location)) = route {
+        if let Route::File(_, location)
+        | Route::NumberedFile(_, location)
+        | Route::Directory(_, Some(location)) = route
+        {
             stays_inside(location);
-            assert!(!location.as_str().split('/').any(|part| part.starts_with('.')), "{path:?}");
+            assert!(!location.is_private(), "{path:?}");
         }
         if let Route::Put(mount, location) | Route::Delete(mount, location) = route {
             stays_inside(location);
             assert!(route::writable(mount, location).is_ok(), "{path:?}");
-            assert!(!location.is_reserved(), "{path:?}");
+            assert!(!location.refuses_writes(), "{path:?}");
         }
     }
     place(path);
     // What is normal stays so, and means the same.
     let normal = route::normal(path);
     assert_eq!(route::normal(&normal), normal, "{path:?}");
-    assert_eq!(
-        route::mount_of(path, &MOUNTS).map(|mount| &mount.config.name),
-        route::mount_of(&normal, &MOUNTS).map(|mount| &mount.config.name).filter(|_| normal != "/"),
-        "{path:?}"
-    );
+    let whose = |path: &str| match route::whose(path, &MOUNTS) {
+        Whose::Content(mount) | Whose::Control(mount) => Some(&mount.config.name),
+        Whose::Nobody | Whose::Server => None,
+    };
+    assert_eq!(whose(path), whose(&normal), "{path:?}");
 }
 
 /// What a path names in a repository stays inside.
 pub fn place(path: &str) {
-    if let Ok((_, Some(location))) = route::place(path, &MOUNTS) {
-        stays_inside(&location);
+    for mount in MOUNTS.all() {
+        if let Ok(Some(location)) = route::place(path, &MOUNTS, mount) {
+            stays_inside(&location);
+        }
     }
 }
 

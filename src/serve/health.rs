@@ -1,35 +1,52 @@
 //! Liveness, readiness and what each repository shows now.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, RETRY_AFTER, VARY};
+use hyper::header::{CACHE_CONTROL, RETRY_AFTER};
 use serde_json::{Value, json};
 
+use super::Expiry;
 use super::accept::Form;
 use super::answer::{Answer, PLAIN, one_line, set, text};
 use super::browse;
+use super::condition::Condition;
 use super::site::{Mount, Mounts};
+use super::{Ends, Transport};
 use crate::config::{ReadAccess, RepositoryConfig};
 use crate::repository::verify::Verified;
 use crate::repository::{Means, Status};
 
-/// 200 once every repository that could be opened has its first publication, 503 before.
-pub fn health(mounts: &Mounts) -> Answer {
+/// For who shares requests out among several servers: 503 while this one is being started, until each repository is
+/// published that is not in trouble; then 200, as long as any is published. One repository in trouble, or a new one,
+/// must not take the others from clients. `begun`: whether that start is over.
+pub fn health(mounts: &Mounts, begun: &AtomicBool) -> Answer {
+    let is_published = |mount: &&Mount| mount.door.as_ref().is_ok_and(|handle| handle.published().is_some());
+    let is_in_trouble =
+        |mount: &&Mount| mount.door.as_ref().map_or(true, |handle| handle.trouble().is_some());
     let waiting: Vec<&str> = mounts
         .all()
         .iter()
-        .filter(|mount| mount.door.as_ref().is_ok_and(|handle| handle.published().is_none()))
+        .filter(|mount| !is_published(mount) && !is_in_trouble(mount))
         .map(|mount| name(&mount.config))
         .collect();
-    answer(match waiting.as_slice() {
-        [] => Ok(()),
-        names => Err(format!("not yet published: {}", names.join(", "))),
+    if waiting.is_empty() {
+        begun.store(true, Ordering::Relaxed);
+    }
+    let some = mounts.all().is_empty() || mounts.all().iter().any(|mount| is_published(&mount));
+    answer(match some {
+        true if begun.load(Ordering::Relaxed) => Ok(""),
+        true => Err(format!("not yet published: {}", waiting.join(", "))),
+        false if waiting.is_empty() => Err("every repository is in trouble".into()),
+        false => Err(format!("not yet published: {}", waiting.join(", "))),
     })
 }
 
-/// Blocking. Like [`health`], and 503 also while a repository cannot be opened or cannot publish.
-pub fn ready(mounts: &Mounts) -> Answer {
+/// Blocking. 503 until every repository is published, and while a repository cannot be opened or cannot publish. A
+/// configuration on the disk that cannot be taken up (`is_current` is false) is told, too; what is served does not suffer
+/// from it.
+pub fn ready(mounts: &Mounts, is_current: bool) -> Answer {
     let mut problems = Vec::new();
     for Mount { config, door } in mounts.all() {
         let status = match door {
@@ -43,7 +60,21 @@ pub fn ready(mounts: &Mounts) -> Answer {
             (Some(_), None) => {}
         }
     }
-    answer(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) })
+    let well = match is_current {
+        true => "",
+        false => "the configuration on the disk is not taken up: createrepod status tells why\n",
+    };
+    answer(if problems.is_empty() { Ok(well) } else { Err(problems.join("; ")) })
+}
+
+/// How the configuration on the disk stands to the one that counts. What is wrong with it names paths and values, so
+/// that is told to the commands of this program alone.
+pub fn configuration(condition: &Condition, ends: &Ends) -> Value {
+    let mistake = condition.mistake().map(|mistake| match ends.transport {
+        Transport::Control => mistake.to_string(),
+        Transport::Plain | Transport::Tls | Transport::Unix => "createrepod status tells it".to_owned(),
+    });
+    json!({ "is_current": mistake.is_none(), "mistake": mistake })
 }
 
 /// What a repository is called before whoever asks: anybody may.
@@ -51,9 +82,10 @@ fn name(config: &RepositoryConfig) -> &str {
     if config.read == ReadAccess::Anyone { &config.name } else { "a repository" }
 }
 
-fn answer(state: Result<(), String>) -> Answer {
+/// What is to be said beside "ok", or what is wrong.
+fn answer(state: Result<&str, String>) -> Answer {
     let mut answer = match &state {
-        Ok(()) => text(StatusCode::OK, PLAIN, "ok\n"),
+        Ok(more) => text(StatusCode::OK, PLAIN, format!("ok\n{more}")),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{}\n", one_line(why))),
     };
     set(&mut answer, CACHE_CONTROL, "no-store");
@@ -63,8 +95,53 @@ fn answer(state: Result<(), String>) -> Answer {
     answer
 }
 
-/// Blocking. Every repository, each with whether the client may know causes; a page where `form` says HTML.
-pub fn status(mounts: &[(Mount, bool)], form: Form) -> Answer {
+/// Entries of one list of a status, and bytes of all lists of an answer, for whoever asks over the network.
+const ENTRIES: usize = 100;
+const BYTES: usize = 256 << 10;
+
+/// How much of the lists is told.
+#[derive(Debug, Clone, Copy)]
+pub enum Lists {
+    /// All of it: to the commands of this program.
+    Whole,
+    /// The first of each, as long as so many bytes are left.
+    Cut { bytes: usize },
+}
+
+impl Lists {
+    /// For whoever came this way.
+    pub fn over(transport: Transport) -> Self {
+        match transport {
+            Transport::Control => Self::Whole,
+            Transport::Plain | Transport::Tls | Transport::Unix => Self::Cut { bytes: BYTES },
+        }
+    }
+
+    /// The entries of a list that are told.
+    fn of<T>(&mut self, all: &[T], one: impl Fn(&T) -> Value) -> Value {
+        let mut told = Vec::new();
+        for entry in all {
+            let entry = one(entry);
+            if let Self::Cut { bytes } = self {
+                let left = bytes.checked_sub(entry.to_string().len());
+                let Some(left) = left.filter(|_| told.len() < ENTRIES) else { break };
+                *bytes = left;
+            }
+            told.push(entry);
+        }
+        told.into()
+    }
+}
+
+/// Blocking. Every repository, each with whether the client may know causes, and to such a client when certificates end;
+/// a page where `form` says HTML. Gives its text.
+pub fn status(
+    mounts: &[(Mount, bool)],
+    configuration: Value,
+    expiries: &[Expiry],
+    form: Form,
+    mut lists: Lists,
+) -> String {
     let repositories: Vec<Value> = mounts
         .iter()
         .map(|(Mount { config, door }, knows)| {
@@ -72,7 +149,9 @@ pub fn status(mounts: &[(Mount, bool)], form: Form) -> Answer {
                 Ok(handle) => handle.status(),
                 Err(why) => Status { trouble: Some(why.to_string()), ..Status::default() },
             };
-            let mut shown = repository(&config.name, &config.url, &status);
+            let mut nothing = Lists::Cut { bytes: 0 };
+            let lists = if *knows { &mut lists } else { &mut nothing };
+            let mut shown = repository(&config.name, &config.url, &status, lists);
             match knows {
                 true => shown["path"] = config.path.to_string_lossy().into(),
                 false => hide_causes(&mut shown),
@@ -80,14 +159,18 @@ pub fn status(mounts: &[(Mount, bool)], form: Form) -> Answer {
             shown
         })
         .collect();
-    let status = json!({ "version": env!("CARGO_PKG_VERSION"), "repositories": repositories });
-    let mut answer = match form {
+    let mut status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "configuration": configuration,
+        "repositories": repositories,
+    });
+    if mounts.iter().any(|(_, knows)| *knows) {
+        status["certificates"] = expiries.iter().map(certificate).collect();
+    }
+    match form {
         Form::Html => browse::status(&status),
-        Form::Json | Form::Text => text(StatusCode::OK, "application/json", format!("{status:#}\n")),
-    };
-    set(&mut answer, CACHE_CONTROL, "no-store");
-    set(&mut answer, VARY, "Accept");
-    answer
+        Form::Json | Form::Text => format!("{status:#}\n"),
+    }
 }
 
 /// Leaves that something is wrong, and how often; paths, names of files that are not served, and causes go.
@@ -96,9 +179,12 @@ fn hide_causes(repository: &mut Value) {
     if !repository["trouble"].is_null() {
         repository["trouble"] = HIDDEN.into();
     }
-    for key in ["rejected", "refused"] {
-        for found in repository[key].as_array_mut().into_iter().flatten() {
-            *found = json!({ "reason": HIDDEN });
+    for warning in repository["warnings"].as_array_mut().into_iter().flatten() {
+        *warning = HIDDEN.into();
+    }
+    for key in ["rejected", "refused", "unread"] {
+        if repository["counts"][key] != 0 {
+            repository[key] = json!([{ "reason": HIDDEN }]);
         }
     }
     for key in ["watching", "verified"] {
@@ -109,16 +195,23 @@ fn hide_causes(repository: &mut Value) {
     }
 }
 
-fn repository(name: &str, url: &str, status: &Status) -> Value {
+fn certificate(expiry: &Expiry) -> Value {
+    json!({
+        "file": expiry.file.to_string_lossy(),
+        "role": expiry.role,
+        "expires": expiry.date(),
+        "warning": expiry.warning(SystemTime::now()),
+    })
+}
+
+fn repository(name: &str, url: &str, status: &Status, lists: &mut Lists) -> Value {
     let published = status.published.as_deref();
     let at = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
-    let rejected: Vec<Value> = status
-        .rejected
-        .iter()
-        .map(|rejected| json!({ "location": rejected.location.as_str(), "reason": rejected.reason }))
-        .collect();
-    let refused: Vec<Value> =
-        status.refused.iter().map(|(path, reason)| json!({ "path": path, "reason": reason })).collect();
+    let place = |(path, reason): &(String, String)| json!({ "path": path, "reason": reason });
+    let rejected = lists.of(
+        &status.rejected,
+        |rejected| json!({ "location": rejected.location.as_str(), "reason": rejected.reason }),
+    );
     json!({
         "name": name,
         "url": url,
@@ -127,10 +220,19 @@ fn repository(name: &str, url: &str, status: &Status) -> Value {
         "published_at": published.map(|published| at(published.at)),
         "pending": status.pending,
         "took_ms": status.took.map(|took| took.as_millis() as u64),
-        "duplicates": status.duplicates.iter().map(crate::package::Location::as_str).collect::<Vec<_>>(),
+        // How long each list is; what is told of it may be less.
+        "counts": {
+            "duplicates": status.duplicates.len(),
+            "rejected": status.rejected.len(),
+            "refused": status.refused.len(),
+            "unread": status.unread.len(),
+        },
+        "duplicates": lists.of(&status.duplicates, |location| location.as_str().into()),
         "trouble": status.trouble,
+        "warnings": status.warnings,
         "rejected": rejected,
-        "refused": refused,
+        "refused": lists.of(&status.refused, place),
+        "unread": lists.of(&status.unread, place),
         "watching": status.watching.as_ref().map(watching),
         "verified": status.verified.as_ref().map(verified),
     })

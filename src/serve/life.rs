@@ -14,26 +14,27 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::at_once::{Answering, at_once};
-use super::connection::{Connection, Over, Pulse, Watch};
+use super::connection::{Alarm, Connection, Over, Pulse, Watch};
 use super::limits::Limits;
 use super::repomd::OnConnection;
 use super::respond::respond;
 use super::socket::{Accepted, Socket};
-use super::tls::Tls;
+use super::streams::{Stream, Streams};
+use super::tls::{self, Tls};
 use super::{Ends, Server, Transport};
 use crate::auth::Certificate;
 
 /// What the first bytes of HTTP/2 are (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Streams of one HTTP/2 connection at a time; it is one place in the crowd whatever it asks for.
-const STREAMS: u32 = 128;
+/// How often it is looked at whether clients of HTTP/2 take what they asked for, in parts of `stall`.
+const LOOKS: u32 = 8;
 
 /// Serves a connection to its end, or until `closed` ends and its requests in flight are answered.
 pub(super) async fn live(
@@ -71,11 +72,17 @@ pub(super) async fn live(
                 certificate = shown.map(|shown| Arc::new(Certificate::from_der(shown)));
                 socket = Socket::Tls(Box::new(stream));
             }
-            Ok(Err(error)) => return debug!(%peer, %error, "TLS with {peer} failed: {error}"),
+            Ok(Err(error)) => {
+                if let Some(why) = tls::refused(&error) {
+                    server.guard.failures().certificate(peer.ip(), &why);
+                }
+                return debug!(%peer, %error, "TLS with {peer} failed: {error}");
+            }
             Err(_) => return debug!(%peer, "TLS with {peer} took too long"),
         }
     }
-    let ends = Arc::new(Ends { peer, local, transport, certificate, given: OnConnection::default() });
+    let (given, files) = (OnConnection::default(), server.pools.files(peer.ip()));
+    let ends = Arc::new(Ends { peer, local, transport, certificate, given, files });
     let pulse = Arc::new(Pulse::default());
     let limits = server.settings.now().limits.clone();
     let connection = Connection::new(socket, pulse.clone(), limits.clone());
@@ -176,7 +183,7 @@ impl Guest {
             // Stand-ins for files' bytes must not be copied.
             .writev(true)
             .max_buf_size(limits.buffer);
-        let service = service_fn(|request| self.answer(request));
+        let service = service_fn(|request| self.answer(request, None));
         let mut serving = Box::new(http.serve_connection(TokioIo::new(connection), service));
         let mut closed = self.closed.clone();
         let mut closing = Box::pin(async move {
@@ -218,18 +225,20 @@ impl Guest {
 
     async fn http2(self, connection: Connection) -> hyper::Result<()> {
         let limits = &self.limits;
-        let mut http = http2::Builder::new(TokioExecutor::new());
+        let streams = Streams::new(self.server.pools.clone());
+        let at_once = self.server.pools.streams(self.ends.peer.ip());
+        let window = self.server.pools.window(self.ends.peer.ip());
+        let mut http = http2::Builder::new(streams.clone());
         http.timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
+            .max_concurrent_streams(at_once.number())
             .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
-            // One large upload at full speed over a long way; the whole of a connection no more than this.
-            .initial_stream_window_size(1024 * 1024)
-            .initial_connection_window_size(2 * 1024 * 1024)
+            .initial_stream_window_size(window.number().min(1024 * 1024))
+            .initial_connection_window_size(window.number())
             .max_send_buf_size(limits.buffer)
             .keep_alive_interval(limits.write_idle)
             .keep_alive_timeout(limits.write_idle);
-        let guest = &self;
-        let service = service_fn(move |request| guest.answer(request));
+        let (guest, begun) = (&self, streams.clone());
+        let service = service_fn(move |request| guest.answer(request, Some(begun.begin())));
         let mut serving = Box::pin(http.serve_connection(TokioIo::new(connection), service));
         let mut closed = self.closed.clone();
         let mut closing = Box::pin(async move {
@@ -237,7 +246,9 @@ impl Guest {
         });
         let (mut is_closing, mut is_idle) = (false, false);
         let mut watch = Watch::new(&self.pulse, true);
-        poll_fn(|cx| {
+        let interval = limits.write_idle / LOOKS;
+        let (mut alarm, mut next_look) = (Alarm::default(), None);
+        let ended = poll_fn(|cx| {
             if !is_closing && closing.as_mut().poll(cx).is_ready() {
                 is_closing = true;
                 serving.as_mut().graceful_shutdown();
@@ -245,6 +256,17 @@ impl Guest {
             loop {
                 if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
                     return Poll::Ready(ended);
+                }
+                // A connection without requests is not woken for this.
+                let look = *next_look.get_or_insert_with(|| Instant::now() + interval);
+                if streams.is_empty() {
+                    next_look = None;
+                } else if alarm.poll(cx, look).is_ready() {
+                    next_look = None;
+                    if streams.look(interval, self.pulse.is_full(), limits) {
+                        return Poll::Ready(Ok(()));
+                    }
+                    continue;
                 }
                 match watch.poll(cx, &self.pulse, limits) {
                     Poll::Pending => return Poll::Pending,
@@ -258,11 +280,13 @@ impl Guest {
                 }
             }
         })
-        .await
+        .await;
+        drop((at_once, window));
+        ended
     }
 
-    fn answer(&self, request: Request<Incoming>) -> Answering {
-        let in_flight = self.pulse.begin();
+    fn answer(&self, request: Request<Incoming>, stream: Option<Arc<Stream>>) -> Answering {
+        let in_flight = self.pulse.begin(stream);
         match at_once(&self.server, &self.ends, &self.pulse, in_flight, request) {
             Ok(answer) => Answering::Ready(Some(answer)),
             Err(back) => {

@@ -71,7 +71,7 @@ impl Limits {
 
 /// How many connections each address has.
 #[derive(Default)]
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -81,7 +81,7 @@ impl Crowd {
     }
 
     /// One more connection from `address`; `None` when it has `most` already.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Admitted> {
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Admitted> {
         let place = place(address);
         if most == 0 || place.is_loopback() {
             return Some(Admitted(None));
@@ -97,7 +97,7 @@ impl Crowd {
 }
 
 /// Who is to be counted as one: a network of IPv6 is handed out whole.
-fn place(address: IpAddr) -> IpAddr {
+pub(super) fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             let [a, b, c, d, ..] = v6.segments();
@@ -108,7 +108,7 @@ fn place(address: IpAddr) -> IpAddr {
 }
 
 /// One connection of an address; given back when dropped.
-pub(super) struct Admitted(Option<(Arc<Crowd>, IpAddr)>);
+pub(crate) struct Admitted(Option<(Arc<Crowd>, IpAddr)>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::header::CACHE_CONTROL;
 use hyper::{Method, StatusCode};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -11,9 +10,14 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::answer::{Answer, set, text};
+use super::Expiry;
+use super::access_log;
+use super::condition::Condition;
 use super::error::ServeError;
 use super::site::{Mount, Mounts};
+
+/// The media type of that text.
+pub(super) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Seconds until an answer begins: most come from memory, an upload takes as long as its client.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0];
@@ -66,18 +70,24 @@ impl Metrics {
         self.in_flight.dec();
     }
 
-    /// The answer to `/-/metrics`.
-    pub(super) fn answer(&self, mounts: &Mounts) -> Result<Answer, ServeError> {
+    /// The text of `/-/metrics`.
+    pub(super) fn text(
+        &self,
+        mounts: &Mounts,
+        condition: &Condition,
+        refused: &[(&str, u64)],
+        expiries: &[Expiry],
+    ) -> Result<String, ServeError> {
         let registry = Registry::new();
-        let gathered = self.collect(&registry, mounts);
+        let gathered = self
+            .collect(&registry, mounts, condition)
+            .and_then(|()| log_ins(&registry, refused))
+            .and_then(|()| certificates(&registry, expiries));
         let body = gathered.and_then(|()| TextEncoder::new().encode_to_string(&registry.gather()));
-        let body = body.map_err(|error| ServeError::internal("put the metrics together", error))?;
-        let mut answer = text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body);
-        set(&mut answer, CACHE_CONTROL, "no-store");
-        Ok(answer)
+        body.map_err(|error| ServeError::internal("put the metrics together", error))
     }
 
-    fn collect(&self, registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> {
+    fn collect(&self, registry: &Registry, mounts: &Mounts, condition: &Condition) -> prometheus::Result<()> {
         let about = Opts::new("createrepod_build_info", "1, with the version as a label.");
         let build = IntGaugeVec::new(about, &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -92,8 +102,53 @@ impl Metrics {
             registry.register(collector)?;
         }
         registry.register(Box::new(ProcessCollector::for_self()))?;
+        daemon(registry, condition)?;
         repositories(registry, mounts)
     }
+}
+
+/// How the daemon itself is.
+fn daemon(registry: &Registry, condition: &Condition) -> prometheus::Result<()> {
+    let current = IntGauge::new(
+        "createrepod_config_last_reload_successful",
+        "1 while the configuration on the disk is the one that counts, else 0: createrepod status tells why.",
+    )?;
+    current.set(i64::from(condition.mistake().is_none()));
+    registry.register(Box::new(current))?;
+    let lost = Opts::new(
+        "createrepod_log_lines_lost_total",
+        "Lines that could not be written: of the daemon's log, and of the access log.",
+    );
+    let lost = IntCounterVec::new(lost, &["log"])?;
+    lost.with_label_values(&["daemon"]).inc_by(condition.lost_lines());
+    lost.with_label_values(&["access"]).inc_by(access_log::lost_lines());
+    registry.register(Box::new(lost))
+}
+
+/// Log-ins that were refused, by reason.
+fn log_ins(registry: &Registry, refused: &[(&str, u64)]) -> prometheus::Result<()> {
+    let about = Opts::new(
+        "createrepod_logins_refused_total",
+        "Log-ins refused: a wrong password or token, an address that was wrong too often, a TLS certificate.",
+    );
+    let counter = IntCounterVec::new(about, &["reason"])?;
+    for (reason, count) in refused {
+        counter.with_label_values(&[reason]).inc_by(*count);
+    }
+    registry.register(Box::new(counter))
+}
+
+/// When the certificates of TLS end.
+fn certificates(registry: &Registry, expiries: &[Expiry]) -> prometheus::Result<()> {
+    let about = Opts::new(
+        "createrepod_tls_certificate_expiry_timestamp_seconds",
+        "When the first certificate of the file ends: the server's own, or an authority of clients.",
+    );
+    let gauge = IntGaugeVec::new(about, &["file"])?;
+    for expiry in expiries {
+        gauge.with_label_values(&[expiry.role]).set(expiry.ends);
+    }
+    registry.register(Box::new(gauge))
 }
 
 /// What each repository shows now, and what it has counted.
@@ -109,6 +164,10 @@ fn repositories(registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> 
     let left_out = gauge(
         "createrepod_packages_left_out",
         "Files of the tree that are not published: rejected or refused.",
+    )?;
+    let unread = gauge(
+        "createrepod_unread_places",
+        "Files and directories of the tree that cannot be read for now; they are tried again.",
     )?;
     let pending = gauge("createrepod_pending_changes", "Changes that wait for the next publication.")?;
     let findings = gauge(
@@ -127,6 +186,7 @@ fn repositories(registry: &Registry, mounts: &Mounts) -> prometheus::Result<()> 
         };
         up.with_label_values(label).set(i64::from(handle.trouble().is_none()));
         left_out.with_label_values(label).set(handle.left_out() as i64);
+        unread.with_label_values(label).set(handle.unread().len() as i64);
         pending.with_label_values(label).set(i64::try_from(handle.pending()).unwrap_or(i64::MAX));
         if let Some(found) = handle.findings() {
             findings.with_label_values(label).set(found as i64);
@@ -181,13 +241,20 @@ mod tests {
         metrics.answered(&Method::TRACE, StatusCode::OK, Duration::ZERO);
         metrics.ended();
         let registry = Registry::new();
-        metrics.collect(&registry, &Mounts::default()).unwrap();
+        metrics.collect(&registry, &Mounts::default(), &Condition::default()).unwrap();
+        log_ins(&registry, &[("wrong", 7)]).unwrap();
+        let expiry = Expiry { file: "/etc/tls.crt".into(), role: "server", ends: 17 };
+        certificates(&registry, &[expiry]).unwrap();
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         assert!(
             text.contains("createrepod_http_requests_total{method=\"other\",status=\"200\"} 2\n"),
             "{text}"
         );
+        assert!(text.contains("createrepod_logins_refused_total{reason=\"wrong\"} 7\n"), "{text}");
+        let ends = "createrepod_tls_certificate_expiry_timestamp_seconds{file=\"server\"} 17\n";
+        assert!(text.contains(ends), "{text}");
         assert!(text.contains("process_open_fds"), "{text}");
+        assert!(text.contains("createrepod_config_last_reload_successful 1\n"), "{text}");
         for collector in crate::repository::figures::Figures::new("a.b").collectors() {
             Registry::new().register(collector).unwrap();
         }

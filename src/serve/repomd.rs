@@ -10,11 +10,12 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, USER_AGENT};
 use hyper::http::request::Parts;
 
-use super::access::PROXIED;
-use super::answer::{Answer, blocking};
+use super::answer::Answer;
 use super::error::ServeError;
+use super::foreign::PROXIED;
 use super::pairs::{Numbered, Pairs};
 use super::site::Mount;
+use super::work::blocking;
 use super::{Ends, Transport, files, respond};
 use crate::package::Location;
 use crate::repository::{Handle, Published};
@@ -138,8 +139,8 @@ pub(super) async fn answer(
     }
     match handle.published() {
         // Whatever somebody else put there.
-        Some(published) if !published.repomd.is_empty() => on_disk(handle, file, parts).await,
-        _ => before_the_first(handle, mount, file, parts).await,
+        Some(published) if !published.repomd.is_empty() => on_disk(handle, file, ends, parts).await,
+        _ => before_the_first(given, mount, file, ends, parts).await,
     }
 }
 
@@ -226,14 +227,26 @@ fn whole(
     files::repomd(bytes, file.name(), etag, at, &parts.method, &parts.headers)
 }
 
-/// Before the first publication whatever an earlier run left.
+/// Before the first publication whatever an earlier run left. Where it is signed, the pair is as exact as later.
 async fn before_the_first(
-    handle: &Handle,
+    given: &Given,
     mount: &Mount,
     file: RepomdFile,
+    ends: &Ends,
     parts: &Parts,
 ) -> Result<Answer, ServeError> {
-    match on_disk(handle, file, parts).await {
+    let handle = respond::open(mount)?;
+    if mount.config.sign.is_some() {
+        let asked = handle.clone();
+        let left = blocking("read what was published before", move || asked.left_behind()).await?;
+        if let Some(left) = left.map_err(files::open_failed)? {
+            let shown = choose(given, ends, mount, file, &left, parts);
+            if let Some(bytes) = file.of(&shown) {
+                return whole(bytes, shown.revision, shown.at, file, parts);
+            }
+        }
+    }
+    match on_disk(handle, file, ends, parts).await {
         Err(ServeError::NotFound) if file == RepomdFile::Repomd => Err(ServeError::Unavailable(format!(
             "the repository {} is being indexed for the first time; try again in a moment",
             mount.config.name
@@ -242,8 +255,13 @@ async fn before_the_first(
     }
 }
 
-async fn on_disk(handle: &Handle, file: RepomdFile, parts: &Parts) -> Result<Answer, ServeError> {
+async fn on_disk(
+    handle: &Handle,
+    file: RepomdFile,
+    ends: &Ends,
+    parts: &Parts,
+) -> Result<Answer, ServeError> {
     let location =
         Location::parse(file.name()).map_err(|error| ServeError::internal("name repomd.xml", error))?;
-    files::file(handle, location, parts.uri.path(), &parts.method, &parts.headers).await
+    files::file(handle, location, Some(parts.uri.path()), &parts.method, &parts.headers, &ends.files).await
 }

@@ -5,32 +5,38 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, HeaderName, SERVER, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, HOST, HeaderName, SERVER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
-use super::accept;
-use super::access::{authorize, may_see, may_see_causes, wanted};
-use super::access_log::Note;
+use super::accept::{self, Form};
+use super::access::{Seen, admit, authorize, may_see_causes, visible};
+use super::access_log::{self, Note};
 use super::answer::{
-    Answer, AnswerBody, PLAIN, Sent, blocking, empty, failed, one_line, set, set_static, text,
+    Answer, AnswerBody, PLAIN, Sent, empty, failed, holding, one_line, set, set_static, text,
 };
 use super::connection::{InFlight, Pulse};
 use super::error::ServeError;
-use super::metrics::Metrics;
+use super::large::large;
+use super::metrics::{Metrics, TEXT_FORMAT};
+use super::pools::Portion;
 use super::request::RequestBody;
-use super::route::{Route, encode_path, mount_of, route};
+use super::route::{Route, encode_path, route, whose};
 use super::site::{Mount, Mounts};
+use super::work::{blocking, saying};
 use super::{
-    Ends, Server, Transport, api, batches, browse, dot_repo, files, health, repomd, request_id, verify,
+    Ends, Server, Transport, api, audience, base, batches, browse, dot_repo, files, foreign, health, repomd,
+    request_id, verify,
 };
-use crate::auth::{Permission, Principal};
-use crate::config::ReadAccess;
+use crate::auth::{FewLines, Holder, Permission, Principal};
 use crate::dav;
 use crate::package::Location;
 use crate::repository::Handle;
+use crate::repository::browse::Listed;
 
 pub(super) async fn respond(
     server: &Server,
@@ -43,35 +49,44 @@ pub(super) async fn respond(
     let begun = Instant::now();
     server.metrics.began();
     let settings = server.settings.now();
-    let note = settings.access_log.note(ends, &parts);
+    let note = settings.access_log.note(&server.guard, ends, &parts);
     let id = request_id::of(&parts.headers);
     let mut body = RequestBody::new(body, &parts.headers, &settings.limits, settings.config.max_upload);
     let mounts = server.site.now();
-    let mut principal = Principal::Anyone;
+    let mut seen = Seen { principal: Principal::Anyone, by_anyone: false, let_in: false };
     let outcome = match host_header(&mut parts) {
-        Ok(()) => answer(server, ends, &mounts, &parts, &mut principal, &mut body).await,
+        Ok(()) if pulse.has_hash() => Err(ServeError::BadRequest(
+            "the URL holds a #, and what follows it is never part of a request; write it as %23".into(),
+        )),
+        Ok(()) => {
+            base::take_off(&mut parts, &settings.base_path, &mounts);
+            answer(server, ends, &mounts, &parts, &mut seen, &mut body).await
+        }
         Err(error) => Err(error),
     };
     let mut answer = outcome.unwrap_or_else(|error| {
-        report(&parts, ends, id.to_str().unwrap_or_default(), &error);
+        report(server, &parts, ends, id.to_str().unwrap_or_default(), &error);
         let mut answer = browse::refusal(failed(&error), one_line(&error.words()).as_ref(), &parts.headers);
-        if error.is_about_who_asks() {
-            return answer;
-        }
-        if let Ok(Route::Put(Mount { door: Ok(handle), .. }, _)) =
-            route(&parts.method, parts.uri.path(), &mounts)
+        if seen.let_in
+            && let Ok(Route::Put(Mount { door: Ok(handle), .. }, _)) =
+                route(&parts.method, parts.uri.path(), &mounts)
         {
             dav::tell_revision(&mut answer, handle);
         }
         answer
     });
-    // A stream of HTTP/2 ends alone.
-    if parts.version < Version::HTTP_2 && !body.drained().await {
+    if !seen.by_anyone {
+        audience::for_one_alone(&mut answer);
+    }
+    if parts.version >= Version::HTTP_2 {
+        // A stream ends alone, but some clients show no answer of one that is reset.
+        body.waste(&server.drains);
+    } else if !body.drained().await {
         // The client is still sending, or about to: it must not take what follows for a next request.
         set(&mut answer, CONNECTION, "close");
         pulse.linger();
     }
-    hand_over(answer, ends, pulse, &parts, &principal, (&server.metrics, begun), (note, id, in_flight))
+    hand_over(answer, ends, pulse, &parts, &seen.principal, (&server.metrics, begun), (note, id, in_flight))
 }
 
 /// Adds what every answer has, and lets go of it.
@@ -86,6 +101,7 @@ pub(super) fn hand_over(
 ) -> Response<Sent> {
     set_static(&mut answer, SERVER, concat!("createrepod/", env!("CARGO_PKG_VERSION")));
     set_static(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    audience::sandboxed(&mut answer);
     if let Some(note) = &mut note {
         let status = answer.status().as_u16();
         note.answered(status, principal.name(), id.to_str().unwrap_or_default());
@@ -130,19 +146,26 @@ fn host_header(parts: &mut Parts) -> Result<(), ServeError> {
     }
 }
 
+/// Lines about failures, and about packages that were refused, each few in sum.
+static FAILED: FewLines = FewLines::new();
+static REFUSED: FewLines = FewLines::new();
+
 /// Refusals and failures are logged here and nowhere else.
-fn report(parts: &Parts, ends: &Ends, id: &str, error: &ServeError) {
-    let (peer, method, path) = (ends.spell_peer(), &parts.method, one_line(parts.uri.path()));
+fn report(server: &Server, parts: &Parts, ends: &Ends, id: &str, error: &ServeError) {
+    let peer = access_log::client(&server.guard, ends, parts);
+    let (method, path) = (&parts.method, one_line(parts.uri.path()));
     let (status, why) = (error.status().as_u16(), error.words());
     let why = one_line(&why);
     match (error.cause(), error) {
         (Some(cause), _) => {
+            let Some(left_out) = FAILED.one() else { return };
             let cause = one_line(&cause);
-            error!(%peer, %method, %path, status, request_id = id, "cannot answer {method} {path}: {cause}");
+            error!(%peer, %method, %path, status, request_id = id, "cannot answer {method} {path}: {cause}{left_out}");
         }
         // A package that was not taken is news to more than who sent it.
         (None, ServeError::Receive(_)) => {
-            info!(%peer, %method, %path, status, request_id = id, "refused {method} {path} from {peer}: {why}");
+            let Some(left_out) = REFUSED.one() else { return };
+            info!(%peer, %method, %path, status, request_id = id, "refused {method} {path} from {peer}: {why}{left_out}");
         }
         (None, _) => {
             debug!(%peer, %method, %path, status, request_id = id, "refused {method} {path} from {peer}: {why}");
@@ -155,17 +178,15 @@ async fn answer(
     ends: &Ends,
     mounts: &Arc<Mounts>,
     parts: &Parts,
-    principal: &mut Principal,
+    seen: &mut Seen,
     body: &mut RequestBody,
 ) -> Result<Answer, ServeError> {
     let Parts { method, uri, headers, .. } = parts;
-    let routed = route(method, uri.path(), mounts);
-    let mount = routed.as_ref().map_or(None, Route::mount).or_else(|| mount_of(uri.path(), mounts));
-    // Before anything is told, also that there is nothing.
-    if let Some(mount) = mount {
-        *principal = authorize(server, ends, parts, &mount.config, wanted(method, uri.query())).await?;
-    }
-    match routed? {
+    foreign::refuse(ends, parts, mounts, server.settings.now().config.base_url.as_deref())?;
+    admit(server, ends, parts, mounts, whose(uri.path(), mounts), seen).await?;
+    let routed = route(method, uri.path(), mounts)?;
+    let Seen { principal, by_anyone, .. } = seen;
+    match routed {
         Route::Front => {
             let mounts = visible(server, ends, parts, mounts).await;
             let shown: Vec<_> = mounts.all().iter().map(shown_as).collect();
@@ -174,46 +195,66 @@ async fn answer(
             let base = dot_repo::server_base(&settings.config, &reached);
             Ok(browse::front(&shown, accept::page(headers), base))
         }
-        Route::Health => Ok(health::health(mounts)),
+        Route::Health => Ok(health::health(mounts, &server.begun)),
         Route::Ready => {
             let mounts = Arc::clone(mounts);
-            blocking("say how things are", move || health::ready(&mounts)).await
+            let is_current = server.settings.condition.mistake().is_none();
+            saying(move || health::ready(&mounts, is_current)).await
         }
         Route::Status => {
             let form = accept::refusal(headers);
-            let mut shown = Vec::new();
-            for mount in visible(server, ends, parts, mounts).await.all() {
-                let knows = may_see_causes(server, ends, parts, &mount.config).await;
-                shown.push((mount.clone(), knows));
-            }
-            blocking("say how things are", move || health::status(&shown, form)).await
+            let mounts = visible(server, ends, parts, mounts).await;
+            let knows = may_see_causes(server, ends, parts, mounts.all()).await;
+            let shown: Vec<_> = mounts.all().iter().cloned().zip(knows).collect();
+            let expiries = server.settings.expiries();
+            let configuration = health::configuration(&server.settings.condition, ends);
+            let lists = health::Lists::over(ends.transport);
+            let told = saying(move || health::status(&shown, configuration, &expiries, form, lists)).await?;
+            let mut answer = match form {
+                Form::Html => browse::dressed(large(server, ends, browse::HTML, told)?),
+                Form::Json | Form::Text => large(server, ends, browse::JSON, told)?,
+            };
+            set(&mut answer, CACHE_CONTROL, "no-store");
+            set(&mut answer, VARY, "Accept");
+            Ok(answer)
         }
         Route::Metrics => {
             let mounts = visible(server, ends, parts, mounts).await;
-            let metrics = Arc::clone(&server.metrics);
-            blocking("put the metrics together", move || metrics.answer(&mounts)).await?
+            let (metrics, settings) = (Arc::clone(&server.metrics), Arc::clone(&server.settings));
+            let (refused, expiries) = (server.guard.failures().counted(), settings.expiries());
+            let told = move || metrics.text(&mounts, &settings.condition, &refused, &expiries);
+            let mut answer = large(server, ends, TEXT_FORMAT, saying(told).await??)?;
+            set(&mut answer, CACHE_CONTROL, "no-store");
+            Ok(answer)
         }
         Route::Refresh(mount) => api::refresh(server, ends, parts, mounts, mount).await,
         Route::Verify(mount) => verify::answer(server, ends, parts, mounts, mount).await,
         Route::Batches(mount) => {
             *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
-            batches::list(open(mount)?).await
+            batches::list(server, ends, open(mount)?).await
         }
         Route::Batch(mount, id) => {
             *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
             match *method {
-                Method::DELETE => batches::drop_one(open(mount)?, id, principal).await,
-                _ => batches::one(open(mount)?, id).await,
+                Method::DELETE => {
+                    let holder = Holder::of(principal, dav::client(server, ends, parts));
+                    if batches::is_of_another(open(mount)?, &id, holder).await? {
+                        authorize(server, ends, parts, &mount.config, Permission::Delete).await?;
+                    }
+                    batches::drop_one(open(mount)?, id, principal).await
+                }
+                _ => batches::one(server, ends, open(mount)?, id).await,
             }
         }
         Route::CommitBatch(mount, id) => {
             *principal = authorize(server, ends, parts, &mount.config, Permission::Write).await?;
-            batches::commit(server, open(mount)?, id, principal, parts).await
+            batches::commit(server, ends, open(mount)?, id, principal, parts).await
         }
         Route::Repomd(mount, file, number) => {
             repomd::answer(&server.given, ends, mount, file, number, parts).await
         }
         Route::Mirrorlist(mount) => {
+            *principal = authorize(server, ends, parts, &mount.config, Permission::Read).await?;
             let published = open(mount)?.published().ok_or_else(|| {
                 ServeError::Unavailable("nothing is published yet; try again in a moment".into())
             })?;
@@ -238,9 +279,13 @@ async fn answer(
             set(&mut answer, CACHE_CONTROL, "no-cache");
             Ok(answer)
         }
+        Route::NumberedFile(mount, location) => {
+            files::file(open(mount)?, location, None, method, headers, &ends.files).await
+        }
         Route::File(mount, location) => {
             let place = location.as_str().to_owned();
-            match files::file(open(mount)?, location, uri.path(), method, headers).await {
+            let told = server.settings.now().told(uri.path()).into_owned();
+            match files::file(open(mount)?, location, Some(&told), method, headers, &ends.files).await {
                 Err(ServeError::NotFound) => {
                     let made = server.shares.of(&mount.config.name).placeholder(&place);
                     made.map(files::nothing_yet).ok_or(ServeError::NotFound)
@@ -248,8 +293,16 @@ async fn answer(
                 other => other,
             }
         }
-        Route::Directory(mount, location) => directory(server, ends, mount, location, parts).await,
-        Route::AddSlash => Ok(files::with_slash(uri.path())),
+        Route::Directory(mount, location) => {
+            // Without a package that is left out there is no cause to tell.
+            let left_out = open(mount)?.left_out() > 0;
+            let knows =
+                may_see_causes(server, ends, parts, if left_out { std::slice::from_ref(mount) } else { &[] });
+            let causes = knows.await.contains(&true);
+            *by_anyone &= !causes;
+            directory(server, ends, mount, (location, causes), parts).await
+        }
+        Route::AddSlash => Ok(files::with_slash(&server.settings.now().told(uri.path()))),
         Route::Put(mount, location) => {
             dav::put::put(&context(server, ends, mounts, mount, parts, principal)?, location, body).await
         }
@@ -260,10 +313,9 @@ async fn answer(
             dav::answer(&context(server, ends, mounts, mount, parts, principal)?, location, body).await
         }
         Route::FrontDav => {
-            let depth = headers.get("depth").and_then(|depth| depth.to_str().ok());
             let mounts = visible(server, ends, parts, mounts).await;
             let urls = top_level(&mounts);
-            dav::front(depth, urls, body).await
+            dav::front(server, ends, parts, urls, body).await
         }
         Route::Options(allow) => {
             let mut answer = empty(StatusCode::NO_CONTENT);
@@ -276,20 +328,6 @@ async fn answer(
             Ok(answer)
         }
     }
-}
-
-/// The repositories this client may know of.
-async fn visible(server: &Server, ends: &Ends, parts: &Parts, mounts: &Arc<Mounts>) -> Arc<Mounts> {
-    if mounts.all().iter().all(|mount| mount.config.read == ReadAccess::Anyone) {
-        return Arc::clone(mounts);
-    }
-    let mut seen = Vec::new();
-    for mount in mounts.all() {
-        if may_see(server, ends, parts, &mount.config).await {
-            seen.push(mount.clone());
-        }
-    }
-    Arc::new(Mounts::new(seen))
 }
 
 pub(super) fn open(mount: &Mount) -> Result<&Handle, ServeError> {
@@ -333,11 +371,37 @@ fn shown_as(Mount { config, door }: &Mount) -> browse::Shown {
     browse::Shown { name: config.name.clone(), url: config.url.clone(), state }
 }
 
+/// About how many bytes a line of a list takes in memory, its name aside.
+const IN_A_LIST: u64 = 400;
+
+/// What a folder holds, as far as there is memory for it; `portion` grows with it.
+fn entries(
+    handle: &Handle,
+    folder: Option<&Location>,
+    portion: &mut Portion,
+) -> Result<Vec<Listed>, ServeError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotADirectory => ServeError::NotFound,
+        _ => files::open_failed(error),
+    };
+    let mut listed = Vec::new();
+    for one in handle.entries_of(folder).map_err(failed)? {
+        let one = one.map_err(failed)?;
+        if !portion.grow(one.name.len() as u64 + IN_A_LIST) {
+            let why = "many large folders are listed at the moment; try again in a moment";
+            return Err(ServeError::Unavailable(why.into()));
+        }
+        listed.push(one);
+    }
+    Listed::sort(&mut listed);
+    Ok(listed)
+}
+
 async fn directory(
     server: &Server,
     ends: &Ends,
     mount: &Mount,
-    location: Option<Location>,
+    (location, causes): (Option<Location>, bool),
     parts: &Parts,
 ) -> Result<Answer, ServeError> {
     let handle = open(mount)?.clone();
@@ -347,19 +411,22 @@ async fn directory(
     let settings = server.settings.now();
     let base = dot_repo::server_base(&settings.config, &reached).to_owned();
     let dot_repo = dot_repo::text(&mount.config, &settings.config, &reached);
+    let (pools, peer) = (Arc::clone(&server.pools), ends.peer.ip());
+    let turn = server.pools.folder().await;
     blocking("list a directory", move || {
-        let listed = handle.list_directory(location.as_ref()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotADirectory => ServeError::NotFound,
-            _ => files::open_failed(error),
-        })?;
+        // As long as the work goes on, also where nobody waits for it any more.
+        let _turn = turn;
+        let mut portion = pools.list(peer);
+        let listed = entries(&handle, location.as_ref(), &mut portion)?;
         let neighbours = handle.neighbours(location.as_ref());
         let about = location.is_none().then(|| browse::about(&handle, &base, dot_repo));
         let place = browse::Place {
             repository: &handle.config().name,
             url: &handle.config().url,
             path: location.as_ref().map_or("", Location::as_str),
+            causes,
         };
-        Ok(browse::index(&place, listed, neighbours, order, form, about))
+        Ok(holding(browse::index(&place, listed, neighbours, order, form, about), portion))
     })
     .await?
 }

@@ -9,9 +9,10 @@ use super::error::ServeError;
 use super::repomd::RepomdFile;
 use super::site::{Mount, Mounts};
 use crate::package::Location;
+use crate::repository::Handle;
 use crate::repository::batches::BatchId;
-pub use own::writable;
-use own::{is_dot_repo, is_hidden, is_ours, is_own, numbered};
+use own::{is_dot_repo, is_own, numbered};
+pub use own::{without_number, writable};
 use path::decode;
 pub use path::{encode_part, encode_path, normal};
 
@@ -63,6 +64,8 @@ pub enum Route<'m> {
     /// `<repository>/-/packages.key`: the public keys whose signatures its packages must have
     PackageKeys(&'m Mount),
     File(&'m Mount, Location),
+    /// A file below `<repository>/@N/`, where there are no folders.
+    NumberedFile(&'m Mount, Location),
     /// `None`: the top of the repository.
     Directory(&'m Mount, Option<Location>),
     /// The repository's own URL without its slash.
@@ -78,42 +81,40 @@ pub enum Route<'m> {
     Options(&'static str),
 }
 
-impl<'m> Route<'m> {
-    /// The repository whose content this is; `None` where the route does not say, or asks for itself.
-    pub fn mount(&self) -> Option<&'m Mount> {
-        match *self {
-            Self::Repomd(mount, ..)
-            | Self::Mirrorlist(mount)
-            | Self::DotRepo(mount)
-            | Self::PackageKeys(mount)
-            | Self::File(mount, _)
-            | Self::Directory(mount, _)
-            | Self::Put(mount, _)
-            | Self::Delete(mount, _)
-            | Self::Dav(mount, _) => Some(mount),
-            // Whoever may write may see what waits.
-            Self::Batches(_) | Self::Batch(..) | Self::CommitBatch(..) => None,
-            Self::Front
-            | Self::FrontDav
-            | Self::Health
-            | Self::Ready
-            | Self::Status
-            | Self::Metrics
-            | Self::Refresh(_)
-            | Self::Verify(_)
-            | Self::AddSlash
-            | Self::Options(_) => None,
-        }
-    }
+/// What a URL is of, whatever is asked of it and whether or not there is such a thing.
+pub enum Whose<'m> {
+    /// Of this repository's content.
+    Content(&'m Mount),
+    /// What the server says of this repository, and does with it, below `/-/`.
+    Control(&'m Mount),
+    /// Of a repository that does not exist.
+    Nobody,
+    /// The server's own, and what no repository can have.
+    Server,
 }
 
-/// The repository in which `path` (as sent, without the query) lies, whatever is asked of it.
-pub fn mount_of<'m>(path: &str, mounts: &'m Mounts) -> Option<&'m Mount> {
-    let path = decode(path).ok()?;
+/// Asked for by browsers by themselves: nobody is to be asked for a password because of them.
+const ASKED_UNASKED: [&str; 2] = ["/favicon.ico", "/robots.txt"];
+
+/// Whose `path` (as sent, without the query) is.
+pub fn whose<'m>(path: &str, mounts: &'m Mounts) -> Whose<'m> {
+    let Ok(path) = decode(path) else { return Whose::Server };
     if path == "/-" || path.starts_with("/-/") {
-        return None;
+        let name = path.strip_prefix("/-/mirrorlist/").or_else(|| {
+            let below = path.strip_prefix("/-/api/v1/repositories/")?;
+            Some(below.split_once('/').map_or(below, |(name, _)| name))
+        });
+        return match name {
+            Some(name) => mounts.named(name).map_or(Whose::Nobody, Whose::Control),
+            None => Whose::Server,
+        };
     }
-    mounts.without_slash(&path).or_else(|| mounts.find(&path).map(|(mount, _)| mount))
+    match mounts.without_slash(&path).or_else(|| mounts.find(&path).map(|(mount, _)| mount)) {
+        Some(mount) => Whose::Content(mount),
+        // No repository's URL begins with a dot; others ask for /.well-known/ by themselves as well.
+        None if path == "/" || path.starts_with("/.") || ASKED_UNASKED.contains(&&*path) => Whose::Server,
+        None => Whose::Nobody,
+    }
 }
 
 /// Finds what `method` on `path` (as sent, without the query) means. The longest prefix wins.
@@ -194,19 +195,19 @@ fn post_only<'m>(method: &Method, route: Route<'m>) -> Result<Route<'m>, ServeEr
 }
 
 fn read(mount: &Mount, location: Location, slash: bool) -> Result<Route<'_>, ServeError> {
-    if is_hidden(&location) {
+    if location.is_private() || slash && location.file_name().starts_with('.') {
         Err(ServeError::NotFound)
     } else if let Some((number, below)) = numbered(&location) {
         match RepomdFile::named(below.as_str()) {
-            _ if slash => Err(ServeError::NotFound),
+            _ if slash || is_yet_to_come(mount, number) => Err(ServeError::NotFound),
             Some(file) => Ok(Route::Repomd(mount, file, Some(number))),
             // Every file of a publication lies where it lay, also when its time is over.
-            None if !is_ours(&below) => Ok(Route::File(mount, below)),
+            None if !below.is_own_url() && !below.is_private() => Ok(Route::NumberedFile(mount, below)),
             None => Err(ServeError::NotFound),
         }
     } else if location.as_str() == PACKAGE_KEYS && !slash && mount.config.keyring.is_some() {
         Ok(Route::PackageKeys(mount))
-    } else if is_ours(&location) {
+    } else if location.is_own_url() {
         Err(ServeError::NotFound)
     } else if slash {
         Ok(Route::Directory(mount, Some(location)))
@@ -219,6 +220,12 @@ fn read(mount: &Mount, location: Location, slash: bool) -> Result<Route<'_>, Ser
     }
 }
 
+/// Whether no publication can have had this number: they grow.
+fn is_yet_to_come(mount: &Mount, number: u64) -> bool {
+    let published = mount.door.as_ref().ok().and_then(Handle::published);
+    published.is_some_and(|published| number > published.number)
+}
+
 fn write<'m>(
     method: &Method,
     mount: &'m Mount,
@@ -227,7 +234,7 @@ fn write<'m>(
 ) -> Result<Route<'m>, ServeError> {
     let ours = is_own(mount, &location);
     match method.as_str() {
-        "PROPFIND" | "COPY" if is_hidden(&location) || is_ours(&location) => Err(ServeError::NotFound),
+        "PROPFIND" | "COPY" if location.is_private() || location.is_own_url() => Err(ServeError::NotFound),
         "PROPFIND" | "COPY" => Ok(Route::Dav(mount, Some(location))),
         "OPTIONS" if ours => Ok(Route::Options(OURS)),
         "OPTIONS" => Ok(Route::Options(if slash { FOLDER } else { WRITE })),
@@ -249,20 +256,30 @@ fn write<'m>(
     }
 }
 
-/// The repository and the place in it that a path (as sent, without the query) names.
-pub fn place<'m>(path: &str, mounts: &'m Mounts) -> Result<(&'m Mount, Option<Location>), ServeError> {
+/// The place in the repository `ours` that a path (as sent, without the query) names, and `None` for its top. What it
+/// names elsewhere, and whether anything is there, is not told.
+pub fn place(path: &str, mounts: &Mounts, ours: &Mount) -> Result<Option<Location>, ServeError> {
     let path = decode(path)?;
-    let nowhere = || ServeError::BadGateway("the destination is in no repository of this server".into());
+    let is_ours = |mount: &&Mount| mount.config.name == ours.config.name;
     if path == "/-" || path.starts_with("/-/") {
-        return Err(nowhere());
+        return Err(elsewhere());
     }
     if let Some(mount) = mounts.without_slash(path.trim_end_matches('/')) {
-        return Ok((mount, None));
+        return if is_ours(&mount) { Ok(None) } else { Err(elsewhere()) };
     }
-    let (mount, below) = mounts.find(&path).ok_or_else(nowhere)?;
-    let location = Location::parse(below.strip_suffix('/').unwrap_or(below))
-        .map_err(|error| ServeError::BadRequest(error.to_string()))?;
-    Ok((mount, Some(location)))
+    let (_, below) = mounts.find(&path).filter(|(mount, _)| is_ours(mount)).ok_or_else(elsewhere)?;
+    Location::parse(below.strip_suffix('/').unwrap_or(below))
+        .map(Some)
+        .map_err(|error| ServeError::BadRequest(error.to_string()))
+}
+
+/// Why a destination is none we can go to.
+pub fn elsewhere() -> ServeError {
+    ServeError::BadGateway(
+        "the destination is on another server or in another repository; behind a proxy, pass the Host header on \
+         or set base_url"
+            .into(),
+    )
 }
 
 fn is_dav(method: &Method) -> bool {

@@ -1,5 +1,8 @@
 //! TLS 1.2 and 1.3: the certificate, the key and whom to believe about clients, replaced while connections go on.
 
+mod expiry;
+mod p521;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -7,10 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsConfig;
+pub use expiry::Expiry;
 
 /// Protocols offered over TLS, best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -22,6 +27,12 @@ pub enum TlsError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} holds no {what} in PEM form", path.display())]
     Missing { path: PathBuf, what: &'static str },
+    #[error(
+        "the key {} is encrypted, and nobody is there to type its passphrase: write it without one (openssl pkey -in KEY -out \
+         NEWKEY) into a file that only the daemon's user may read",
+        path.display()
+    )]
+    Encrypted { path: PathBuf },
     #[error("{} is not PEM: {why}", path.display())]
     Pem { path: PathBuf, why: String },
     #[error("certificate {} and key {} cannot be used: {why}", certificate.display(), key.display())]
@@ -34,6 +45,25 @@ pub enum TlsError {
 pub struct Tls {
     current: RwLock<TlsAcceptor>,
     files: Mutex<Files>,
+}
+
+/// Why a handshake refused the client's certificate; `None` where that was not the reason.
+pub(super) fn refused(error: &io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    Some(match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".to_owned()
+        }
+        CertificateError::UnknownIssuer => "no authority of client_ca has made it".to_owned(),
+        CertificateError::Revoked => "it is revoked".to_owned(),
+        CertificateError::Other(other) if other.0.to_string().contains("UnsupportedCertVersion") => {
+            "it is of X.509 version 1; make one of version 3 (with openssl x509 -req, give -extfile)"
+                .to_owned()
+        }
+        other => other.to_string(),
+    })
 }
 
 /// The files as they were read.
@@ -65,6 +95,16 @@ impl Tls {
         Ok(true)
     }
 
+    /// When the certificates that are in use end, each file's first.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Files { config, certificate, client_ca, .. } = &*files;
+        let own = Expiry::first(&config.certificate, "server", certificate);
+        let authorities = config.client_ca.as_deref().zip(client_ca.as_deref());
+        let authorities = authorities.and_then(|(path, text)| Expiry::first(path, "client_ca", text));
+        own.into_iter().chain(authorities).collect()
+    }
+
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -86,6 +126,11 @@ impl Files {
     fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
         let TlsConfig { certificate, key, client_ca } = &self.config;
         let chain = certificates(certificate, &self.certificate)?;
+        // PKCS #8 in its own title, the older form in a header of its own.
+        let is_encrypted = |text: &[u8]| memchr::memmem::find(&self.key, text).is_some();
+        if is_encrypted(b"BEGIN ENCRYPTED PRIVATE KEY") || is_encrypted(b"Proc-Type: 4,ENCRYPTED") {
+            return Err(TlsError::Encrypted { path: key.clone() });
+        }
         let secret =
             PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| pem(key, "private key", &error))?;
         let unfit = |error: rustls::Error| TlsError::Unfit {
@@ -108,7 +153,7 @@ impl Files {
                     roots.add(authority).map_err(|error| bad(error.to_string()))?;
                 }
                 // Asked for, not demanded: who may do what is decided for each request.
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                     .allow_unauthenticated()
                     .build()
                     .map_err(|error| bad(error.to_string()))?;
@@ -116,7 +161,14 @@ impl Files {
             }
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, secret).map_err(unfit)?;
+        let secret = p521::any_key(&provider, secret).map_err(unfit)?;
+        let certified = CertifiedKey::new(chain, secret);
+        match certified.keys_match() {
+            // As rustls itself has it: a key that does not say its public part is taken at its word.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(error) => return Err(unfit(error)),
+        }
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unfit)?;
         Ok(TlsAcceptor::from(Arc::new(config)))

@@ -16,6 +16,7 @@ use super::answer::{Answer, live, set};
 use super::api::wanted;
 use super::error::ServeError;
 use super::site::{Mount, Mounts};
+use super::work::verifying;
 use super::{Ends, Server};
 use crate::repository::verify::{Report, Told};
 use crate::repository::{Handle, Progress};
@@ -109,7 +110,7 @@ impl Work {
 
     async fn verify(&self, handle: &Handle) -> Option<Result<Arc<Report>, String>> {
         let (handle, work) = (handle.clone(), self.clone());
-        let verified = tokio::task::spawn_blocking(move || {
+        let verified = verifying(move || {
             let progress = Telling { tell: work.tell.clone(), read: AtomicU64::new(0) };
             handle.verify(&progress, &|| work.is_over(), false)
         });

@@ -16,6 +16,9 @@ use crate::tree::Dirty;
 const QUIET: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(250));
 /// A batch waits no longer than this; half of the burst's age, within these bounds.
 const LONGEST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The same of batches in which names have only vanished: where a whole tree is being removed, nothing is to be published into it.
+const QUIET_GONE: Duration = Duration::from_millis(150);
+const LONGEST_GONE: Duration = Duration::from_secs(10);
 /// Changes further apart belong to different bursts.
 const BURST_ENDS: Duration = Duration::from_millis(300);
 /// Files being written are gone through no more often than this.
@@ -79,6 +82,8 @@ struct Batch {
     last: Instant,
     /// How long the burst had been going on when the batch began.
     age: Duration,
+    /// Nothing has come or changed.
+    only_gone: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +105,7 @@ impl Debounce {
 
     /// Takes note of a change. Times must not go back.
     pub fn note(&mut self, change: Change, now: Instant) {
+        let is_gone = matches!(change, Change::Vanished(_));
         match change {
             Change::Complete(location) | Change::Vanished(location) => self.settled(location, now),
             Change::Touched(location) if !self.writing.contains_key(&location) => self.settled(location, now),
@@ -108,6 +114,9 @@ impl Debounce {
                 self.batch(now).unsure.insert(location);
             }
             Change::Everything => self.batch(now).everything = true,
+        }
+        if let Some(batch) = &mut self.batch {
+            batch.only_gone &= is_gone;
         }
     }
 
@@ -169,6 +178,7 @@ impl Debounce {
         self.check = next.map(|next| next.max(now + CHECK_EVERY));
         if !due.is_empty() {
             self.batch(now).unsure.extend(due);
+            self.batch.iter_mut().for_each(|batch| batch.only_gone = false);
         }
     }
 
@@ -179,8 +189,13 @@ impl Debounce {
         };
         self.burst = Some((start, now));
         let age = now.saturating_duration_since(start);
-        let batch =
-            self.batch.get_or_insert_with(|| Batch { dirty: Dirty::default(), since: now, last: now, age });
+        let batch = self.batch.get_or_insert_with(|| Batch {
+            dirty: Dirty::default(),
+            since: now,
+            last: now,
+            age,
+            only_gone: true,
+        });
         batch.last = now;
         &mut batch.dirty
     }
@@ -188,6 +203,9 @@ impl Debounce {
 
 impl Batch {
     fn deadline(&self) -> Instant {
+        if self.only_gone {
+            return (self.last + QUIET_GONE).min(self.since + LONGEST_GONE);
+        }
         let quiet = (self.age / 10).clamp(QUIET.0, QUIET.1);
         let longest = (self.age / 2).clamp(LONGEST.0, LONGEST.1);
         (self.last + quiet).min(self.since + longest)

@@ -1,6 +1,7 @@
 //! What an event means: which tree, which place, what kind of change.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use super::ground::limit_reached;
 use super::inotify::Event;
 use super::place::{Full, is_left_out, join, place, target};
 use super::table::{Place, TreeId};
-use super::worker::{Worker, watch_repodata};
+use super::worker::{LINK, Worker, watch_repodata};
 use crate::config::Symlinks;
 use crate::package::Location;
 
@@ -46,7 +47,7 @@ impl Worker {
         if !flags.intersects(left) {
             return;
         }
-        if place.path.is_empty() {
+        if place.path.is_empty() || place.path.starts_with(LINK) {
             tree.start_over(now);
         } else if &*place.path == "repodata" {
             tree.metadata = true;
@@ -61,9 +62,20 @@ impl Worker {
         let Some(tree) = self.trees.get_mut(&place.tree) else { return };
         let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
         let left = flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
+        if let Some(index) = place.path.strip_prefix(LINK) {
+            let link = index.parse().ok().and_then(|index: usize| tree.ground.links.get(index));
+            if came && link.is_some_and(|(_, link)| link.as_encoded_bytes() == name) {
+                tree.start_over(now);
+            }
+            return;
+        }
         if &*place.path == "repodata" {
-            tree.metadata |= matches!(name, b"repomd.xml" | b"repomd.xml.asc" | b"repomd.xml.key")
-                && (came || left || flags.contains(ReadFlags::CLOSE_WRITE));
+            let changed = left || flags.contains(ReadFlags::CLOSE_WRITE);
+            tree.metadata |= match name {
+                b"repomd.xml" | b"repomd.xml.asc" | b"repomd.xml.key" => came || changed,
+                // What comes under the name of its checksum is what was meant to; what goes may be missed.
+                _ => changed && name.first().is_some_and(u8::is_ascii_hexdigit),
+            };
             return;
         }
         if place.path.is_empty() && name == b"repodata" {
@@ -71,7 +83,9 @@ impl Worker {
                 && let Ok(table) = &mut self.table
             {
                 table.forget(place.tree, "repodata");
-                watch_repodata(table, place.tree, &tree.ground);
+                if !watch_repodata(table, place.tree, &tree.ground) {
+                    tree.are_placed(false, now);
+                }
                 tree.metadata = true;
             }
             return;
@@ -116,14 +130,21 @@ impl Worker {
         let ground = &tree.ground;
         let path = location.under(&ground.root);
         let leads_to_directory = |path: &Path| target(ground, path).is_some_and(|target| target.is_directory);
-        let is_there = fs::symlink_metadata(&path)
-            .is_ok_and(|it| it.is_dir() || it.is_symlink() && leads_to_directory(&path));
+        let is_there = match fs::symlink_metadata(&path) {
+            Ok(it) => it.is_dir() || it.is_symlink() && leads_to_directory(&path),
+            Err(error) if is_gone(&error) => false,
+            Err(_) => {
+                tree.are_placed(false, now);
+                return tree.note(Change::Appeared(location), now);
+            }
+        };
         if !is_there {
             table.forget(id, location.as_str());
             tree.note(Change::Vanished(location), now);
             return;
         }
         let is_far = !ground.networks.is_empty() && ground.networks.contains(&location.under(&ground.real));
+        let mut is_whole = true;
         // With the directory, what links make of it.
         let mut places = vec![location.clone()];
         places.extend(tree.links.to(&location));
@@ -132,16 +153,21 @@ impl Worker {
             if is_far || place_at != location && !leads_to_directory(&path) {
                 continue;
             }
-            let Err(Full) = place(table, id, ground, place_at.as_str(), &mut tree.links, &mut self.backlog)
-            else {
-                continue;
-            };
-            self.forget_tree(id);
-            if let Some(tree) = self.trees.get_mut(&id) {
-                tree.set_means(limit_reached(), now);
-                tree.note(Change::Everything, now);
+            match place(table, id, ground, place_at.as_str(), &mut tree.links, &mut self.backlog) {
+                Ok(whole) => is_whole &= whole,
+                Err(Full) => {
+                    self.forget_tree(id);
+                    if let Some(tree) = self.trees.get_mut(&id) {
+                        tree.set_means(limit_reached(), now);
+                        tree.are_placed(false, now);
+                        tree.note(Change::Everything, now);
+                    }
+                    return;
+                }
             }
-            return;
+        }
+        if !is_whole {
+            tree.are_placed(false, now);
         }
         tree.note(Change::Appeared(location), now);
     }
@@ -163,12 +189,20 @@ impl Worker {
         let (Ok(table), Some(tree)) = (&mut self.table, self.trees.get_mut(&id)) else { return };
         let path = location.under(&tree.ground.root);
         let matters = tree.matters(&location);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
             // Gone again; another event tells of it, unless it replaced something.
-            if matters {
-                tree.note(Change::Vanished(location), now);
+            Err(error) if is_gone(&error) => {
+                if matters {
+                    tree.note(Change::Vanished(location), now);
+                }
+                return;
             }
-            return;
+            // It may be a link to a directory: that is known once it is looked at.
+            Err(_) => {
+                tree.are_placed(false, now);
+                return tree.note(Change::Appeared(location), now);
+            }
         };
         if metadata.is_symlink() && tree.rules.symlinks != Symlinks::Never {
             if let Some(target) = target(&tree.ground, &path) {
@@ -194,4 +228,8 @@ impl Worker {
         let is_written = metadata.is_file() && flags.contains(ReadFlags::CREATE) && metadata.nlink() == 1;
         tree.note(if is_written { Change::Writing(location) } else { Change::Complete(location) }, now);
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -42,8 +42,21 @@ impl Event {
 pub(super) enum Refused {
     /// `fs.inotify.max_user_watches` is reached.
     Full,
-    /// No (longer a) directory, or no right to read it.
+    /// No (longer a) directory, or no right to read it, or the system could not for now.
     Other(Errno),
+}
+
+impl Refused {
+    /// Whether it may be otherwise in a moment, and nobody tells of that.
+    pub fn is_passing(self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Other(errno) => !matches!(
+                errno,
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::NAMETOOLONG
+            ),
+        }
+    }
 }
 
 impl Inotify {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::ground::Ground;
@@ -23,7 +24,8 @@ const BETWEEN_READS: usize = 512;
 pub(super) struct Full;
 
 /// Watches the directory at `path` of the tree, and all below it. What is no directory (any more),
-/// or may not be read, is passed over: a look at the tree reports it. Links to files go into `links`.
+/// or may not be read, is passed over: a look at the tree reports it. Links to files go into `links`. Says whether all of
+/// it could be seen; else it has to be done again.
 pub(super) fn place(
     table: &mut Table,
     tree: TreeId,
@@ -31,7 +33,8 @@ pub(super) fn place(
     path: &str,
     links: &mut Links,
     backlog: &mut VecDeque<Event>,
-) -> Result<(), Full> {
+) -> Result<bool, Full> {
+    let mut is_whole = true;
     let mut to_do = vec![(path.to_owned(), is_link(&ground.root.join(path)))];
     let (mut done, mut linked) = (0_usize, 0);
     while let Some((path, is_link)) = to_do.pop() {
@@ -41,7 +44,10 @@ pub(super) fn place(
             // What appeared in it since was, or will be, heard of by itself.
             Ok(Watched::Already) => continue,
             Err(Refused::Full) => return Err(Full),
-            Err(Refused::Other(_)) => continue,
+            Err(refused) => {
+                is_whole &= !refused.is_passing();
+                continue;
+            }
         };
         if is_link {
             linked += 1;
@@ -55,16 +61,26 @@ pub(super) fn place(
             // An error here shows again when the events are waited for.
             let _ = table.read(backlog);
         }
-        to_do.extend(directories(ground, &path, &full, links));
+        match directories(ground, &path, &full, links) {
+            Ok(below) => to_do.extend(below),
+            // Gone again, which is heard of.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => is_whole &= error.kind() == io::ErrorKind::PermissionDenied,
+        }
     }
-    Ok(())
+    Ok(is_whole)
 }
 
 /// The directories, and links to directories, that are to be watched in a directory.
-fn directories(ground: &Ground, path: &str, full: &Path, links: &mut Links) -> Vec<(String, bool)> {
-    let Ok(entries) = fs::read_dir(full) else { return Vec::new() };
+fn directories(
+    ground: &Ground,
+    path: &str,
+    full: &Path,
+    links: &mut Links,
+) -> io::Result<Vec<(String, bool)>> {
     let mut directories = Vec::new();
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(full)? {
+        let entry = entry?;
         let (Ok(kind), name) = (entry.file_type(), entry.file_name()) else { continue };
         let Some(name) = name.to_str() else { continue };
         if kind.is_file() || is_left_out(path, name) {
@@ -85,7 +101,7 @@ fn directories(ground: &Ground, path: &str, full: &Path, links: &mut Links) -> V
             }
         }
     }
-    directories
+    Ok(directories)
 }
 
 /// What a link in the tree leads to.

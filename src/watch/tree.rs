@@ -17,6 +17,9 @@ use crate::package::Location;
 /// A poll takes at most this part of the time.
 const POLL_SHARE: u32 = 20;
 
+/// The longest wait before watches are placed again, in times of [`Pace::retry`].
+const MOST_WAITS: u32 = 120;
+
 /// Longer than any daemon runs, and short enough to be added to a time.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -37,6 +40,9 @@ pub(super) struct Tree {
     rescan: Instant,
     /// When to compare everything because of [`Means::Polling`], or to look for a missing root.
     again: Option<Instant>,
+    /// When watches are placed again that could not be placed, and how often that was.
+    place_again: Option<Instant>,
+    attempts: u32,
 }
 
 impl Tree {
@@ -69,6 +75,19 @@ impl Tree {
             took: Duration::ZERO,
             rescan,
             again: None,
+            place_again: None,
+            attempts: 0,
+        }
+    }
+
+    /// Takes note of whether all watches stand; has them placed again soon where they do not, later each time.
+    pub fn are_placed(&mut self, all: bool, now: Instant) {
+        if all {
+            (self.place_again, self.attempts) = (None, 0);
+        } else {
+            let wait = (self.pace.retry / 4).saturating_mul(2u32.saturating_pow(self.attempts));
+            self.attempts = (self.attempts + 1).min(20);
+            self.place_again = Some(now + wait.min(self.pace.retry.saturating_mul(MOST_WAITS)));
         }
     }
 
@@ -108,7 +127,8 @@ impl Tree {
     /// When this tree wants something done next.
     pub fn deadline(&self) -> Instant {
         let debounce = self.debounce.deadline().unwrap_or(self.rescan);
-        self.rescan.min(debounce).min(self.again.unwrap_or(self.rescan))
+        let later = [self.again, self.place_again].into_iter().flatten().min();
+        self.rescan.min(debounce).min(later.unwrap_or(self.rescan))
     }
 
     /// Lets the timers run out that are due.
@@ -116,6 +136,9 @@ impl Tree {
         if self.rescan <= now {
             // Not from the due time on: after a suspend there is nothing to catch up on.
             self.rescan = now + self.rules.rescan;
+            self.start_over(now);
+        }
+        if self.place_again.take_if(|at| *at <= now).is_some() {
             self.start_over(now);
         }
         if self.again.is_some_and(|again| again <= now) {

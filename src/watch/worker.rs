@@ -45,12 +45,7 @@ const LULL: Duration = Duration::from_millis(10);
 
 impl Worker {
     pub fn new(pace: Pace, commands: Receiver<Command>, wake: Arc<OwnedFd>) -> Self {
-        let table = Inotify::new().map(|inotify| Table::new(inotify, pace.limit)).map_err(|error| {
-            format!(
-                "inotify is not to be had ({error}); \
-                 raise fs.inotify.max_user_instances with sysctl and restart"
-            )
-        });
+        let table = table(pace);
         let (mounts, trees, backlog) = (Mounts::new(), BTreeMap::new(), VecDeque::new());
         Self {
             pace,
@@ -74,8 +69,8 @@ impl Worker {
             if let Ok(table) = &mut self.table
                 && let Err(error) = table.read(&mut self.backlog)
             {
-                error!("cannot read what inotify has to say: {error}; every tree is polled from now on");
-                self.without_inotify(format!("inotify failed ({error}); restart the daemon"));
+                error!("cannot read what inotify has to say: {error}; every tree is watched anew");
+                self.without_inotify(format!("inotify failed ({error})"));
             }
             self.only_writing = !self.backlog.is_empty();
             while let Some(event) = self.backlog.pop_front() {
@@ -146,17 +141,25 @@ impl Worker {
 
     /// Places all watches of a tree anew, and says by what means it is watched now.
     fn replace(&mut self, id: TreeId, now: Instant) {
+        if self.table.is_err() {
+            // There may have been none for a moment only.
+            self.table = table(self.pace);
+        }
         let Some(tree) = self.trees.get_mut(&id) else { return };
         tree.replace = false;
+        let mut is_whole = true;
         let means = tree.ground.stand(&self.mounts).and_then(|()| {
+            is_whole = false;
             let table = self.table.as_mut().map_err(|why| Means::Polling { why: why.clone() })?;
             let before = table.take_paths(id);
             tree.links = Links::default();
             let placed = place(table, id, &tree.ground, "", &mut tree.links, &mut self.backlog);
-            watch_repodata(table, id, &tree.ground);
+            let beside = watch_repodata(table, id, &tree.ground) & watch_links(table, id, &tree.ground);
             table.sweep(id, before);
-            placed.map_err(|Full| limit_reached())
+            is_whole = placed.map_err(|Full| limit_reached())? && beside && tree.ground.leads_as_before();
+            Ok(())
         });
+        tree.are_placed(is_whole, now);
         let means = match means {
             Ok(()) => tree.ground.means(),
             Err(means) => {
@@ -257,9 +260,27 @@ impl Worker {
     }
 }
 
-pub(super) fn watch_repodata(table: &mut Table, id: TreeId, ground: &Ground) {
+fn table(pace: Pace) -> Result<Table, String> {
+    Inotify::new().map(|inotify| Table::new(inotify, pace.limit)).map_err(|error| {
+        format!("inotify is not to be had ({error}); raise fs.inotify.max_user_instances with sysctl")
+    })
+}
+
+/// Whether it is watched, or not there yet, which is heard of.
+pub(super) fn watch_repodata(table: &mut Table, id: TreeId, ground: &Ground) -> bool {
     let path = &ground.repodata;
     let follow = is_link(path);
-    // Not there yet, or not to be watched: then nobody tells of foreign metadata but the comparison.
-    let _ = table.add(id, "repodata", path, follow);
+    table.add(id, "repodata", path, follow).map_or_else(|refused| !refused.is_passing(), |_| true)
 }
+
+/// Watches the directories in which the links to the root lie; whether all are watched.
+fn watch_links(table: &mut Table, id: TreeId, ground: &Ground) -> bool {
+    let mut all = true;
+    for (index, (directory, _)) in ground.links.iter().enumerate() {
+        all &= table.add(id, &format!("{LINK}{index}"), directory, true).is_ok();
+    }
+    all
+}
+
+/// Begins the path of a directory that a link to the root lies in: no place in the tree has it.
+pub(super) const LINK: &str = "../";

@@ -40,7 +40,7 @@ fn whole(notice: &Notice) -> Value {
         value["reason"] = json!(reason);
     }
     if !rejected.is_empty() {
-        value["rejected"] = json!(rejected);
+        value[notice.event.spell()] = json!(rejected);
         value["more"] = json!(notice.more);
     }
     value
@@ -55,10 +55,15 @@ fn text(notice: &Notice) -> String {
             format!("createrepod cannot publish {name}: {reason}")
         }
         WebhookEvent::Recovered => format!("createrepod publishes {name} again."),
-        WebhookEvent::Rejected => {
+        WebhookEvent::Rejected | WebhookEvent::Unread => {
             let count = notice.rejected.len() + notice.more;
             let files = if count == 1 { "one file".to_owned() } else { format!("{count} files") };
-            let mut text = format!("createrepod rejects {files} of {name}:");
+            let mut text = match notice.event {
+                WebhookEvent::Unread => {
+                    format!("createrepod could not read {files} of {name} for a minute, and goes on trying:")
+                }
+                _ => format!("createrepod rejects {files} of {name}:"),
+            };
             for (location, reason) in &notice.rejected {
                 // One line each, whatever the name.
                 let line: String = format!("\n{location}: {reason}")

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::world::authority::Authority;
 use crate::world::clients::{self, Dnf};
-use crate::world::daemon::{run, write_config};
+use crate::world::daemon::{configuration, program, run, write_config};
 use crate::world::http::Port;
 use crate::world::{Daemon, PATIENCE, Rpm, Tree, eventually, http};
 
@@ -191,7 +191,11 @@ fn every_door_of_a_private_repository_is_closed_before_anything_is_told() {
     assert_eq!(world.with(&upload, "GET", &there, None).status, 403);
     assert_eq!(world.with(&upload, "DELETE", &there, None).status, 403);
     let elsewhere = world.token("elsewhere", "rpm", "admin");
-    assert_eq!(world.with(&elsewhere, "GET", &there, None).status, 403);
+    assert_eq!(
+        world.with(&elsewhere, "GET", &there, None).status,
+        404,
+        "it is not even told that it is there"
+    );
 }
 
 #[test]
@@ -478,4 +482,88 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+#[test]
+fn a_token_that_was_made_before_is_brought_back_by_its_secret() {
+    let tree = Tree::new();
+    let config = configuration(&tree, "", "read = \"token\"");
+    let words =
+        ["token", "add", "ci", "--repository", "rpm", "--scope", "read", "--secret-stdin", "--config"];
+    let add = |secret: &str, more: &[&str]| {
+        use std::io::Write as _;
+        let mut command = program();
+        command.args(words).arg(&config).args(more);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(secret.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stdout.is_empty(), "the secret is not shown again");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let secret = "crd_k5mnqzx2_7hq2kzv5pwxn3d6rtyabmcfg4jlseuoi";
+    let daemon = Daemon::serve_config(&config, "/rpm/");
+    let status = || {
+        let bearer = format!("Bearer {secret}");
+        daemon.request("GET", "repodata/repomd.xml", &[("Authorization", &bearer)], None).status
+    };
+    assert_eq!(status(), 401);
+    let (code, said) = add("password\n", &[]);
+    assert!(code == Some(2) && said.contains("32 letters") && !said.contains("password"), "{said}");
+    let (code, said) = add(&format!("{secret}\n"), &[]);
+    assert!(code == Some(0) && said.contains("counts from now on") && !said.contains(secret), "{said}");
+    assert_eq!(status(), 200);
+    let (code, said) = add(secret, &[]);
+    assert!(code == Some(0) && said.contains("there already"), "{said}");
+    let (code, said) = add(secret, &["--scope", "write"]);
+    assert!(code == Some(4) && said.contains("other rights"), "{said}");
+    daemon.stop();
+}
+
+#[test]
+fn a_batch_has_its_place_from_its_holders_share_and_is_dropped_by_its_holder() {
+    let world = World::tokens();
+    let [one, two, remover] = [("one", "write"), ("two", "write"), ("remover", "write,delete")]
+        .map(|(name, scope)| world.token(name, "rpm", scope));
+    let api = "/-/api/v1/repositories/rpm/batches";
+    let put = |token: &str, batch: &str, name: &str, body: &[u8]| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("Authorization", bearer.as_str()), ("Createrepod-Batch", batch)];
+        world.ask("PUT", &world.daemon.at(name), &headers, Some(body))
+    };
+    let [a, b] = ["a", "b"].map(|name| (format!("{name}-1-1.noarch.rpm"), Rpm::new(name).build()));
+    // What is refused takes no place: more than one may have, and more than there are.
+    for number in 0..1100 {
+        let refused = put(&one, &format!("junk{number}"), "b.rpm", b"x");
+        assert_eq!(refused.status, 415, "{}", refused.text());
+    }
+    assert_eq!(put(&two, "build", &a.0, &a.1).status, 201);
+    for number in 0..100 {
+        let taken = put(&one, &format!("own{number}"), &b.0, &b.1);
+        assert_eq!(taken.status, 201, "{}", taken.text());
+    }
+    let full = put(&one, "own100", &b.0, &b.1);
+    assert!((400..500).contains(&full.status), "{} {}", full.status, full.text());
+    assert_eq!(put(&two, "another", &b.0, &b.1).status, 201, "another has a share, too");
+
+    let drop = |token: &str, batch: &str| world.with(token, "DELETE", &format!("{api}/{batch}"), None).status;
+    assert_eq!(drop(&one, "build"), 403, "the scope write takes nothing of others away");
+    assert_eq!((drop(&one, "own0"), drop(&remover, "own1")), (204, 204));
+    assert_eq!(drop(&remover, "nothing"), 404);
+
+    let lock =
+        "<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+    let locked = world.with(&one, "LOCK", &world.daemon.at(&a.0), Some(lock.as_bytes()));
+    assert_eq!(locked.status, 201, "{}", locked.text());
+    assert_eq!(put(&two, "build", &b.0, &b.1).status, 201);
+    let commit = || world.with(&two, "POST", &format!("{api}/build/commit"), Some(b""));
+    let refused = commit();
+    assert!(refused.status == 423 && refused.text().contains(&a.0), "{} {}", refused.status, refused.text());
+    assert!(!world.tree.path(&a.0).exists() && !world.tree.path(&b.0).exists(), "nothing is shown by halves");
+    let token = locked.header("Lock-Token").unwrap().to_owned();
+    let bearer = format!("Bearer {one}");
+    let unlock = [("Authorization", bearer.as_str()), ("Lock-Token", token.as_str())];
+    assert_eq!(world.ask("UNLOCK", &world.daemon.at(&a.0), &unlock, None).status, 204);
+    assert_eq!(commit().status, 200);
+    assert!(world.tree.path(&a.0).exists() && world.tree.path(&b.0).exists());
 }

@@ -5,6 +5,7 @@ mod compressions;
 mod lifecycle;
 mod modules;
 mod upload;
+mod verdicts;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use crate::world::clients::{createrepo_c, find, output};
 use crate::world::daemon::{configuration, run};
@@ -29,8 +29,16 @@ fn index_by(program: &Path, tree: &Tree, options: &[&str]) {
 
 /// Packages that were taken over and not read yet.
 fn unverified(tree: &Tree) -> Option<u64> {
-    let path = tree.beside("state/repositories/rpm/catalog.sqlite");
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    // The catalog is the daemon's alone as long as it is busy.
+    let path = tree.beside("copied.sqlite");
+    for log in ["", "-wal"] {
+        let from = tree.beside(format!("state/repositories/rpm/catalog.sqlite{log}"));
+        let to = tree.beside(format!("copied.sqlite{log}"));
+        if fs::copy(from, &to).is_err() {
+            let _ = fs::remove_file(to);
+        }
+    }
+    let db = Connection::open(path).ok()?;
     db.query_row("SELECT count(*) FROM package WHERE inode = 0", [], |row| row.get(0)).ok()
 }
 

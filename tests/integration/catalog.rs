@@ -128,10 +128,11 @@ fn a_catalog_from_a_newer_version_is_refused_and_untouched() {
 }
 
 #[test]
-fn the_state_of_another_tree_is_refused() {
+fn the_state_of_another_tree_is_taken_over_unless_that_is_served() {
     let tree = Tree::new();
     tree.add(&Rpm::new("a"));
     fs::create_dir(tree.beside("other")).unwrap();
+    fs::write(tree.beside("other/b.rpm"), Rpm::new("b").build()).unwrap();
     let config = |path: &Path| {
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = \"{}\"\n[repository.rpm]\npath = \"{}\"\nwrite = \"off\"\n",
@@ -142,16 +143,29 @@ fn the_state_of_another_tree_is_refused() {
     let file = write_config(&tree, &config(tree.root()));
     let daemon = Daemon::serve_config(&file, "/rpm/");
     daemon.until("a", |metadata| metadata.packages.len() == 1);
-    daemon.stop();
     assert!(tree.beside("state/repositories/rpm/catalog.sqlite").is_file(), "where product.md says");
-    let file = write_config(&tree, &config(&tree.beside("other")));
+    // In a file of its own: the first daemon takes up a change of its.
+    let file = tree.write_beside("second.toml", config(&tree.beside("other")).as_bytes());
     // One broken repository does not take the daemon down.
-    let daemon = Daemon::serve_config(&file, "/rpm/");
+    let second = Daemon::serve_config_unready(&file, "/rpm/");
     let said =
-        eventually(PATIENCE, "the log tells", || Some(daemon.log()).filter(|log| log.contains("ERROR")));
+        eventually(PATIENCE, "the log tells", || Some(second.log()).filter(|log| log.contains("ERROR")));
     assert!(said.contains(tree.root().to_str().unwrap()), "it names the tree: {said}");
-    assert_eq!(http::send(daemon.address(), "GET", "/-/ready", &[], None).status, 503);
-    assert!(daemon.status().to_string().contains(tree.root().to_str().unwrap()), "{}", daemon.status());
+    assert_eq!(http::send(second.address(), "GET", "/-/ready", &[], None).status, 503);
+    assert!(second.status().to_string().contains(tree.root().to_str().unwrap()), "{}", second.status());
     assert!(!tree.beside("other/repodata").exists());
+    second.stop();
+    daemon.stop();
+
+    // Nobody serves the first one any more: the path was changed, and no hand is needed.
+    let daemon = Daemon::serve_config(&file, "/rpm/");
+    daemon.until("the other tree", |metadata| metadata.hrefs() == ["b.rpm"]);
+    assert!(daemon.log().contains(tree.root().to_str().unwrap()), "{}", daemon.log());
+    daemon.stop();
+    // It was only moved: nothing is read again.
+    fs::rename(tree.beside("other"), tree.beside("moved")).unwrap();
+    let file = tree.write_beside("third.toml", config(&tree.beside("moved")).as_bytes());
+    let daemon = Daemon::serve_config(&file, "/rpm/");
+    daemon.until_exactly(&["b.rpm"]);
     daemon.stop();
 }

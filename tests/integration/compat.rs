@@ -8,6 +8,7 @@ mod cases;
 mod merge;
 mod options;
 mod repositories;
+mod words;
 mod zchunk;
 
 use std::collections::BTreeMap;

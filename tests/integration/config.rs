@@ -100,7 +100,10 @@ fn a_check_tells_what_the_machine_lacks_as_well() {
             "{what}: {err}"
         );
     }
-    assert!(err.contains(":11: repositories: \"gome\" is the name of none"), "{err}");
+    assert!(
+        err.contains(":11: repositories: no repository is called \"gome\"; did you mean \"gone\"?"),
+        "{err}"
+    );
     assert_eq!(err.lines().count(), 4, "a credential is there for the daemon only: {err}");
 }
 

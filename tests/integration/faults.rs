@@ -2,6 +2,7 @@
 //!
 //! More of them lie where their subject is; docs/reliability.md lists all.
 
+mod calls;
 mod descriptors;
 mod mounts;
 mod races;

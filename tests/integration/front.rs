@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::world::clients;
-use crate::world::daemon::{program, write_config};
+use crate::world::daemon::{program, run, write_config};
 use crate::world::http::Port;
 use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
 
@@ -44,25 +44,38 @@ impl Drop for Server {
     }
 }
 
-/// A daemon on a known port, which stays its own, and the front's configuration as the program prints it.
-fn behind(tree: &Tree, kind: &str, port: u16) -> (Daemon, Port, String) {
+/// A free port for the daemon, and what all configurations here begin with.
+fn server(tree: &Tree, port: u16, prefix: &str) -> (Port, String) {
     let own = Port::reserve();
     // The web servers give up root, as they always do.
     fs::set_permissions(tree.beside(""), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(tree.root(), Permissions::from_mode(0o755)).unwrap();
     let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:{}\"]\nbase_url = \"http://127.0.0.1:{port}/\"\n[state]\ndir = \"{}\"\n\
-         [repository.rpm]\npath = \"{}\"\nurl = \"/el 9/rpm/\"\nwrite = \"anyone\"\n",
+        "[server]\nlisten = [\"127.0.0.1:{}\"]\nbase_url = \"http://127.0.0.1:{port}{prefix}/\"\n[state]\ndir = {:?}\n",
         own.number(),
-        tree.beside("state").display(),
-        tree.root().display(),
+        tree.beside("state"),
     );
-    let file = write_config(tree, &text);
-    let printed = clients::output(
+    (own, text)
+}
+
+/// The front's configuration as the program prints it.
+fn printed(file: &Path, kind: &str, port: u16) -> String {
+    clients::output(
         program()
             .args(["config", kind, "--server-name", "127.0.0.1", "--port", &port.to_string(), "--config"])
-            .arg(&file),
+            .arg(file),
+    )
+}
+
+/// A daemon on a known port, which stays its own, and the front's configuration as the program prints it.
+fn behind(tree: &Tree, kind: &str, port: u16) -> (Daemon, Port, String) {
+    let (own, text) = server(tree, port, "");
+    let text = format!(
+        "{text}[repository.rpm]\npath = {:?}\nurl = \"/el 9/rpm/\"\nwrite = \"anyone\"\n",
+        tree.root()
     );
+    let file = write_config(tree, &text);
+    let printed = printed(&file, kind, port);
     (Daemon::serve_config(&file, "/el 9/rpm/"), own, printed)
 }
 
@@ -125,8 +138,7 @@ fn judge(tree: &Tree, daemon: Daemon, server: &Server) {
         let listed = dnf.nevras(&format!("http://{}{prefix}", server.address));
         assert_eq!(listed.len(), 1, "{listed:?}");
     }
-    tree.write(".hidden.rpm", b"secret");
-    for hidden in [".hidden.rpm", ".createrepod/lock", "a%2Bb/../.hidden.rpm", "%2ehidden.rpm"] {
+    for hidden in [".createrepod/lock", "a%2Bb/../.createrepod/lock", "%2ecreaterepod/lock"] {
         let answer = send("GET", hidden, None);
         assert!(matches!(answer.status, 400 | 404), "{hidden}: {}", answer.status);
     }
@@ -150,6 +162,8 @@ fn judge(tree: &Tree, daemon: Daemon, server: &Server) {
     let bad = |status: u16| matches!(status, 502 | 503);
     assert!(bad(send("GET", "repodata/repomd.xml", None).status), "repomd.xml is never from disk");
     assert!(bad(send("DELETE", "a%2Bb/hello+1.rpm", None).status), "only reads are from disk");
+    tree.write(".hidden.rpm", b"secret");
+    assert!(bad(send("GET", ".hidden.rpm", None).status), "about names with a dot createrepod decides");
     assert!(tree.path("a+b/hello+1.rpm").is_file());
 }
 
@@ -169,4 +183,128 @@ fn apache_in_front_gives_packages_from_disk_and_hands_on_the_rest() {
     let (daemon, _own, front) = behind(&tree, "apache", port.number());
     let server = apache(&tree, &program, port.number(), &front);
     judge(&tree, daemon, &server);
+}
+
+/// Repositories that anyone may read, and others: beside them, inside their URLs and around them, and links from one
+/// tree into the other.
+fn closed_and_open(tree: &Tree, kind: &str, port: u16, prefix: &str) -> (Daemon, Port, String, String) {
+    let (own, mut text) = server(tree, port, prefix);
+    for (name, url, rules) in [
+        ("open", "/el/", ""),
+        ("inner", "/el/inner/", "read = \"token\""),
+        ("outer", "/priv/", "read = \"token\""),
+        ("free", "/priv/free/", ""),
+    ] {
+        let path = if name == "open" { tree.root().to_owned() } else { tree.beside(name) };
+        text += &format!("[repository.{name}]\npath = {path:?}\nurl = {url:?}\n{rules}\n");
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        fs::write(path.join(format!("{name}.rpm")), Rpm::new(name).build()).unwrap();
+    }
+    tree.write("inner/own.rpm", &Rpm::new("own").build());
+    tree.write("evil.php.rpm", &Rpm::new("evil").build());
+    std::os::unix::fs::symlink(tree.beside("inner/inner.rpm"), tree.path("link.rpm")).unwrap();
+    std::os::unix::fs::symlink(tree.beside("inner"), tree.path("way")).unwrap();
+    let file = write_config(tree, &text);
+    let printed = printed(&file, kind, port);
+    let daemon = Daemon::serve_config(&file, "/el/");
+    let token = ["token", "add", "reader", "--repository", "*", "--scope", "read", "--config"];
+    let token = run(token.iter().copied().chain([file.to_str().unwrap()])).stdout.trim().to_owned();
+    (daemon, own, printed, token)
+}
+
+fn judge_closed(tree: &Tree, daemon: Daemon, token: &str, server: &Server, prefix: &str) {
+    let bearer = format!("Bearer {token}");
+    let at = |path: &str| format!("{prefix}{path}");
+    let ask = |method: &str, path: &str| http::send(server.address, method, &at(path), &[], None);
+    let with = |path: &str| http::send(server.address, "GET", &at(path), &[("Authorization", &bearer)], None);
+    // What repomd.xml names is there to stay; other files may be on their way.
+    let hashed = |repodata: PathBuf, what: &str| {
+        eventually(PATIENCE, "published", || {
+            let repomd = fs::read_to_string(repodata.join("repomd.xml")).ok()?;
+            let named = repomd.split("href=\"repodata/").find(|part| part.contains(what))?;
+            Some(named.split('"').next()?.to_owned())
+        })
+    };
+    let metadata = |name: &str| {
+        let path = if name == "open" { tree.root().to_owned() } else { tree.beside(name) };
+        hashed(path.join("repodata"), "-primary")
+    };
+    let closed = [
+        format!("/priv/repodata/{}", metadata("outer")),
+        format!("/el/inner/repodata/{}", metadata("inner")),
+        "/priv/outer.rpm".into(),
+        "/el/inner/inner.rpm".into(),
+        // Of the outer tree, but hidden by the inner repository's URL.
+        "/el/inner/own.rpm".into(),
+        "/priv/repodata/repomd.xml".into(),
+        "/priv/outer.repo".into(),
+        "/priv/".into(),
+        "/el/inner/".into(),
+    ];
+    for path in &closed {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(ask(method, path).status, 401, "{method} {path}");
+        }
+        let expected = if path.ends_with("own.rpm") { 404 } else { 200 };
+        assert_eq!(with(path).status, expected, "{path} with a token");
+    }
+    for path in [
+        "//priv//outer.rpm",
+        "/priv/./outer.rpm",
+        "/el/../priv/outer.rpm",
+        "/el/%2e%2e/priv/outer.rpm",
+        "/%70riv/outer%2erpm",
+        "/priv/free/../outer.rpm",
+        "/priv%2Fouter.rpm",
+        "/el/..%2fpriv/outer.rpm",
+        "/el/way/inner.rpm",
+        "/el/link.rpm",
+        "/el/.createrepod/lock",
+        "/el/x/../.createrepod/lock",
+    ] {
+        let answer = ask("GET", path);
+        assert!(matches!(answer.status, 400 | 401 | 404), "{path}: {}", answer.status);
+    }
+    let open = format!("/el/repodata/{}", metadata("open"));
+    let open = [open.as_str(), "/el/open.rpm", "/priv/free/free.rpm", "/el/evil.php.rpm"];
+    for path in open {
+        assert_eq!(ask("GET", path).status, 200, "{path}");
+    }
+    daemon.stop();
+    for path in &closed {
+        for answer in [ask("GET", path), with(path)] {
+            assert!(matches!(answer.status, 502 | 503), "{path} is never from disk: {}", answer.status);
+        }
+    }
+    for path in open {
+        let answer = ask("GET", path);
+        assert_eq!(answer.status, 200, "{path} is from disk");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(policy.starts_with("sandbox"), "{path}: {policy}");
+        assert!(answer.header("content-type").unwrap_or_default().starts_with("application/"), "{path}");
+    }
+}
+
+#[test]
+fn behind_nginx_a_closed_repository_stays_closed() {
+    let Some(program) = clients::find("nginx") else { return };
+    for prefix in ["", "/below/a.path"] {
+        let (tree, port) = (Tree::new(), Port::reserve());
+        let (daemon, _own, front, token) = closed_and_open(&tree, "nginx", port.number(), prefix);
+        let server = nginx(&tree, &program, port.number(), &front);
+        judge_closed(&tree, daemon, &token, &server, prefix);
+    }
+}
+
+#[test]
+fn behind_apache_a_closed_repository_stays_closed() {
+    let Some(program) = clients::find("apache2") else { return };
+    for prefix in ["", "/below/a.path"] {
+        let (tree, port) = (Tree::new(), Port::reserve());
+        let (daemon, _own, front, token) = closed_and_open(&tree, "apache", port.number(), prefix);
+        let server = apache(&tree, &program, port.number(), &front);
+        judge_closed(&tree, daemon, &token, &server, prefix);
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::sign::{generate, signed_by};
 use crate::world::clients::{Dnf, Gpg};
+use crate::world::daemon::configuration;
 use crate::world::http::{self, Response};
 use crate::world::{AtLast, Daemon, Rpm, Tree};
 
@@ -85,14 +86,11 @@ fn clients_that_use_a_connection_for_each_file_get_a_pair_that_matches_while_we_
     daemon.stop();
 }
 
-#[test]
-fn one_connection_gets_the_signature_of_exactly_what_it_was_given_however_late() {
+/// Asks for one path after the other on one connection.
+fn one_connection(daemon: &Daemon) -> impl FnMut(&str) -> Vec<u8> + use<> {
     use std::io::{BufRead, BufReader, Read, Write};
-    let tree = Tree::new();
-    let key = generate(&tree, "signing.asc", &["--ed25519"]);
-    let daemon = signed_by(&tree, &key);
     let mut stream = BufReader::new(std::net::TcpStream::connect(daemon.address()).unwrap());
-    let mut ask = |path: &str| {
+    move |path| {
         write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: shared\r\n\r\n").unwrap();
         let mut length = 0;
         loop {
@@ -109,7 +107,40 @@ fn one_connection_gets_the_signature_of_exactly_what_it_was_given_however_late()
         let mut body = vec![0; length];
         stream.read_exact(&mut body).unwrap();
         body
-    };
+    }
+}
+
+#[test]
+fn the_first_answer_after_a_start_without_a_catalog_has_its_signature_too() {
+    let tree = Tree::new();
+    let key = generate(&tree, "signing.asc", &["--ed25519"]);
+    let line = format!("sign = {{ key = \"{}\" }}", key.display());
+    let config = configuration(&tree, "", &line);
+    tree.add(&Rpm::new("a"));
+    let daemon = Daemon::serve_config(&config, "/rpm/");
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    daemon.kill();
+    std::fs::remove_dir_all(tree.beside("state")).unwrap();
+    // Asked as soon as it listens, before anything is published.
+    let daemon = Daemon::serve_config_unready(&config, "/rpm/");
+    let mut ask = one_connection(&daemon);
+    let given = ask("/rpm/repodata/repomd.xml");
+    assert!(given.starts_with(b"<?xml"), "{}", String::from_utf8_lossy(&given));
+    tree.add(&Rpm::new("b"));
+    let newest = daemon.until_exactly(&["a-1.0-1.noarch.rpm", "b-1.0-1.noarch.rpm"]).repomd;
+    assert_ne!(given, newest);
+    let (signature, key) = (ask("/rpm/repodata/repomd.xml.asc"), ask("/rpm/repodata/repomd.xml.key"));
+    assert!(matches(&key, &signature, &given));
+    assert!(!matches(&key, &signature, &newest));
+    daemon.stop();
+}
+
+#[test]
+fn one_connection_gets_the_signature_of_exactly_what_it_was_given_however_late() {
+    let tree = Tree::new();
+    let key = generate(&tree, "signing.asc", &["--ed25519"]);
+    let daemon = signed_by(&tree, &key);
+    let mut ask = one_connection(&daemon);
     let given = ask("/rpm/repodata/repomd.xml");
     // Others that cannot be told apart move on meanwhile, by more than the two seconds we keep them.
     for number in 0..4 {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::process::Signal;
 
 use crate::world::clients::{self, createrepo_c};
 use crate::world::daemon::Publications;
@@ -31,7 +32,7 @@ fn metadata_that_are_deleted_come_back_each_time() {
 }
 
 #[test]
-fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_and_says_why() {
+fn metadata_that_others_wrote_are_put_back_and_the_third_time_once_they_are_quiet_or_somebody_asks() {
     let tree = Tree::new();
     tree.add(&Rpm::new("a"));
     let daemon = Daemon::serve(&tree);
@@ -50,7 +51,7 @@ fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_a
         });
     };
     eventually(PATIENCE, "the foreign metadata are noticed", || {
-        daemon.log().contains("not ours").then_some(())
+        daemon.log().contains("is put back").then_some(())
     });
     healed("createrepo_c was here");
     // Whoever asked during all this was given something whole.
@@ -73,13 +74,81 @@ fn metadata_that_others_wrote_are_replaced_and_the_third_time_the_daemon_stops_a
     assert_eq!(ready(&daemon), 503);
     assert!(daemon.status().to_string().contains("repomd.xml"), "{}", daemon.status());
     assert_eq!(fs::read_to_string(tree.path("repodata/repomd.xml")).unwrap(), "<repomd/>");
-    daemon.stop();
-    // A restart is somebody acting.
-    let daemon = Daemon::serve(&tree);
-    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
-    Metadata::from_tree(tree.root()).unwrap();
+    daemon.metadata();
+    // Packages go on being published meanwhile; and somebody who acts is not kept waiting.
+    tree.add(&Rpm::new("b"));
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm", "b-1.0-1.noarch.rpm"]);
+    fs::write(tree.path("repodata/repomd.xml"), "<repomd/>").unwrap();
+    daemon.signal(Signal::USR1);
+    eventually(PATIENCE, "ours again", || Metadata::from_tree(tree.root()).ok());
+    eventually(PATIENCE, "ready", || (ready(&daemon) == 200).then_some(()));
+    let log = daemon.log();
+    assert!(
+        log.contains("something else keeps replacing") && log.contains("is kept up to date again"),
+        "{log}"
+    );
     daemon.stop();
 }
+
+/// What is served names nothing that cannot be fetched, at no moment.
+#[test]
+fn what_is_served_is_whole_whatever_others_do_to_repodata() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    tree.write("comps.xml", COMPS);
+    let daemon = Daemon::serve(&tree);
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    let repodata = tree.path("repodata");
+    let each = |act: fn(&std::path::Path)| {
+        for entry in fs::read_dir(&repodata).into_iter().flatten().flatten() {
+            act(&entry.path());
+        }
+    };
+    let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let over = AtLast(&done);
+        let looking = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // One repomd.xml and everything it names.
+                daemon.metadata();
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let look = || {
+            let before = looks.load(Ordering::Relaxed);
+            eventually(PATIENCE, "somebody looks", || {
+                (looking.is_finished() || looks.load(Ordering::Relaxed) > before + 1).then_some(())
+            });
+        };
+        let createrepo = createrepo_c("createrepo_c");
+        for _ in 0..4 {
+            match &createrepo {
+                Some(program) => {
+                    _ = clients::output(Command::new(program).args(["--quiet", "--update"]).arg(tree.root()));
+                }
+                None => {
+                    fs::write(repodata.join("repomd.xml"), "<repomd/>").unwrap();
+                    each(|path| _ = path.ends_with("repomd.xml") || fs::remove_file(path).is_err());
+                }
+            }
+            look();
+        }
+        each(|path| _ = fs::remove_file(path));
+        look();
+        _ = fs::remove_dir_all(&repodata);
+        look();
+        drop(over);
+        looking.join().unwrap();
+    });
+    daemon.signal(Signal::USR1);
+    eventually_ok(PATIENCE, "ours again, on disk, too", || Metadata::from_tree(tree.root()));
+    assert!(daemon.metadata().records.contains_key("group"), "the same as before");
+    daemon.stop();
+}
+
+const COMPS: &[u8] =
+    b"<comps><group><id>g</id><name>G</name><description>d</description><uservisible>true</uservisible>\
+    <packagelist><packagereq type=\"mandatory\">a</packagereq></packagelist></group></comps>";
 
 #[test]
 fn files_of_others_in_repodata_stay() {

@@ -140,7 +140,7 @@ fn kills(victim: &Victim, writers: &mut [Writer], kills: Kills, figures: &Figure
             return;
         }
         let daemon = victim.start();
-        let published = is_published(victim, &daemon);
+        let published = is_published(victim, &daemon).and_then(|()| nothing_is_set_aside(victim, &daemon));
         let read = published.and_then(|()| dnf_reads_it(victim, &daemon, dnf.as_mut(), figures));
         if let Err(why) = read {
             figures.error(why);
@@ -175,6 +175,14 @@ fn write_until_killed(daemon: Daemon, writers: &mut [Writer], microseconds: u64,
         daemon.kill_or_dead();
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// Neither many at once nor a kill damages what is remembered.
+fn nothing_is_set_aside(victim: &Victim, daemon: &Daemon) -> Result<(), String> {
+    let state = victim.tree.beside("state/repositories/rpm");
+    let names = std::fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let aside: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".damaged")).collect();
+    if aside.is_empty() { Ok(()) } else { Err(format!("{aside:?}: {}", daemon.log())) }
 }
 
 /// What dnf sees is what the tree holds.
@@ -306,6 +314,7 @@ fn soak(time: Duration, at_least: u64, compare: bool) {
         writer.settle(victim.tree.root()).unwrap();
     }
     is_published(&victim, &daemon).unwrap();
+    nothing_is_set_aside(&victim, &daemon).unwrap();
     daemon.stop();
 
     let begun = Instant::now();

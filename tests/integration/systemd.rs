@@ -152,7 +152,7 @@ fn nobody_is_refused_during_a_restart_when_systemd_holds_the_socket() {
     // Nobody is there now, and yet somebody can knock.
     let mut early = TcpStream::connect(address).expect("systemd holds the socket");
     early
-        .write_all(b"GET /rpm/repodata/repomd.xml HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /rpm/repodata/repomd.xml HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     early.set_read_timeout(Some(PATIENCE)).unwrap();
     let daemon = handed(&tree, &socket);

@@ -36,6 +36,7 @@ impl Follower {
         let rules = LookRules {
             symlinks: self.rules.symlinks,
             additional: AdditionalMetadata::USUAL,
+            covered: Vec::new(),
             settle: Some(self.rules.settle),
             now_ns: i64::try_from(now.as_nanos()).unwrap(),
             root: None,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::daemon::write_config;
+use crate::world::daemon::{run, write_config};
 use crate::world::{Daemon, Metadata, PATIENCE, Rpm, Tree, eventually, http};
 
 fn head(tree: &Tree) -> String {
@@ -111,4 +111,36 @@ fn metadata_elsewhere_and_uploads_exclude_each_other() {
     for part in ["needs write = \"off\"", "lies inside repository"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
+}
+
+#[test]
+fn commands_know_what_a_tree_holds_now() {
+    let tree = Tree::new();
+    let held = tree.root().join("9/x86_64");
+    fs::create_dir_all(&held).unwrap();
+    let text = format!(
+        "[server]\nbase_url = \"https://repo.example.com/\"\n[state]\ndir = {:?}\n[tree.el]\npath = {:?}\n\
+         pattern = \"{{release}}/{{arch}}\"\n",
+        tree.beside("state"),
+        tree.root(),
+    );
+    let file = write_config(&tree, &text);
+    let say = |words: &[&str]| {
+        let outcome = run(words.iter().copied().chain(["--config", file.to_str().unwrap()]));
+        assert!(outcome.status.success(), "{words:?}: {outcome:?}");
+        outcome.stdout
+    };
+    for words in [&["config", "dnf"][..], &["config", "dnf", "el-9-x86_64"]] {
+        let said = say(words);
+        assert!(
+            said.contains("[el-9-x86_64]\n") && said.contains("https://repo.example.com/el/9/x86_64/"),
+            "{said}"
+        );
+    }
+    for kind in ["nginx", "apache"] {
+        let said = say(&["config", kind]);
+        assert!(said.contains(held.to_str().unwrap()), "{said}");
+    }
+    let said = say(&["config", "check"]);
+    assert!(said.contains("is fine: 1 repository, 1 of them in 1 tree"), "{said}");
 }

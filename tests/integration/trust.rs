@@ -1,5 +1,7 @@
 //! `verify = "signature"`: only what a key of the keyring signed, all of it, gets in, however it comes.
 
+mod today;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +17,8 @@ fn trusting(tree: &Tree) -> Daemon {
     let keyring = tree.beside("keyring");
     Daemon::configured(
         tree,
-        "",
+        // A daemon that has nothing to do with it may listen at the usual place.
+        "control = \"\"",
         &format!("verify = \"signature\"\nkeyring = \"{}\"\noverwrite = \"allow\"", keyring.display()),
     )
 }
@@ -204,6 +207,9 @@ fn expiry_and_revocation_are_judged_at_the_time_of_signing() {
     assert!(answer.text().contains("had expired when it signed (on 2021-01-01)"), "{}", answer.text());
 
     // Revoked in 2021 as no longer used; and then as stolen.
+    // An old copy of the key takes nothing of that back.
+    put_key(&tree, "a-copy", &certificate);
+    put_key(&tree, "z-copy", &certificate);
     for (reason, early_status, why) in [("3", 200, "had been revoked"), ("1", 422, "stolen")] {
         let revoked = Gpg::find().unwrap();
         for entry in fs::read_dir(gpg.home().join("private-keys-v1.d")).unwrap() {

@@ -344,14 +344,15 @@ fn zero_configuration_takes_writes_from_local_clients_only() {
         [("Via", "1.1 proxy")],
         [("Origin", "http://evil.example.com")],
     ] {
+        // Whatever is asked of a name that is not this machine's is refused (DNS rebinding); otherwise reading stays open.
+        let (refused, read) = if headers[0].0 == "Host" { (421, 421) } else { (403, 200) };
         let answer = daemon.request("PUT", "local.rpm", &headers, Some(&bytes));
-        assert_eq!(answer.status, 403, "{headers:?}: {}", answer.text());
+        assert_eq!(answer.status, refused, "{headers:?}: {}", answer.text());
         one_line(&answer);
         let answer = daemon.request("DELETE", "local.rpm", &headers, None);
-        assert_eq!(answer.status, 403, "{headers:?}: {}", answer.text());
-        // Reading stays open.
+        assert_eq!(answer.status, refused, "{headers:?}: {}", answer.text());
         let answer = daemon.request("GET", "repodata/repomd.xml", &headers, None);
-        assert_eq!(answer.status, 200, "{headers:?}");
+        assert_eq!(answer.status, read, "{headers:?}");
     }
     assert!(!tree.path("local.rpm").exists());
     let host = format!("localhost:{port}");

@@ -133,8 +133,11 @@ fn the_daemon_that_has_the_repository_finds_and_mends_the_same() {
     sound(&verify(&tree, &[]));
     tree.write("repodata/left-behind.xml", b"<x/>");
     let (filelists, other) = (&before.records["filelists"].href, &before.records["other"].href);
-    rot(&tree.path(filelists), 20);
+    // What is removed beside the daemon is put back at once.
     fs::remove_file(tree.path(other)).unwrap();
+    eventually(PATIENCE, "it is back", || tree.path(other).exists().then_some(()));
+    rot(&tree.path(filelists), 20);
+    rot(&tree.path(other), 20);
     rot_pieces(&tree);
     let outcome = verify(&tree, &[]);
     assert_eq!(said(&outcome), said(&verify_here(&tree, &[])));

@@ -74,7 +74,10 @@ fn a_symlink_inside_the_tree_is_a_location_of_its_own_and_one_that_leaves_it_is_
     let tree = Tree::new();
     let daemon = Daemon::serve(&tree);
     tree.add(&Rpm::new("a"));
-    symlink("a-1.0-1.noarch.rpm", tree.path("link.rpm")).unwrap();
+    tree.write("by-hash/b", &Rpm::new("b").build());
+    symlink("by-hash/b", tree.path("link.rpm")).unwrap();
+    // Listed already, under the name it has.
+    symlink("a-1.0-1.noarch.rpm", tree.path("again.rpm")).unwrap();
     let outside = tree.write_beside("outside.rpm", &Rpm::new("outside").build());
     symlink(&outside, tree.path("leaves.rpm")).unwrap();
     symlink("nowhere.rpm", tree.path("dangling.rpm")).unwrap();
@@ -92,7 +95,8 @@ fn a_symlink_inside_the_tree_is_a_location_of_its_own_and_one_that_leaves_it_is_
 fn symlinks_are_followed_never_or_anywhere_when_the_configuration_says_so() {
     let tree = Tree::new();
     tree.write("a.rpm", &Rpm::new("a").build());
-    symlink("a.rpm", tree.path("link.rpm")).unwrap();
+    tree.write("by-hash/c", &Rpm::new("c").build());
+    symlink("by-hash/c", tree.path("link.rpm")).unwrap();
     let outside = tree.write_beside("outside/b.rpm", &Rpm::new("b").build());
     symlink(&outside, tree.path("file.rpm")).unwrap();
     symlink(tree.beside("outside"), tree.path("directory")).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::world::clients::{self, output};
-use crate::world::daemon::Publications;
+use crate::world::daemon::{Publications, run, write_config};
 use crate::world::http::Response;
 use crate::world::{Daemon, Rpm, Tree};
 
@@ -178,9 +178,15 @@ fn metadata_and_hidden_names_refuse_every_write() {
     let daemon = Daemon::configured(&tree, "", ANY);
     daemon.put_and_wait("a.rpm", &Rpm::new("a").build());
     let before = tree.leftovers();
-    for place in
-        ["repodata", "repodata/x.rpm", "repodata/repomd.xml", ".createrepod", ".x", "a/.b", "sub/repodata"]
-    {
+    for place in [
+        "repodata",
+        "repodata/x.rpm",
+        "repodata/repomd.xml",
+        ".createrepod",
+        ".x/y",
+        "a/.b.rpm",
+        "sub/repodata",
+    ] {
         for method in ["PUT", "DELETE", "MKCOL", "PROPPATCH", "LOCK", "MOVE"] {
             let body = (method == "PUT").then_some(&b"x"[..]);
             let answer = daemon.request(method, place, &[("Destination", &url(&daemon, "b.rpm"))], body);
@@ -515,7 +521,7 @@ fn hostile_bodies_are_refused_and_the_daemon_lives() {
         );
         *statuses.entry(answer.status).or_default() += 1;
     }
-    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [(201, 1000), (507, 10)]);
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [(201, 500), (507, 510)]);
     assert_eq!(tree.names_in(""), ["a.rpm"]);
     for raw in ["/rpm/%ff.rpm", "/rpm/a%00", "/rpm/%zz"] {
         let answer = crate::world::http::send(daemon.address(), "MKCOL", raw, &[], None);
@@ -559,7 +565,7 @@ fn who_may_not_write_may_look() {
         tree.root().display()
     );
     tree.add(&Rpm::new("a"));
-    let daemon = Daemon::serve_config(&crate::world::daemon::write_config(&tree, &text), "/rpm/");
+    let daemon = Daemon::serve_config(&write_config(&tree, &text), "/rpm/");
     let name = Rpm::new("a").file_name();
     daemon.until_exactly(&[&name]);
     for method in ["PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "DELETE"] {
@@ -568,6 +574,92 @@ fn who_may_not_write_may_look() {
     }
     assert_eq!(propfind(&daemon, "", "1", "").status, 207);
     assert_eq!(tree.names_in(""), [name]);
+}
+
+#[test]
+fn what_is_removed_beside_what_windows_sets_is_removed() {
+    let tree = Tree::new();
+    tree.add(&Rpm::new("a"));
+    let daemon = Daemon::serve(&tree);
+    daemon.until_exactly(&["a-1.0-1.noarch.rpm"]);
+    let patch = |steps: &str| {
+        let body = format!(
+            "<propertyupdate xmlns='DAV:' xmlns:Z='urn:schemas-microsoft-com:'>{steps}</propertyupdate>"
+        );
+        let answer = daemon.request("PROPPATCH", "a-1.0-1.noarch.rpm", &[], Some(body.as_bytes()));
+        assert_eq!(answer.status, 207, "{}", answer.text());
+        answer.text()
+    };
+    let shown = || propfind(&daemon, "a-1.0-1.noarch.rpm", "0", "").text().contains(">mine<");
+    let set = "<set><prop><displayname>mine</displayname></prop></set>";
+    let remove = "<remove><prop><displayname/></prop></remove>";
+    let windows = |value: &str| {
+        format!("<set><prop><Z:Win32FileAttributes>{value}</Z:Win32FileAttributes></prop></set>")
+    };
+    patch(set);
+    assert!(shown());
+    // Where one is refused, nothing is done.
+    assert!(patch(&format!("{remove}{}", windows("<x/>"))).contains("424"));
+    assert!(shown());
+    assert!(!patch(&format!("{remove}{}", windows("00000020"))).contains("424"));
+    assert!(!shown());
+    daemon.stop();
+}
+
+#[test]
+fn write_alone_replaces_no_metadata_and_no_file_with_other_content() {
+    let tree = Tree::new();
+    let (state, root) = (tree.beside("state"), tree.root());
+    for (overwrite, refused) in [("same", 403), ("allow", 204)] {
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = {state:?}\n[repository.rpm]\npath = {root:?}\n\
+             write = \"token\"\naccept = \"any\"\noverwrite = {overwrite:?}\n"
+        );
+        let config = write_config(&tree, &text);
+        let daemon = Daemon::serve_config(&config, "/rpm/");
+        let token = |name: &str, scopes: &[&str]| {
+            let name = format!("{name}-{overwrite}");
+            let mut add =
+                vec!["token", "add", &name, "--repository", "rpm", "--config", config.to_str().unwrap()];
+            scopes.iter().for_each(|scope| add.extend(["--scope", scope]));
+            format!("Bearer {}", run(add).stdout.trim())
+        };
+        let (write, delete) = (token("w", &["write"]), token("d", &["write", "delete"]));
+        let put = |who: &str, at: &str, batch: Option<&str>, body: &str| {
+            let mut headers = vec![("Authorization", who)];
+            headers.extend(batch.map(|batch| ("Createrepod-Batch", batch)));
+            daemon.request("PUT", at, &headers, Some(body.as_bytes())).status
+        };
+        let commit = |who: &str, batch: &str| {
+            let path = format!("/-/api/v1/repositories/rpm/batches/{batch}/commit");
+            crate::world::http::send(daemon.address(), "POST", &path, &[("Authorization", who)], Some(b""))
+                .status
+        };
+        let comps = |name: &str| format!("<comps><group><id>{name}</id><name>{name}</name></group></comps>");
+        let to = url(&daemon, "notes");
+        let copy = |who: &str| {
+            daemon.request("COPY", "other", &[("Authorization", who), ("Destination", &to)], None).status
+        };
+        let _ = (fs::remove_file(root.join("comps.xml")), fs::remove_file(root.join("notes")));
+        assert_eq!(put(&write, "comps.xml", None, &comps("a")), 201);
+        assert_eq!(put(&write, "comps.xml", None, &comps("a")), 204, "the same again is fine");
+        assert_eq!(put(&write, "comps.xml", None, &comps("b")), refused, "{overwrite}");
+        assert_eq!(put(&delete, "comps.xml", None, &comps("c")), 204);
+        // What comes in between is not replaced by a commit either.
+        assert_eq!(put(&write, "notes", Some("x"), "held"), 201);
+        assert_eq!(put(&write, "notes", None, "1"), 201);
+        assert_eq!(put(&write, "other", None, "2"), if overwrite == "same" { 201 } else { 204 });
+        assert_eq!(copy(&write), refused, "{overwrite}");
+        if overwrite == "same" {
+            assert_eq!(put(&write, "notes", Some("y"), "3"), 403);
+            assert_eq!(commit(&write, "x"), 403);
+            assert_eq!(fs::read_to_string(root.join("notes")).unwrap(), "1");
+        }
+        assert_eq!(commit(&delete, "x"), 200);
+        assert_eq!(fs::read_to_string(root.join("notes")).unwrap(), "held");
+        assert_eq!(copy(&delete), 204);
+        daemon.stop();
+    }
 }
 
 #[test]
@@ -745,4 +837,75 @@ fn a_mount_by_davfs2_is_a_directory_like_any_other() {
     assert!(unmounted.unwrap().success());
     daemon.until_exactly(&[&format!("sub/{}", one.file_name()), "sub/renamed.rpm"]);
     tree.has_no_leftovers();
+}
+
+#[test]
+fn a_scope_of_write_removes_nothing() {
+    let tree = Tree::new();
+    let (state, root) = (tree.beside("state"), tree.root());
+    let config = write_config(
+        &tree,
+        &format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[state]\ndir = {state:?}\n[repository.rpm]\npath = {root:?}\n\
+             write = \"token\"\naccept = \"any\"\noverwrite = \"same\"\n"
+        ),
+    );
+    let daemon = Daemon::serve_config(&config, "/rpm/");
+    let token = |name: &str, scopes: &[&str]| {
+        let mut add = vec!["token", "add", name, "--repository", "rpm", "--config", config.to_str().unwrap()];
+        scopes.iter().for_each(|scope| add.extend(["--scope", scope]));
+        let made = run(add);
+        assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+        format!("Bearer {}", made.stdout.trim())
+    };
+    let (write, delete) = (token("w", &["write"]), token("d", &["write", "delete"]));
+    let ask = |who: &str, method: &str, at: &str, to: &str, body: Option<&[u8]>| {
+        let to = url(&daemon, to);
+        daemon.request(method, at, &[("Authorization", who), ("Destination", &to)], body).status
+    };
+    let (p, q) = (Rpm::new("p").build(), Rpm::new("q").build());
+    for (at, bytes) in [("p.rpm", &p), ("full/q.rpm", &q)] {
+        assert_eq!(ask(&write, "PUT", at, "", Some(bytes)), 201);
+    }
+    for (at, text) in [("notes/a", "1"), ("notes/sub/b", "2"), ("file", "3")] {
+        assert_eq!(ask(&write, "PUT", at, "", Some(text.as_bytes())), 201, "{at}");
+    }
+    assert_eq!(ask(&write, "MKCOL", "empty", "", None), 201);
+    let copies =
+        [("p.rpm", "full"), ("empty", "p.rpm"), ("file", "notes"), ("notes", "file"), ("full", "empty")];
+    for (from, to) in copies {
+        assert_eq!(ask(&write, "COPY", from, to, None), 403, "{from} over {to}");
+    }
+    for from in ["p.rpm", "full", "file"] {
+        assert_eq!(ask(&write, "MOVE", from, "new", None), 403, "{from}");
+    }
+    // The right to delete does not outweigh the rule about packages, nor what does not get in.
+    for (from, to) in [("p.rpm", "full"), ("empty", "p.rpm"), ("file", "full"), ("full", "p.rpm")] {
+        for method in ["COPY", "MOVE"] {
+            assert_eq!(ask(&delete, method, from, to, None), 409, "{method} {from} over {to}");
+        }
+    }
+    assert_eq!(ask(&write, "PUT", "damaged", "", Some(&p[..p.len() - 9])), 201);
+    assert_eq!(ask(&write, "MKCOL", "bad.rpm", "", None), 201);
+    assert_eq!(ask(&write, "PUT", "bad.rpm/x", "", Some(b"x")), 201);
+    for method in ["COPY", "MOVE"] {
+        assert_eq!(ask(&delete, method, "damaged", "bad.rpm", None), 422, "{method}");
+    }
+    tree.write("notes/.hidden", b"nobody's to remove");
+    assert_eq!(ask(&delete, "COPY", "file", "notes", None), 409);
+    tree.remove("notes/.hidden");
+    for (at, text) in [("notes/a", "1"), ("notes/sub/b", "2"), ("file", "3"), ("bad.rpm/x", "x")] {
+        assert_eq!(fs::read_to_string(tree.path(at)).unwrap(), text, "{at} is still there");
+    }
+    assert_eq!((fs::read(tree.path("p.rpm")).unwrap(), fs::read(tree.path("full/q.rpm")).unwrap()), (p, q));
+    // With it the copy takes the place whole.
+    assert_eq!(ask(&delete, "COPY", "notes", "file", None), 204);
+    assert_eq!(fs::read_to_string(tree.path("file/sub/b")).unwrap(), "2");
+    assert_eq!(ask(&delete, "COPY", "notes/a", "file", None), 204);
+    assert_eq!(fs::read_to_string(tree.path("file")).unwrap(), "1");
+    assert_eq!(ask(&delete, "COPY", "full", "notes", None), 204);
+    daemon.until_exactly(&["full/q.rpm", "notes/q.rpm", "p.rpm"]);
+    assert_eq!(ask(&delete, "MOVE", "file", "bad.rpm", None), 415);
+    assert_eq!(ask(&delete, "MOVE", "file", "empty", None), 204);
+    assert!(fs::read_to_string(tree.path("empty")).unwrap() == "1" && !tree.path("file").exists());
 }

@@ -1,12 +1,14 @@
-//! `config check`: beyond what the configuration says, whether what it names is there.
+//! `config check`: beyond what the configuration says, whether what it names is there, and of use.
+
+mod repositories;
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::config::problem::{Origin, Problem, Problems};
-use crate::config::resolve::{CREDENTIALS_OF_UNIT, Resolved};
-use crate::config::{AccessLog, SignConfig};
-use crate::rights::Pattern;
+use crate::config::resolve::Resolved;
+use crate::config::{AccessLog, Config};
 use crate::serve::{Tls, TlsError};
 
 /// What the machine lacks.
@@ -18,7 +20,8 @@ pub struct Lacks {
     pub warnings: Vec<Problem>,
 }
 
-pub fn lacks(resolved: &Resolved) -> Lacks {
+/// `main`: the configuration's file.
+pub fn lacks(resolved: &Resolved, main: &Path) -> Lacks {
     let mut lacks = Lacks::default();
     let config = &resolved.config;
     let origin = |table: &str, key: &str| {
@@ -32,7 +35,14 @@ pub fn lacks(resolved: &Resolved) -> Lacks {
             let why = crate::logging::chain(&error);
             lacks.errors.add(origin("server", "tls"), format!("tls: {why}; the daemon would not start"));
         }
-        None | Some(Ok(_)) => {}
+        Some(Ok(tls)) => {
+            for message in tls.expiries().iter().filter_map(|expiry| expiry.warning(SystemTime::now())) {
+                lacks
+                    .warnings
+                    .push(Problem { origin: origin("server", "tls"), message: format!("tls: {message}") });
+            }
+        }
+        None => {}
     }
     if let AccessLog::File(file) = &config.server.access_log
         && let Some(directory) = file.parent().filter(|directory| is_missing(directory))
@@ -49,39 +59,20 @@ pub fn lacks(resolved: &Resolved) -> Lacks {
     if let Some(file) = &config.access.htpasswd {
         warn("server", "htpasswd", file, "no user of it counts until it does");
     }
-    for repository in &config.repositories {
-        let table = format!("repository.{}", repository.name);
-        warn(&table, "path", &repository.path, "the repository is not served until it does");
-        if let Some(keyring) = &repository.keyring {
-            warn(&table, "keyring", keyring, "nothing is published until it does");
-        }
-        let files = match &repository.sign {
-            Some(SignConfig::Key { key, passphrase }) => vec![Some(key), passphrase.as_ref()],
-            Some(SignConfig::Command { public_key, .. }) => vec![Some(public_key)],
-            None => vec![],
-        };
-        // A credential of systemd's is there only while the daemon runs.
-        for file in files.into_iter().flatten().filter(|file| !file.starts_with(CREDENTIALS_OF_UNIT)) {
-            warn(&table, "sign", file, "nothing is published until it does");
-        }
-    }
-    // What a tree's pattern will find is not known.
-    if config.trees.is_empty() {
-        let grants = config.access.grants.iter();
-        let grants = grants.map(|grant| (format!("grant.{}", grant.name), &grant.grant.repositories));
-        let webhooks = config.webhooks.iter();
-        let webhooks = webhooks.map(|hook| (format!("webhook.{}", hook.name), &hook.repositories));
-        for (table, patterns) in grants.chain(webhooks) {
-            let is_idle = |pattern: &&Pattern| {
-                pattern.as_str() != "*" && !config.repositories.iter().any(|one| pattern.matches(&one.name))
-            };
-            for pattern in patterns.iter().filter(is_idle) {
-                let message = format!("repositories: {:?} is the name of none", pattern.as_str());
-                lacks.warnings.push(Problem { origin: origin(&table, "repositories"), message });
-            }
-        }
-    }
+    repositories::look(resolved, main, &mut lacks);
     lacks
+}
+
+/// How many repositories there are now, `all` with those in trees: `5 repositories`, `4 repositories, 3 of them in 1 tree`.
+pub fn count(config: &Config, all: usize) -> String {
+    let number =
+        |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let found = all.saturating_sub(config.repositories.len());
+    let mut text = number(all, "repository", "repositories");
+    if !config.trees.is_empty() {
+        text += &format!(", {found} of them in {}", number(config.trees.len(), "tree", "trees"));
+    }
+    text
 }
 
 /// A path that nobody may look at is not missing.

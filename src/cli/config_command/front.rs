@@ -1,8 +1,10 @@
 //! `config nginx` and `config apache`: a virtual host in front of the daemon.
 //!
 //! What never changes under its name is given straight from disk: packages, and metadata with its checksum in its
-//! name. All else goes to createrepod: repomd.xml and its signature (which must match), what is not on disk (removed
-//! packages and superseded metadata inside the grace period), folders, uploads, and whatever not everybody may read.
+//! name, of repositories that anyone may read. All else goes to createrepod: repomd.xml and its signature (which must
+//! match), what is not on disk (removed packages and superseded metadata inside the grace period), folders, uploads,
+//! files with names that begin with a dot, links where not all of them are followed, and every repository with
+//! another `read` than "anyone".
 
 mod apache;
 mod nginx;
@@ -11,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use crate::cli::failure::Failure;
-use crate::config::{Config, Listen, RepositoryConfig, Symlinks};
+use crate::config::{Config, Listen, ReadAccess, RepositoryConfig, Symlinks};
 
 /// Seconds a proxied answer may take: an upload with `Prefer: wait` is answered when it is published.
 const PATIENCE: u32 = 330;
@@ -20,6 +22,8 @@ const PATIENCE: u32 = 330;
 pub struct Front {
     server_name: String,
     port: u16,
+    /// What `base_url` has before the URLs of repositories: `/below`, or nothing.
+    prefix: String,
     /// Where the daemon listens.
     upstream: Listen,
     /// The longest URL first: it wins.
@@ -41,9 +45,9 @@ impl Front {
             )));
         }
         // A socket file is out of everybody's reach but the proxy's; TLS on one machine is work for nothing.
-        let plain = |listen: &&Listen| !matches!(listen, Listen::Https(_));
+        let is_plain = |listen: &&Listen| !matches!(listen, Listen::Https(_));
         let unix = server.listen.iter().find(|listen| matches!(listen, Listen::Unix(_)));
-        let Some(upstream) = unix.or_else(|| server.listen.iter().find(plain)).cloned() else {
+        let Some(upstream) = unix.or_else(|| server.listen.iter().find(is_plain)).cloned() else {
             return Err(Failure::usage(
                 "createrepod listens for TLS only: add \"127.0.0.1:8080\" or \"unix:/run/createrepod/http.sock\" \
                  to listen in [server] for the proxy",
@@ -59,20 +63,52 @@ impl Front {
             }
             other => other,
         };
+        let prefix = server.base_url.as_deref().map_or("", prefix).to_owned();
+        if !prefix.chars().all(|c| plain(c) || c == '/') {
+            return Err(Failure::usage(format!(
+                "the path of base_url, {prefix:?}, cannot be written into a web server's configuration: use letters, digits and . - _"
+            )));
+        }
         repositories.sort_by(|a, b| b.url.len().cmp(&a.url.len()).then_with(|| a.url.cmp(&b.url)));
-        Ok(Self { server_name, port, upstream, repositories })
+        Ok(Self { server_name, port, prefix, upstream, repositories })
     }
 
-    /// The repositories whose files may be given from disk, with the expression their URLs match and their directory.
-    fn disks(&self) -> impl Iterator<Item = Result<Disk<'_>, Failure>> {
+    /// Who answers below the URL of each repository, the longest URL first.
+    fn sources(&self) -> impl Iterator<Item = Result<Source<'_>, Failure>> {
         self.repositories.iter().map(|repository| {
+            let RepositoryConfig { name, url, read, symlinks, .. } = repository;
+            let url = regex_escaped(&format!("{}{url}", self.prefix));
+            if *read != ReadAccess::Anyone {
+                return Ok(Source::Daemon { name, url });
+            }
             let directory = plain(&repository.path)?;
-            let url = regex_escaped(&repository.url);
-            // `$1`, or the group `file`, is the path below the directory.
-            let files = r"(?:[^/]+/)*[^/]+\.rpm|repodata/[0-9a-f]{32,128}-[^/]+";
-            Ok(Disk { name: &repository.name, url, files, directory, symlinks: repository.symlinks })
+            Ok(Source::Disk(Disk {
+                name,
+                url,
+                files: FILES,
+                directory,
+                follows: *symlinks == Symlinks::Anywhere,
+            }))
         })
     }
+}
+
+/// The path below the directory of what may come from disk.
+const FILES: &str = r"(?:[^/]+/)*[^/]+\.rpm|repodata/[0-9a-f]{32,128}-[^/]+";
+
+/// What createrepod says of each file of a tree (a stranger may have written it), and what holds for all of them.
+const HEADERS: [(&str, &str); 3] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "sandbox; default-src 'none'"),
+    ("Cache-Control", "public, max-age=3600"),
+];
+
+/// Who answers below a repository's URL. `url` is an expression.
+enum Source<'a> {
+    /// The web server, where the file is on disk.
+    Disk(Disk<'a>),
+    /// createrepod alone: it asks who may read.
+    Daemon { name: &'a str, url: String },
 }
 
 struct Disk<'a> {
@@ -80,7 +116,9 @@ struct Disk<'a> {
     url: String,
     files: &'static str,
     directory: &'a str,
-    symlinks: Symlinks,
+    /// Links are followed wherever they lead. Otherwise createrepod decides about each: no web server knows whether
+    /// a link leads out of the tree.
+    follows: bool,
 }
 
 /// The host of `https://host:port/path/`.
@@ -91,6 +129,12 @@ fn host(base_url: &str) -> String {
         Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host.to_owned(),
         _ => authority.to_owned(),
     }
+}
+
+/// The path of `https://host/path/`, without the slash at its end.
+fn prefix(base_url: &str) -> &str {
+    let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    rest.find('/').map_or("", |at| rest[at..].trim_end_matches('/'))
 }
 
 /// Literally, for PCRE.
@@ -125,8 +169,24 @@ mod tests {
     use crate::config::ServerConfig;
 
     fn front() -> Front {
+        Front::new(front_config(), None, 80).unwrap()
+    }
+
+    fn front_config() -> Config {
+        let closed = |name: &str, url: &str| RepositoryConfig {
+            url: url.into(),
+            read: ReadAccess::Token,
+            ..RepositoryConfig::new(name, format!("/srv/{name}"))
+        };
         let repositories = vec![
-            RepositoryConfig { url: "/el/".into(), ..RepositoryConfig::new("el", "/srv/el") },
+            closed("inside", "/el/9.1/secret/"),
+            closed("around", "/priv/"),
+            RepositoryConfig { url: "/priv/open/".into(), ..RepositoryConfig::new("open", "/srv/open") },
+            RepositoryConfig {
+                url: "/el/".into(),
+                symlinks: Symlinks::Anywhere,
+                ..RepositoryConfig::new("el", "/srv/el")
+            },
             RepositoryConfig {
                 url: "/el/9.1/".into(),
                 symlinks: Symlinks::Never,
@@ -138,7 +198,7 @@ mod tests {
             base_url: Some("https://repo.example.com:8443/".into()),
             ..ServerConfig::default()
         };
-        Front::new(Config { server, repositories, ..Config::default() }, None, 80).unwrap()
+        Config { server, repositories, ..Config::default() }
     }
 
     #[test]
@@ -161,6 +221,38 @@ mod tests {
     fn the_texts_are_these() {
         insta::assert_snapshot!("nginx", front().nginx().unwrap());
         insta::assert_snapshot!("apache", front().apache().unwrap());
+    }
+
+    #[test]
+    fn nothing_of_a_closed_repository_comes_from_disk() {
+        let front = front();
+        for text in [front.nginx().unwrap(), front.apache().unwrap()] {
+            assert!(!text.contains("/srv/inside") && !text.contains("/srv/around"), "{text}");
+            // The first that matches counts.
+            let at = |url: &str| text.find(&format!("\"^{url}")).unwrap_or_else(|| panic!("{url}: {text}"));
+            assert!(at(r"/el/9\.1/secret/") < at(r"/el/9\.1/("), "{text}");
+            assert!(at("/priv/open/(") < at("/priv/\""), "{text}");
+        }
+    }
+
+    #[test]
+    fn below_a_path_it_is_taken_off_for_createrepod() {
+        let base_url = |url: &str| {
+            let base_url = Some(url.to_owned());
+            let config =
+                Config { server: ServerConfig { base_url, ..ServerConfig::default() }, ..front_config() };
+            Front::new(config, None, 80)
+        };
+        let front = base_url("https://repo.example.com/a/b.c/").unwrap();
+        let (nginx, apache) = (front.nginx().unwrap(), front.apache().unwrap());
+        assert_eq!(
+            nginx.matches("rewrite \"^/a/b\\.c(/.*)$\" $1 break;\n").count(),
+            nginx.matches("proxy_pass").count()
+        );
+        assert!(nginx.contains("location /a/b.c/ {") && nginx.contains("\"^/a/b\\.c/priv/\""), "{nginx}");
+        assert!(apache.contains("ProxyPass \"/a/b.c/\" \"http"), "{apache}");
+        assert!(apache.contains("RewriteRule \"^/a/b\\.c/priv/\" \"-\" [L]"), "{apache}");
+        assert!(base_url("https://repo.example.com/a b/").is_err());
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use super::Plan;
 use crate::compat::Voice;
 use crate::compat::output::{Finished, Style, Workshop};
 use crate::compat::sources::{Source, file_name};
 use crate::fetch;
-use crate::package::{ChecksumType, Hasher};
+use crate::package::{Checksum, ChecksumType, Hasher};
 use crate::repodata::additional::{MODULES, longest};
 use crate::repodata::codec::Limits;
 use crate::repodata::modules::{Modules, PassedOver};
@@ -73,9 +73,14 @@ pub(super) fn merged_modules(
         anyhow::Ok(())
     };
     for file in files {
-        take(&file.relative, &file.path).with_context(|| {
-            format!("cannot take in the modules of {}; mend or exclude it", file.relative)
-        })?;
+        let cannot = || format!("Critical: Could not load module index file {}", file.path.display());
+        // These words are createrepo_c's, which scripts look for.
+        if !file.path.is_file() {
+            let path = file.path.display();
+            return Err(anyhow!("Cannot open {path}: File {path} doesn't exist or not a regular file"))
+                .with_context(cannot);
+        }
+        take(&file.relative, &file.path).with_context(cannot)?;
     }
     if !files.is_empty()
         && let Some(record) = earlier.and_then(|repomd| repomd.record(MODULES))
@@ -90,7 +95,7 @@ pub(super) fn merged_modules(
 
 fn read_modules(path: &Path) -> anyhow::Result<Modules> {
     let file = File::open(path).context("cannot open it")?;
-    Ok(Modules::read(Codec::open(file, Limits { open_size: Some(longest(MODULES)) })?)?)
+    Ok(Modules::read_strictly(Codec::open(file, Limits { open_size: Some(longest(MODULES)) })?)?)
 }
 
 /// The kinds that are made from packages, whose old files therefore say nothing any more.
@@ -121,16 +126,23 @@ pub(super) fn carried_over(
         }
         voice.say(&format!("Using {name} from target repo"));
         let mut record = record.clone();
-        if record.checksum.kind != plan.repomd_checksum {
-            let cannot = || format!("cannot read {}", path.display());
-            record.checksum =
-                hash(File::open(&path).with_context(cannot)?, plan.repomd_checksum).with_context(cannot)?;
-            if record.open_checksum.is_some() {
-                let file = File::open(&path).with_context(cannot)?;
-                let open = Codec::open(file, Limits { open_size: None }).with_context(cannot)?;
-                record.open_checksum = Some(hash(open, plan.repomd_checksum).with_context(cannot)?);
+        let Some(found) = sums(&path, &record, plan.repomd_checksum)? else {
+            voice.warn(&format!("{} is left out: {} is damaged", record.kind, path.display()));
+            continue;
+        };
+        if found.is_other_than(&record) {
+            if record.header.is_some() {
+                voice.warn(&format!(
+                    "{} is left out: {} was changed in its place",
+                    record.kind,
+                    path.display()
+                ));
+                continue;
             }
+            voice.warn(&format!("{} was changed in its place: its checksum is written anew", path.display()));
+            record.timestamp = style.time;
         }
+        found.into_record(&mut record);
         if style.stamp {
             record.timestamp = style.time;
         }
@@ -139,14 +151,84 @@ pub(super) fn carried_over(
     Ok(carried)
 }
 
-fn hash(file: impl Read, kind: ChecksumType) -> std::io::Result<crate::package::Checksum> {
-    let mut hasher = Hasher::new(kind);
+/// zchunk files that say the same as the `carried` files, for those that have none among them.
+pub(super) fn zchunk_twins(
+    workshop: &Workshop,
+    carried: &[Record],
+    style: &Style,
+) -> anyhow::Result<Vec<Finished>> {
+    let lacks_one = |record: &&Record| {
+        let twin = format!("{}_zck", record.kind);
+        !record.kind.ends_with("_zck") && !carried.iter().any(|other| other.kind == twin)
+    };
+    let twin = |record: &Record| {
+        let name = file_name(&record.href);
+        let plain = name.strip_prefix(&format!("{}-", record.checksum)).unwrap_or(name);
+        let base = plain.strip_suffix(Codec::of_name(plain).suffix()).unwrap_or(plain);
+        workshop.zchunk_of(&workshop.repodata.join(name), record, base, style)
+    };
+    carried.iter().filter(lacks_one).map(twin).collect()
+}
+
+/// What lies in a file that is carried over: sums as the record states them, and as it is to state them.
+struct Sums {
+    stated: Checksum,
+    checksum: Checksum,
+    size: u64,
+    /// Of the text, where the file is compressed.
+    open: Option<(Checksum, Checksum, u64)>,
+}
+
+impl Sums {
+    /// Whether the file has other bytes than the record says.
+    fn is_other_than(&self, record: &Record) -> bool {
+        self.stated != record.checksum
+            || self.open.as_ref().zip(record.open_checksum.as_ref()).is_some_and(|(open, sum)| open.0 != *sum)
+    }
+
+    fn into_record(self, record: &mut Record) {
+        (record.checksum, record.size) = (self.checksum, Some(self.size));
+        if let Some((_, sum, size)) = self.open {
+            (record.open_checksum, record.open_size) = (Some(sum), Some(size));
+        }
+    }
+}
+
+/// Reads the file at `path`, whose sums are to be of the type `wanted`; `None` where it cannot be decompressed.
+fn sums(path: &Path, record: &Record, wanted: ChecksumType) -> anyhow::Result<Option<Sums>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let file = File::open(path).with_context(cannot)?;
+    let (stated, checksum, size) = hash(file, record.checksum.kind, wanted).with_context(cannot)?;
+    let open = match &record.open_checksum {
+        None => None,
+        Some(sum) => {
+            let file = File::open(path).with_context(cannot)?;
+            let text =
+                Codec::open(file, Limits { open_size: None }).and_then(|text| hash(text, sum.kind, wanted));
+            let Ok(open) = text else { return Ok(None) };
+            Some(open)
+        }
+    };
+    Ok(Some(Sums { stated, checksum, size, open }))
+}
+
+/// The checksums of two types, and the length, of what is read.
+fn hash(
+    file: impl Read,
+    one: ChecksumType,
+    other: ChecksumType,
+) -> std::io::Result<(Checksum, Checksum, u64)> {
+    let (mut first, mut second, mut size) = (Hasher::new(one), Hasher::new(other), 0);
     let mut buffer = [0; 64 << 10];
     let mut file = BufReader::new(file);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&buffer[..read]),
+            0 => return Ok((first.finish(), second.finish(), size)),
+            read => {
+                first.update(&buffer[..read]);
+                second.update(&buffer[..read]);
+                size += read as u64;
+            }
         }
     }
 }

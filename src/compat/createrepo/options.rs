@@ -361,14 +361,8 @@ impl CreaterepoOptions {
 }
 
 pub fn checksum_type(text: Option<&str>) -> anyhow::Result<Option<ChecksumType>> {
-    text.map(|text| {
-        text.parse().map_err(|_| {
-            anyhow!(
-                "Unknown/Unsupported checksum type {text:?}; known are md5, sha1, sha224, sha256, sha384, sha512"
-            )
-        })
-    })
-    .transpose()
+    text.map(|text| text.parse().map_err(|_| anyhow!("Unknown/Unsupported checksum type {text:?}")))
+        .transpose()
 }
 
 pub fn codec(text: Option<&str>) -> anyhow::Result<Option<Codec>> {
@@ -380,21 +374,20 @@ pub fn codec(text: Option<&str>) -> anyhow::Result<Option<Codec>> {
         Some("zstd") => Codec::Zstd,
         Some("zck") => Codec::Zchunk,
         Some(text) => {
-            bail!("Unknown/Unsupported compression type {text:?}; known are bz2, gz, xz, zck, zstd")
+            bail!("Unknown/Unsupported compression type {text:?}")
         }
     }))
 }
 
 fn age(text: &str) -> anyhow::Result<Duration> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 =
-        digits.parse().map_err(|_| anyhow!("Bad value {text:?}: expected a number, as in 30d"))?;
+    let number: u64 = digits.parse().map_err(|_| anyhow!("Bad time period {text:?}"))?;
     let unit = match &text[digits.len()..] {
         "" | "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86400,
-        unit => bail!("Bad time unit {unit:?}; known are m, h and d"),
+        unit => bail!("Bad time unit {unit:?}"),
     };
     Ok(Duration::from_secs(number.saturating_mul(unit)))
 }

@@ -18,6 +18,8 @@ use crate::repodata::{Entry, Fragments, RenderOptions, filelists_ext};
 const BLOCK: usize = 512 << 10;
 /// How the problem begins when there is no such file.
 pub(super) const VANISHED: &str = "There is no package ";
+/// How the line of a package that cannot be read begins.
+pub(super) const UNREADABLE: &str = "Cannot read package: ";
 
 /// Everything that is the same for all packages.
 pub(super) struct Reading<'a> {
@@ -108,8 +110,7 @@ impl<'a> Reading<'a> {
     }
 
     fn read(&self, source: &Source, base: Option<&str>, href: String) -> Result<Made, String> {
-        let cannot =
-            |why: &dyn std::fmt::Display| format!("Cannot read package: {}: {why}", source.path.display());
+        let cannot = |why: &dyn std::fmt::Display| unreadable_for(source, why);
         let mut file = File::open(&source.path).map_err(|error| unreadable(source, &error))?;
         let meta = file.metadata().map_err(|error| cannot(&error))?;
         if !meta.is_file() {
@@ -198,8 +199,13 @@ fn unreadable(source: &Source, error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         format!("{VANISHED}{}", source.path.display())
     } else {
-        format!("Cannot read package: {}: {error}", source.path.display())
+        unreadable_for(source, error)
     }
+}
+
+/// The words up to the last colon are createrepo_c's, which scripts look for.
+fn unreadable_for(source: &Source, why: &dyn std::fmt::Display) -> String {
+    format!("{UNREADABLE}{}: rpmReadPackageFile() error: {why}", source.path.display())
 }
 
 /// Puts the right place where the stand-in's stands; no text of the package can look like it, for there `<` is escaped.

@@ -111,7 +111,7 @@ pub fn modules(
     }
     let Some(merged) = merged else { return Ok(None) };
     let base = "modules.yaml".to_owned();
-    let file = workshop.write("modules", &base, codec, style, |sink| Ok(merged.write(sink)?))?;
+    let file = workshop.write("modules", &base, codec, style, |sink| Ok(merged.write_normal(sink)?))?;
     Ok(Some(Extra { file, base }))
 }
 
@@ -127,7 +127,10 @@ pub fn origins<'c>(
     workshop.write("origin", "pkgorigins", Codec::Gzip, style, |sink| {
         for package in packages {
             if seen.insert(package.facts.nevra()) {
-                writeln!(sink, "{}\t{}", package.nvra(), repositories[package.repository].origin)?;
+                let origin = &repositories[package.repository].origin;
+                // A plain path is a URL like the others there.
+                let scheme = if origin.starts_with('/') { "file://" } else { "" };
+                writeln!(sink, "{}\t{scheme}{origin}", package.nvra())?;
             }
         }
         Ok(())

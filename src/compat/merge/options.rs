@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
 use super::arches;
@@ -125,13 +125,16 @@ impl MergerepoOptions {
             (None, Some(_)) => bail!("--repo-prefix-replace must be used together with --repo-prefix-search"),
         };
         if self.arch_expand && self.archlist.is_none() {
-            bail!("--arch-expand cannot be used without -a/--archlist argument");
+            bail!("Critical: --arch-expand cannot be used without -a/--archlist argument");
         }
         if self.blocked.is_some() && !self.koji {
-            bail!("-b/--blocked cannot be used without -k/--koji argument");
+            bail!("Critical: -b/--blocked cannot be used without -k/--koji argument");
         }
         self.zchunk.check()?;
-        let chosen = codec(self.compress_type.as_deref())?;
+        let chosen = codec(self.compress_type.as_deref()).map_err(|_| {
+            let text = self.compress_type.as_deref().unwrap_or_default();
+            anyhow!("Critical: Compression {text} not available: Please choose from: gz, bz2, xz or zstd")
+        })?;
         Ok(Plan {
             output: self.outputdir.clone().unwrap_or_else(|| "merged_repo".into()),
             codec: chosen.unwrap_or(Codec::Zstd),
@@ -153,7 +156,7 @@ impl MergerepoOptions {
         }
         Ok(match self.method.as_deref() {
             Some(method) if !matches!(method, "repo" | "ts" | "nvr") => {
-                bail!("Unknown merge method {method}; known are repo, ts, nvr")
+                bail!("Critical: Unknown merge method {method}")
             }
             _ if self.all => Rule::All,
             Some("ts") => Rule::Newest,

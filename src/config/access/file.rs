@@ -8,8 +8,8 @@ use toml::de::DeTable;
 use super::{AskAbout, RULES, WhenDown};
 use crate::config::file::absolute_or_none;
 use crate::config::problem::{Origin, Problems};
-use crate::config::section::{Document, Section, Set, text, texts};
-use crate::config::value::{Choice, parse_duration};
+use crate::config::section::{Document, Section, Set, text, texts, time};
+use crate::config::value::{Choice, parse_duration, without_secrets};
 use crate::rights::{Pattern, Permission};
 
 #[derive(Debug)]
@@ -90,9 +90,9 @@ impl AuthorizerSection {
             name: Set { value: name.to_owned(), origin },
             url: s.take("url", text(url)),
             ca: s.take("ca", text(absolute_or_none)),
-            remember: s.take("remember", text(parse_duration)),
+            remember: s.take("remember", time(parse_duration)),
             when_down: s.take("when_down", text(WhenDown::parse)),
-            timeout: s.take("timeout", text(parse_duration)),
+            timeout: s.take("timeout", time(parse_duration)),
             ask: s.take("ask", text(AskAbout::parse)),
         };
         s.finish();
@@ -146,7 +146,8 @@ fn certificate(text: &str) -> Result<String, String> {
 fn url(text: &str) -> Result<String, String> {
     let wrong = || {
         Err(format!(
-            "expected \"https://host/path\", \"http://host/path\" or \"unix:/path/to.sock:/path\", found {text:?}"
+            "expected \"https://host/path\", \"http://host/path\" or \"unix:/path/to.sock:/path\", found {:?}",
+            without_secrets(text)
         ))
     };
     if !text.chars().all(|c| c.is_ascii_graphic()) || text.contains(['@', '#', '"', '\\']) {

@@ -7,7 +7,7 @@ use super::{Layers, quoted};
 use crate::config::access::file::{AuthorizerSection, GrantSection};
 use crate::config::access::{AskAbout, WhenDown, no_rule};
 use crate::config::file::ServerSection;
-use crate::config::value::{Choice, spell_duration};
+use crate::config::value::{Choice, spell_duration, without_secrets};
 use crate::config::{AccessConfig, AuthorizerConfig, GrantConfig, RepositoryConfig};
 use crate::rights::{Grant, Pattern, Permission};
 
@@ -49,7 +49,7 @@ impl Layers<'_> {
         let duration = |d: &Duration| quoted(&spell_duration(*d));
         let ca = self.settle(table, "ca", section.ca, PathBuf::new(), |path| quoted(&path.to_string_lossy()));
         let authorizer = AuthorizerConfig {
-            url: self.settle(table, "url", section.url, default.url, |url| quoted(url)),
+            url: self.settle(table, "url", section.url, default.url, |url| quoted(&without_secrets(url))),
             ca: Some(ca).filter(|path| *path != Path::new("")),
             remember: self.settle(table, "remember", section.remember, default.remember, duration),
             when_down: self.settle(

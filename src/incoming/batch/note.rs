@@ -1,19 +1,21 @@
 //! What was read from a batch's packages, noted so that nobody reads them again.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracing::warn;
 
 use super::BatchPlace;
+use crate::beneath::stamp;
 use crate::config::RepositoryConfig;
 use crate::incoming::ReadPackage;
-use crate::incoming::beneath::stamp;
 use crate::incoming::place::rendered;
 use crate::package::intake::Intake;
-use crate::package::{Checksum, Evr, Location, Nevra, PkgId};
+use crate::package::openpgp::Keyring;
+use crate::package::{Checksum, Evr, Location, Nevra, Verify};
 use crate::repodata::Fragments;
 
 impl BatchPlace {
@@ -23,8 +25,9 @@ impl BatchPlace {
         config: &RepositoryConfig,
         location: &Location,
         metadata: &fs::Metadata,
-    ) -> Option<(Nevra, PkgId, Fragments)> {
-        let note: Value = serde_json::from_slice(&fs::read(self.note(location)).ok()?).ok()?;
+    ) -> Option<ReadPackage> {
+        let note = self.open().ok()??.sub("notes").ok()?.bytes(Self::note(location)).ok()?;
+        let note: Value = serde_json::from_slice(&note).ok()?;
         let stamp = stamp(metadata);
         let text = |key: &str| note[key].as_str();
         let same = note["inode"].as_u64() == Some(stamp.inode)
@@ -51,7 +54,8 @@ impl BatchPlace {
             other: text("other")?.into(),
             filelists_ext: text("filelists_ext")?.into(),
         };
-        Some((nevra, pkgid, fragments))
+        let vouched = serde_json::from_value(note["vouched"].clone()).ok()?;
+        Some(ReadPackage { pkgid, nevra, fragments, vouched })
     }
 
     /// Writes down what was read; without it, it is read again.
@@ -64,7 +68,7 @@ impl BatchPlace {
     ) {
         let write = || -> io::Result<()> {
             let stamp = stamp(&file.metadata()?);
-            let ReadPackage { pkgid, nevra, fragments } = package;
+            let ReadPackage { pkgid, nevra, fragments, vouched } = package;
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let note = json!({
                 "location": location.as_str(), "made_with": made_with(config),
@@ -73,10 +77,10 @@ impl BatchPlace {
                 "release": nevra.evr.release, "arch": nevra.arch, "pkgid": pkgid.to_hex(),
                 "primary": text(&fragments.primary), "filelists": text(&fragments.filelists),
                 "other": text(&fragments.other), "filelists_ext": text(&fragments.filelists_ext),
+                "vouched": vouched,
             });
-            let path = self.note(location);
-            DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(&path))?;
-            fs::write(path, note.to_string())
+            let notes = self.opened()?.make("notes")?;
+            notes.create_anew(Self::note(location), 0o600)?.write_all(note.to_string().as_bytes())
         };
         if let Err(error) = write() {
             warn!("cannot note what is in {location}, it will be read again: {error}");
@@ -94,8 +98,11 @@ pub(super) fn read_again(
     config: &RepositoryConfig,
     location: &Location,
     file: &File,
-) -> io::Result<(Nevra, PkgId, Fragments)> {
-    let mut intake = Intake::new(config.checksum, config.verify);
+    keyring: Option<&Arc<Keyring>>,
+) -> io::Result<ReadPackage> {
+    // Before the keys are read nobody can say who vouches for it; that is asked again at the commit.
+    let verify = if keyring.is_none() { config.verify.min(Verify::Digest) } else { config.verify };
+    let mut intake = Intake::new(config.checksum, verify).trusting(keyring.cloned());
     let mut block = vec![0; 256 * 1024];
     let mut at = 0;
     loop {
@@ -109,7 +116,5 @@ pub(super) fn read_again(
     }
     let taken = intake.finish().map_err(io::Error::other)?;
     let metadata = file.metadata()?;
-    let read = rendered(&taken, location, &config.render_options(), at, metadata.mtime())
-        .map_err(io::Error::other)?;
-    Ok((read.nevra, read.pkgid, read.fragments))
+    rendered(&taken, location, &config.render_options(), at, metadata.mtime(), None).map_err(io::Error::other)
 }

@@ -1,41 +1,44 @@
 //! What a restart finds of batches: some that wait, commits that were interrupted, and what commits have just shown.
 
-use std::fs;
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
 use super::commit::read_moves;
-use super::{BatchId, BatchPlace, entries};
+use super::{BatchId, BatchPlace, all};
+use crate::beneath::own::unique;
 use crate::config::RepositoryConfig;
-use crate::incoming::temporary::unique;
 use crate::package::Location;
 
 /// How the names of lists of what was made visible begin.
 pub(super) const SHOWN: &str = ".shown-";
 
 impl BatchPlace {
-    /// Keeps the list of what was made visible after the batch is gone. It need not survive a power cut: no machine starts
-    /// before all has settled.
+    /// Ends the commit, and keeps the list of what was made visible after the batch is gone. A rename, for which there is room
+    /// on a full disk, too. It need not survive a power cut: no machine starts before all has settled.
     pub(super) fn keep_shown(&self) -> io::Result<()> {
-        let shown = self.directory.with_file_name(format!("{SHOWN}{}", unique()));
-        fs::copy(self.directory.join("commit"), shown).map(drop)
+        let Some(all) = all(&self.above)? else { return Ok(()) };
+        let batch = self.opened()?;
+        // What was shown settles from now on, not from when the commit began.
+        batch.read("commit")?.set_modified(SystemTime::now())?;
+        batch.rename("commit", &all, format!("{SHOWN}{}", unique()))
     }
 }
 
 /// Forgets what commits have shown once all of it has settled; whether any is left.
 pub fn forget_shown(config: &RepositoryConfig) -> io::Result<bool> {
+    let Some(all) = all(config.written())? else { return Ok(false) };
     let mut left = false;
-    for entry in entries(config)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(SHOWN) {
+    for name in all.names()? {
+        if !name.to_string_lossy().starts_with(SHOWN) {
             continue;
         }
         // A second more, for file systems that round times.
-        let settled = entry.metadata()?.modified()? + config.settle + Duration::from_secs(1);
+        let written = all.read(&name)?.metadata()?.modified()?;
+        let settled = written + config.settle + Duration::from_secs(1);
         if settled < SystemTime::now() {
-            fs::remove_file(entry.path())?;
+            all.remove(&name)?;
         } else {
             left = true;
         }
@@ -57,20 +60,20 @@ pub struct Recovered {
 pub fn recover(config: &RepositoryConfig) -> io::Result<Recovered> {
     let mut found = Recovered::default();
     let waiting = &mut found.waiting;
-    for entry in entries(config)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(all) = all(config.written())? else { return Ok(found) };
+    for name in all.names()? {
+        let name = name.to_string_lossy().into_owned();
         let Some(id) = BatchId::parse(&name) else {
             if name.starts_with(".gone-") {
-                fs::remove_dir_all(&path)?;
+                all.remove_all(&name)?;
             } else if name.starts_with(SHOWN) {
                 // One that is cut short is followed by the end of its commit.
-                let moves = read_moves(&path).ok().flatten().unwrap_or_default();
+                let moves = read_moves(&all, &name).ok().flatten().unwrap_or_default();
                 found.shown.extend(moves.into_iter().map(|step| step.location));
             }
             continue;
         };
-        let place = BatchPlace { directory: path };
+        let place = BatchPlace::of(config, &id);
         match place.journal()? {
             Some(moves) => {
                 let finished = place.finish(config, &moves);
@@ -85,6 +88,13 @@ pub fn recover(config: &RepositoryConfig) -> io::Result<Recovered> {
                 }
                 if finished.is_err() {
                     waiting.push((id, place));
+                }
+            }
+            // Uploads that were refused, or a commit that was not cleared away, have left it.
+            None if place.list()?.is_empty() => {
+                if let Err(error) = place.remove() {
+                    let repo = &config.name;
+                    warn!(repo.name = %repo, batch = %name, "cannot clear the empty batch {name} of {repo} away: {error}");
                 }
             }
             None => waiting.push((id, place)),

@@ -1,9 +1,10 @@
+use std::fs;
 use std::time::Duration;
 
 use super::recover::SHOWN;
 use super::*;
+use crate::beneath::Root;
 use crate::incoming::Staged;
-use crate::incoming::beneath::Root;
 
 struct World {
     tree: tempfile::TempDir,
@@ -43,6 +44,11 @@ impl World {
     }
 }
 
+/// Where the batches lie.
+fn all_of(world: &World) -> PathBuf {
+    world.config.private_dir().join("incoming/batches")
+}
+
 use CommitMode::{New, Replace};
 
 #[test]
@@ -53,10 +59,10 @@ fn a_commit_shows_all_and_leaves_nothing() {
     world.hold("old", "2");
     assert_eq!(world.waiting(), ["a/b/new", "old"]);
     assert_eq!((world.read("a/b/new"), world.read("old")), (None, Some("before".into())));
-    world.place.commit(&world.config, &World::moves(&[("a/b/new", New), ("old", Replace)])).unwrap();
+    world.place.commit(&world.config, &World::moves(&[("a/b/new", New), ("old", Replace)]), None).unwrap();
     assert_eq!((world.read("a/b/new"), world.read("old")), (Some("1".into()), Some("2".into())));
     let left: Vec<_> =
-        fs::read_dir(all(&world.config)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        fs::read_dir(all_of(&world)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let is_note = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(SHOWN);
     assert!(left.len() == 1 && left.iter().all(is_note), "{left:?}");
 }
@@ -70,7 +76,7 @@ fn what_cannot_be_shown_whole_is_taken_back() {
         world.hold(name, content);
     }
     let moves = World::moves(&[("a", New), ("old", Replace), ("taken", New), ("z", New)]);
-    let error = world.place.commit(&world.config, &moves).err().unwrap();
+    let error = world.place.commit(&world.config, &moves, None).err().unwrap();
     assert!(matches!(error, IncomingError::Exists(_)), "{error}");
     let seen = ["a", "old", "taken", "z"].map(|name| world.read(name));
     assert_eq!(seen, [None, Some("before".into()), Some("mine".into()), None]);
@@ -129,13 +135,13 @@ fn a_batch_without_a_commit_waits_and_what_ended_is_cleared_away() {
     let world = World::new();
     world.hold("a", "1");
     world.hold("a", "2");
-    let gone = all(&world.config).join(".gone-1-x");
+    let gone = all_of(&world).join(".gone-1-x");
     fs::create_dir_all(gone.join("files")).unwrap();
     fs::write(gone.join("files/x"), "x").unwrap();
     let waiting = recover(&world.config).unwrap().waiting;
     assert_eq!(waiting.len(), 1);
     assert!(!gone.exists());
-    waiting[0].1.commit(&world.config, &World::moves(&[("a", New)])).unwrap();
+    waiting[0].1.commit(&world.config, &World::moves(&[("a", New)]), None).unwrap();
     assert_eq!(world.read("a").as_deref(), Some("2"), "the last one counts");
 }
 
@@ -144,14 +150,14 @@ fn a_batch_without_a_commit_waits_and_what_ended_is_cleared_away() {
 fn what_was_shown_is_noted_until_all_of_it_has_settled() {
     let world = World::new();
     world.hold("a", "1");
-    world.place.commit(&world.config, &World::moves(&[("a", New)])).unwrap();
+    world.place.commit(&world.config, &World::moves(&[("a", New)]), None).unwrap();
     for _ in 0..2 {
         let recovered = recover(&world.config).unwrap();
         assert_eq!(recovered.shown.iter().map(Location::as_str).collect::<Vec<_>>(), ["a"]);
         assert!(recovered.waiting.is_empty());
         assert!(forget_shown(&world.config).unwrap(), "not yet");
     }
-    let note = fs::read_dir(all(&world.config)).unwrap().next().unwrap().unwrap().path();
+    let note = fs::read_dir(all_of(&world)).unwrap().next().unwrap().unwrap().path();
     let before = SystemTime::now() - world.config.settle - Duration::from_secs(2);
     File::options().append(true).open(&note).unwrap().set_modified(before).unwrap();
     assert!(!forget_shown(&world.config).unwrap());
@@ -160,6 +166,23 @@ fn what_was_shown_is_noted_until_all_of_it_has_settled() {
     // A kill while it is noted: the commit itself is still noted then, and counts.
     fs::write(note, "[\"new\",\"a").unwrap();
     assert!(recover(&world.config).unwrap().shown.is_empty());
+}
+
+/// What is left of a commit that showed all and could not be cleared away neither waits nor commits what comes later.
+#[test]
+fn what_a_commit_could_not_clear_away_is_no_batch() {
+    let world = World::new();
+    world.hold("a", "1");
+    let moves = World::moves(&[("a", New), ("b", New)]);
+    let root = Root::open(&world.config.path, world.config.symlinks).unwrap();
+    world.place.begin_commit(&moves).unwrap();
+    world.place.show(&world.config, &root, 0, &moves[0]).unwrap();
+    world.hold("b", "2");
+    assert_eq!(recover(&world.config).unwrap().waiting.len(), 1);
+    assert_eq!((world.read("b"), world.waiting()), (None, vec!["b".to_owned()]));
+    fs::remove_file(all_of(&world).join("b/files/b")).unwrap();
+    assert!(recover(&world.config).unwrap().waiting.is_empty());
+    assert_eq!(fs::read_dir(all_of(&world)).unwrap().count(), 0, "an empty batch is cleared away");
 }
 
 #[test]

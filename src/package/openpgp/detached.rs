@@ -6,7 +6,7 @@ use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersi
 use pgp::ser::Serialize as _;
 use pgp::types::VerifyingKey as _;
 
-use super::{Certificate, Keyring};
+use super::{Certificate, Keyring, Vouched};
 use crate::package::{ChecksumType, Hasher};
 
 /// The most bytes of one signature. Today's largest (post-quantum) have some 50 kB.
@@ -37,8 +37,12 @@ pub enum BadSignature {
     Expired { key: String, at: u64 },
     #[error("the key {key} had been revoked when it signed (on {})", date(*at))]
     Revoked { key: String, at: u64 },
-    #[error("the key {key} was revoked because it was stolen, so none of its signatures counts")]
-    Compromised { key: String },
+    #[error("the key {key} was revoked {why}, so none of its signatures counts")]
+    Compromised { key: String, why: &'static str },
+    #[error("the signature counted only until {}; sign it again", date(*at))]
+    OutOfDate { at: u64 },
+    #[error("the signature is of {}, which is in the future; mend the clock of whoever signs, or of this machine", date(*at))]
+    FromTheFuture { at: u64 },
 }
 
 impl BadSignature {
@@ -84,9 +88,20 @@ impl Check {
         if kind == ChecksumType::Md5 || (kind == ChecksumType::Sha1 && made >= SHA1_UNTIL) {
             return Err(BadSignature::Weak { algorithm: config.hash_alg.to_string() });
         }
+        // Whoever calls something critical wants nobody to take the signature who does not know what it means; gpg and rpm
+        // take none of the others either. There is no notation that is known here.
         let unknown = |packet: &pgp::packet::Subpacket| {
-            packet.is_critical
-                && matches!(packet.typ(), SubpacketType::Other(_) | SubpacketType::Experimental(_))
+            let is_known = matches!(
+                packet.typ(),
+                SubpacketType::SignatureCreationTime
+                    | SubpacketType::SignatureExpirationTime
+                    | SubpacketType::IssuerKeyId
+                    | SubpacketType::IssuerFingerprint
+                    | SubpacketType::SignersUserID
+                    | SubpacketType::PolicyURI
+                    | SubpacketType::EmbeddedSignature
+            );
+            packet.is_critical && !is_known
         };
         if config.hashed_subpackets().any(unknown) {
             return Err(unreadable("it makes a condition that is not known here"));
@@ -109,16 +124,18 @@ impl Check {
         self.hasher.update(bytes);
     }
 
-    /// Whether one of the keyring's keys made this signature, for the bytes seen, when it was allowed to.
-    pub fn finish(self, keyring: &Keyring) -> Result<(), BadSignature> {
+    /// Whether one of the keyring's keys made this signature, for the bytes seen, when it was allowed to; and which.
+    pub fn finish(self, keyring: &Keyring) -> Result<Vouched, BadSignature> {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.decide(keyring)));
         done.unwrap_or_else(|_| Err(unreadable("it is malformed")))
     }
 
-    fn decide(mut self, keyring: &Keyring) -> Result<(), BadSignature> {
+    fn decide(mut self, keyring: &Keyring) -> Result<Vouched, BadSignature> {
         self.hasher.update(&self.suffix);
         let digest = self.hasher.finish();
         let made = self.signature.created().map_or(0, |time| u64::from(time.as_secs()));
+        let lifetime = self.signature.signature_expiration_time().map_or(0, |time| u64::from(time.as_secs()));
+        let expires = (lifetime > 0).then(|| made.saturating_add(lifetime));
         let bytes = self.signature.signature().ok_or_else(|| unreadable("it is empty"))?;
         let mut outcome = Err(unreadable("nobody can have made it"));
         for (certificate, signer) in self.candidates {
@@ -131,7 +148,12 @@ impl Check {
                 }
             };
             outcome = match right {
-                Ok(()) => return signer.judge(made, &certificate.describe()),
+                Ok(()) => {
+                    signer.judge(made, &certificate.describe())?;
+                    keyring.judge_time(made, expires)?;
+                    let certificate = certificate.fingerprint();
+                    return Ok(Vouched { certificate, key: signer.id, made, expires, covers_all: true });
+                }
                 Err(_) => Err(BadSignature::Wrong { key: certificate.describe() }),
             };
         }
@@ -153,7 +175,7 @@ impl Keyring {
     pub fn check(&self, signature: &[u8], data: &[u8]) -> Result<(), BadSignature> {
         let mut check = Check::begin(&dearmor(signature)?, self)?;
         check.update(data);
-        check.finish(self)
+        check.finish(self).map(drop)
     }
 }
 

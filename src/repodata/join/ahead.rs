@@ -34,7 +34,7 @@ fn open_sides(
     trails: &[&Trail],
 ) -> (Vec<Vec<OpenMark>>, io::Result<()>) {
     let mut lanes: Vec<Lane> = files.iter().map(|file| file.open_lane(known_open(file, trails))).collect();
-    let ended = walk(&mut lanes, parts.iter().map(|part| part.raw), pieces);
+    let ended = walk(&mut lanes, parts.iter().map(|part| (part.raw, part.raw_crc)), pieces);
     let marks = files.iter().zip(lanes);
     let marks = marks.map(|(file, lane)| file.open_marks(known_open(file, trails), lane.behind));
     (marks.collect(), ended)
@@ -51,7 +51,7 @@ fn packed_sides(
         Ok(lanes) => lanes,
         Err(error) => return (Vec::new(), Err(error)),
     };
-    let ended = walk(&mut lanes, parts.iter().map(|part| part.piece), pieces);
+    let ended = walk(&mut lanes, parts.iter().map(|part| (part.piece, part.piece_crc)), pieces);
     let marks = files.iter().zip(lanes);
     let marks = marks.map(|(file, lane)| file.packed_marks(known_packed(file, trails), lane.behind));
     (marks.collect(), ended)

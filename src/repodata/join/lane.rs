@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::package::{ChecksumType, Hasher};
+use crate::repodata::chunk::damaged;
 use crate::repodata::{Pieces, Span};
 
 /// One of the two byte streams of a file: its hash so far, and how long it is.
@@ -46,22 +47,31 @@ impl Lane {
     }
 }
 
-/// Takes `parts` into those of the lanes that do not have them. Bytes are read once; two lanes that both want them
+/// Takes `parts`, each with the CRC-32 that it must have, into those of the lanes that do not have them. Bytes are read once; two lanes that both want them
 /// get them in little more than the time of one. Lanes hold what was done before a failure.
-pub fn walk(lanes: &mut [Lane], parts: impl Iterator<Item = Span>, pieces: &dyn Pieces) -> io::Result<()> {
+pub fn walk(
+    lanes: &mut [Lane],
+    parts: impl Iterator<Item = (Span, u32)>,
+    pieces: &dyn Pieces,
+) -> io::Result<()> {
     let known = lanes.iter().map(|lane| lane.known).min().unwrap_or(0);
     let mut buffer = Vec::new();
-    for (at, part) in parts.enumerate().skip(known) {
+    for (at, (part, sum)) in parts.enumerate().skip(known) {
+        let mut crc = crc32fast::Hasher::new();
         let mut wanting: Vec<&mut Lane> = lanes.iter_mut().filter(|lane| lane.known <= at).collect();
         for block in blocks(part) {
             buffer.clear();
             pieces.read(block, &mut buffer)?;
+            crc.update(&buffer);
             for pair in wanting.chunks_mut(2) {
                 match pair {
                     [one, other] => Side::take_both(&mut one.side, &mut other.side, &buffer),
                     alone => alone.iter_mut().for_each(|lane| lane.side.take(&buffer)),
                 }
             }
+        }
+        if crc.finalize() != sum {
+            return Err(damaged());
         }
         for lane in wanting {
             lane.behind.push(lane.side.clone());

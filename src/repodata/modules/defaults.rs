@@ -30,6 +30,47 @@ pub enum Stream {
     Disputed,
 }
 
+/// What another document's defaults brought to these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absorbed {
+    /// These say what they said before.
+    Nothing,
+    /// These say what the other said.
+    All,
+    /// These say what neither said alone.
+    Some,
+}
+
+/// What a merge has met.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// Ours say something they did not say.
+    changed: bool,
+    /// Theirs said something that does not hold.
+    lost: bool,
+}
+
+impl Told {
+    fn take<T>(&mut self, ours: &mut T, theirs: T) {
+        self.changed = true;
+        *ours = theirs;
+    }
+
+    fn merge(&mut self, ours: &mut Profiles, theirs: Profiles, younger: bool) {
+        for (stream, names) in theirs {
+            match ours.get_mut(&stream) {
+                Some(ours) if *ours == names => {}
+                Some(ours) if younger => self.take(ours, names),
+                Some(_) => self.lost = true,
+                None => {
+                    self.changed = true;
+                    ours.insert(stream, names);
+                }
+            }
+        }
+    }
+}
+
 impl Defaults {
     /// Reads a document's `data` that has the right shape.
     pub fn of(data: &Node) -> Self {
@@ -47,55 +88,85 @@ impl Defaults {
         }
     }
 
-    /// What holds when both are there, by libmodulemd's rules: what only one says holds; where they
-    /// disagree, the younger; of the same age, they leave no default stream, and cannot disagree otherwise.
-    pub fn merged(&self, other: &Self) -> Result<Self, String> {
-        let mut merged = self.clone();
-        let younger = other.modified > self.modified;
-        let same_age = other.modified == self.modified;
-        match (&self.stream, &other.stream) {
-            (_, Stream::None) => {}
-            (Stream::None, _) => merged.stream = other.stream.clone(),
-            (a, b) if a == b => {}
-            _ if younger => merged.stream = other.stream.clone(),
-            _ if same_age => merged.stream = Stream::Disputed,
-            _ => {}
+    /// Whether both can hold, by libmodulemd's rules: of the same age, they must not disagree but in the default
+    /// stream.
+    pub fn agrees(&self, other: &Self) -> Result<(), String> {
+        if other.modified != self.modified {
+            return Ok(());
         }
-        let why = |what: String| {
-            format!(
+        let disputed = |what: String| {
+            Err(format!(
                 "defaults of {} with the same modified: {} differ in {what}; raise modified in the one that holds",
                 self.module, self.modified
-            )
+            ))
         };
-        let merge = |ours: &mut Profiles, theirs: &Profiles, of: &str| {
-            for (stream, profiles) in theirs {
-                match ours.get_mut(stream) {
-                    None => _ = ours.insert(stream.clone(), profiles.clone()),
-                    Some(ours) if ours == profiles => {}
-                    Some(ours) if younger => ours.clone_from(profiles),
-                    Some(_) if same_age => {
-                        return Err(why(format!("the profiles of stream {stream:?}{of}")));
-                    }
-                    Some(_) => {}
-                }
-            }
-            Ok(())
+        let dispute = |ours: &Profiles, theirs: &Profiles| {
+            let differs = |(stream, names): &(&String, &BTreeSet<String>)| {
+                ours.get(*stream).is_some_and(|ours| ours != *names)
+            };
+            theirs.iter().find(differs).map(|(stream, _)| format!("the profiles of stream {stream:?}"))
         };
-        merge(&mut merged.profiles, &other.profiles, "")?;
-        for (intent, (stream, profiles)) in &other.intents {
-            let (our_stream, our_profiles) = merged.intents.entry(intent.clone()).or_default();
-            match (our_stream.as_ref(), stream) {
-                (_, None) => {}
-                (None, Some(_)) => our_stream.clone_from(stream),
-                (Some(a), Some(b)) if a == b => {}
-                _ if younger => our_stream.clone_from(stream),
-                _ if same_age => return Err(why(format!("the stream of intent {intent:?}"))),
-                _ => {}
-            }
-            merge(our_profiles, profiles, &format!(" of intent {intent:?}"))?;
+        if let Some(what) = dispute(&self.profiles, &other.profiles) {
+            return disputed(what);
         }
-        merged.modified = self.modified.max(other.modified);
-        Ok(merged)
+        for (intent, (stream, profiles)) in &other.intents {
+            let Some((our_stream, our_profiles)) = self.intents.get(intent) else { continue };
+            if let (Some(ours), Some(theirs)) = (our_stream, stream)
+                && ours != theirs
+            {
+                return disputed(format!("the stream of intent {intent:?}"));
+            }
+            if let Some(what) = dispute(our_profiles, profiles) {
+                return disputed(format!("{what} of intent {intent:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes of this what holds when both are there, by libmodulemd's rules: what only one says holds; where they
+    /// disagree, the younger; of the same age, they leave no default stream, and [agree](Self::agrees) otherwise.
+    pub fn absorb(&mut self, other: Self) -> Absorbed {
+        let younger = other.modified > self.modified;
+        let same_age = other.modified == self.modified;
+        let mut told = Told { changed: younger, lost: other.modified < self.modified };
+        let sizes = other.sizes();
+        match (&self.stream, other.stream) {
+            (ours, theirs) if *ours == theirs => {}
+            (_, Stream::None) => told.lost = true,
+            (Stream::None, theirs) => told.take(&mut self.stream, theirs),
+            (_, theirs) if younger => told.take(&mut self.stream, theirs),
+            _ if same_age => {
+                told.lost = true;
+                told.take(&mut self.stream, Stream::Disputed);
+            }
+            _ => told.lost = true,
+        }
+        told.merge(&mut self.profiles, other.profiles, younger);
+        for (intent, (stream, profiles)) in other.intents {
+            let (our_stream, our_profiles) = self.intents.entry(intent).or_insert_with(|| {
+                told.changed = true;
+                Default::default()
+            });
+            match (&our_stream, stream) {
+                (ours, theirs) if **ours == theirs => {}
+                (_, None) => told.lost = true,
+                (None, theirs) => told.take(our_stream, theirs),
+                (Some(_), theirs) if younger => told.take(our_stream, theirs),
+                _ => told.lost = true,
+            }
+            told.merge(our_profiles, profiles, younger);
+        }
+        self.modified = self.modified.max(other.modified);
+        match told {
+            Told { changed: false, .. } => Absorbed::Nothing,
+            Told { lost: false, .. } if self.sizes() == sizes => Absorbed::All,
+            Told { .. } => Absorbed::Some,
+        }
+    }
+
+    /// How much each part says.
+    fn sizes(&self) -> (usize, Vec<usize>) {
+        (self.profiles.len(), self.intents.values().map(|(_, profiles)| profiles.len()).collect())
     }
 
     /// The document, from `---` on, without its end.

@@ -123,7 +123,10 @@ fn what_is_wrong_is_told_with_its_line() {
         ("  stream:", "  name:", "line 6: \"name\" stands there twice"),
         ("arch: x86_64", "arch: [x86_64", "line 1"),
         ("arch: x86_64", "arch: *a", "line 9"),
-        ("---\n", "%TAG ! x\n---\n", "line 1: the directive"),
+        ("summary: Walrus", "summary: Wal\u{7f}rus", "line 10: the character U+007F"),
+        ("summary: Walrus", "summary: Wal\u{2028}rus", "line 10: the character U+2028"),
+        ("  arch:", "  xmd: [a]\n  arch:", "line 9: data.xmd: expected a table, found a list"),
+        ("---\n", "%TAG ! x\n---\n", "line 1: "),
     ] {
         let error = refused(&STREAM.replacen(from, to, 1));
         assert!(error.starts_with("malformed modules.yaml: ") && error.contains(why), "{to}: {error}");
@@ -157,4 +160,127 @@ fn nesting_has_an_end() {
     (0..5000).for_each(|level| deep.push_str(&format!("{}a:\n", " ".repeat(level))));
     assert!(refused(&deep).contains("nested deeper than 64"));
     assert!(refused(&format!("---\n{}x\n", "- ".repeat(100_000))).contains("nested deeper than 64"));
+}
+
+#[test]
+fn the_files_of_a_repository_are_bounded_together() {
+    let padding = format!("#{}\n", "x".repeat(1 << 20));
+    let file = |name: &str| {
+        read(&format!("{}...\n{}", STREAM.replace("walrus\n", &format!("{name}\n")), padding.repeat(40)))
+    };
+    let mut merged = file("a");
+    let before = merged.clone();
+    let error = merged.merge(file("b")).unwrap_err().to_string();
+    assert!(error.contains("all module files together are longer than 67108864 bytes"), "{error}");
+    assert_eq!(merged, before);
+}
+
+#[test]
+fn a_hundred_thousand_obsoletes_are_merged_one_by_one() {
+    // Each was once compared with all before it: ten thousand million comparisons.
+    let mut file = String::new();
+    for stream in 0..99_999 {
+        file.push_str(&format!(
+            "---\ndocument: modulemd-obsoletes\nversion: 1\ndata:\n  modified: 2020-01-01T00:00Z\n  module: m\n  \
+             stream: s{stream}\n  message: x\n"
+        ));
+    }
+    let modules = read(&file);
+    let mut twice = modules.clone();
+    twice.merge(modules.clone()).unwrap();
+    assert_eq!(twice, modules);
+    let error = refused(&format!("{file}{file}"));
+    assert!(error.contains("more than 100000 documents"), "{error}");
+}
+
+#[test]
+fn the_normal_form_is_what_libmodulemd_writes() {
+    // The second file is what libmodulemd 2.14 makes of the first.
+    let modules = read(include_str!("tests/written.yaml"));
+    let normal = |modules: &Modules| {
+        let mut text = Vec::new();
+        modules.write_normal(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    let text = normal(&modules);
+    assert_eq!(text, include_str!("tests/normal.yaml"));
+    assert_eq!(normal(&read(&text)), text, "what is written is written the same again");
+}
+
+#[test]
+fn what_libmodulemd_refuses_is_refused_and_strictly_what_it_does_not_know() {
+    let requires = |streams: &str| {
+        let dependencies = format!("  dependencies:\n  - requires: {{platform: {streams}}}\n");
+        format!("{STREAM}{dependencies}")
+    };
+    assert!(refused(&requires("[f30, -f28]")).contains("either streams that are wanted"));
+    read(&requires("[-f30, -f28]"));
+    read(&requires("[]"));
+    assert!(refused(&STREAM.replace("[MIT]", "[]")).contains("data.license.module"));
+    read(&STREAM.replace("Walrus 5.10", "''"));
+    let map = "    rpm-map: {sha256: {ab: {name: a, epoch: 0, version: 1, release: 1, arch: x}}}\n";
+    assert!(refused(&format!("{STREAM}{map}")).contains("nevra is missing"));
+    let obsoletes = "---\ndocument: modulemd-obsoletes\nversion: 1\ndata:\n  modified: 2020-01-01T00:00Z\n  module: a\n  \
+                     stream: b\n  message: c\n  reset: true\n";
+    read(obsoletes);
+    assert!(refused(&format!("{obsoletes}  eol_date: 2021-01-01T00:00Z\n")).contains("no eol_date"));
+
+    let strictly =
+        |text: &str| Modules::read_strictly(text.as_bytes()).map(drop).map_err(|error| error.to_string());
+    let first = STREAM.replace("version: 2", "version: 1");
+    for known in [STREAM.to_owned(), format!("{STREAM}beside: 1\n"), format!("{first}  eol: 2030-01-01\n")] {
+        strictly(&known).unwrap();
+    }
+    for (base, strange) in [
+        (STREAM, "  strange: 1\n"),
+        (STREAM, "  profiles: {a: {strange: 1}}\n"),
+        (STREAM, "  components: {modules: {a: {rationale: x, strange: 1}}}\n"),
+        (STREAM, "  dependencies: [{strange: {a: [b]}}]\n"),
+        (first.as_str(), "  strange: 1\n"),
+        (first.as_str(), "  dependencies: {strange: {a: b}}\n"),
+    ] {
+        read(&format!("{base}{strange}"));
+        assert!(
+            strictly(&format!("{base}{strange}")).unwrap_err().contains("\"strange\" is not known"),
+            "{strange}"
+        );
+    }
+    assert!(strictly(&format!("{first}  static_context: true\n")).is_err());
+}
+
+#[test]
+fn texts_that_are_folded_say_the_same_when_they_are_read_again() {
+    let description = |text: &str| {
+        STREAM.replace(">-\n    A module for testing", &format!("{text:?}").replace("\\u{e000}", "\\uE000"))
+    };
+    for text in [
+        "a\n b",
+        "a\n\n b\nc d\n\n\ne",
+        "a\nx y",
+        "a\n\tb",
+        "a \nb",
+        " a\nb",
+        "a\u{e000}\n\nb",
+        "\u{1f600}\n b",
+        "",
+    ] {
+        let modules = read(&description(text));
+        let mut normal = Vec::new();
+        modules.write_normal(&mut normal).unwrap();
+        let again = Modules::read(&normal[..]).unwrap();
+        let said = |modules: &Modules| {
+            let stream = modules.by_name["walrus"].streams.values().next().unwrap().clone();
+            let mut said = None;
+            yaml::read(stream.text.as_str(), |document| {
+                said = document
+                    .root
+                    .get("data")
+                    .and_then(|data| data.get("description")?.text().map(str::to_owned));
+                Ok(())
+            })
+            .unwrap();
+            said.unwrap()
+        };
+        assert_eq!(said(&again), text, "{}", String::from_utf8_lossy(&normal));
+    }
 }

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use super::Index;
 use crate::package::{Checksum, Hasher};
-use crate::repodata::chunk::Pieces;
+use crate::repodata::Compression;
+use crate::repodata::chunk::{Part, Pieces, read_checked};
 use crate::repodata::join::{Frame, Joined, Recipe};
-use crate::repodata::{Compression, Span};
 
 /// Writes the file to `sink` that says the same as `zstd`, which was joined by the same `recipe`. Returns what
 /// repomd.xml says of it, and its header's checksum and length in bytes.
@@ -22,12 +22,12 @@ pub fn join(
     let mut index = Index::new(&[], 0);
     index.add(&zstd.frame.head, recipe.kind.preamble(recipe.packages).len() as u64);
     let mut frame = Vec::new();
-    let read = |span: Span, frame: &mut Vec<u8>| {
+    let read = |part: &Part, frame: &mut Vec<u8>| {
         frame.clear();
-        pieces.read(span, frame)
+        read_checked(pieces, part.piece, part.piece_crc, frame)
     };
     for part in recipe.parts {
-        read(part.piece, &mut frame)?;
+        read(part, &mut frame)?;
         index.add(&frame, part.raw.len);
     }
     index.add(&zstd.frame.tail, recipe.kind.closing().len() as u64);
@@ -44,7 +44,7 @@ pub fn join(
     };
     put(&head)?;
     for part in recipe.parts {
-        read(part.piece, &mut frame)?;
+        read(part, &mut frame)?;
         put(&frame)?;
     }
     put(&zstd.frame.tail)?;

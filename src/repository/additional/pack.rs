@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use tracing::warn;
 
 use crate::catalog::{PieceFile, Recipe};
 use crate::config::RepositoryConfig;
 use crate::package::{Checksum, Hasher};
 use crate::publish::{Place, PublishError, Staged};
-use crate::repodata::additional::{GROUP, base_name, check, is_repacked, longest};
+use crate::repodata::additional::{GROUP, MODULES, base_name, check, is_repacked, longest};
 use crate::repodata::codec::{Encoder, Limits};
+use crate::repodata::encoding::with_known_name;
 use crate::repodata::join::Frame;
 use crate::repodata::{Codec, Compression, Record, Span};
-use crate::repository::{RepositoryError, press};
+use crate::repository::{RepositoryError, lock, press};
 
 /// Bytes of a file that are one piece of the catalog.
 const PIECE: usize = 1 << 20;
@@ -56,11 +59,52 @@ pub fn forms(config: &RepositoryConfig, kind: &str) -> Vec<(String, Codec)> {
     }
 }
 
+/// A file that is read, and whether the system failed to: that is not what its bytes say.
+pub struct Opened {
+    file: File,
+    failed: Mutex<Option<String>>,
+}
+
+impl Opened {
+    pub fn new(file: File) -> Self {
+        Self { file, failed: Mutex::default() }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What the system said, if it failed.
+    pub fn failed(&self) -> Option<String> {
+        lock(&self.failed).clone()
+    }
+
+    fn noted<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                *lock(&self.failed) = Some(error.to_string());
+            }
+        })
+    }
+}
+
+impl Read for &Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.noted((&self.file).read(buffer))
+    }
+}
+
+impl Seek for &Opened {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.noted((&self.file).seek(to))
+    }
+}
+
 /// How a file is compressed, judged by how it begins.
-pub fn codec_of(mut file: &File) -> io::Result<Codec> {
+pub fn codec_of(mut file: impl Read + Seek) -> io::Result<Codec> {
     let mut start = Vec::new();
     file.rewind()?;
-    file.take(6).read_to_end(&mut start)?;
+    file.by_ref().take(6).read_to_end(&mut start)?;
     file.rewind()?;
     Ok(Codec::of_bytes(&start))
 }
@@ -74,32 +118,42 @@ pub struct Packer<'a> {
 
 impl Packer<'_> {
     /// Makes the files of what `file`, whose name is `name`, holds.
-    pub fn file(&self, kind: &str, name: &str, mut file: File) -> Result<Vec<MadeFile>, Failure> {
+    pub fn file(&self, kind: &str, name: &str, mut file: &Opened) -> Result<Vec<MadeFile>, Failure> {
         let cannot = |error: io::Error| Failure::Source(error.to_string());
         let limits = Limits { open_size: Some(longest(kind)) };
-        let checked = |file: &File, sink: &mut dyn Write| {
+        let checked = |file: &Opened, sink: &mut dyn Write| {
             let source = Codec::open(file, limits).map_err(|error| error.to_string())?;
-            check(kind, name, Tee { source, sink }).map_err(|error| error.to_string())
+            if !is_repacked(kind) || kind == MODULES {
+                return check(kind, name, Tee { source, sink }).map_err(|error| error.to_string());
+            }
+            let (source, other) = with_known_name(source).map_err(|error| error.to_string())?;
+            check(kind, name, Tee { source, sink }).map_err(|error| error.to_string())?;
+            if let Some(other) = other {
+                warn!(repo.name = %self.config.name,
+                      "{} publishes {name} as UTF-8: it says encoding={other:?}, which not all clients read; write encoding=\"UTF-8\"",
+                      self.config.name);
+            }
+            Ok(())
         };
         if is_repacked(kind) {
-            return self.text(kind, name, forms(self.config, kind), |sink| checked(&file, sink));
+            return self.text(kind, name, forms(self.config, kind), |sink| checked(file, sink));
         }
-        let (codec, named) = (codec_of(&file).map_err(cannot)?, Codec::of_name(name));
+        let (codec, named) = (codec_of(file).map_err(cannot)?, Codec::of_name(name));
         // Clients go by the name, so it must not say anything else than the file.
         let is_misnamed = named != Codec::None && named != codec;
         if is_misnamed || !self.config.metadata.reads(codec) {
             let plain = name.strip_suffix(named.suffix()).unwrap_or(name);
             let forms = vec![(kind.to_owned(), Codec::Gzip)];
-            return self.text(kind, plain, forms, |sink| checked(&file, sink));
+            return self.text(kind, plain, forms, |sink| checked(file, sink));
         }
         // As it is, with what it holds uncompressed beside it.
-        let again = file.try_clone().map_err(cannot)?;
         let mut made = self.text(kind, name, vec![(kind.to_owned(), Codec::None)], |sink| {
-            io::copy(&mut &again, sink).map(|_| ()).map_err(|error| error.to_string())
+            let mut again = file;
+            io::copy(&mut again, sink).map(|_| ()).map_err(|error| error.to_string())
         })?;
         let mut summed = Summed { hasher: Hasher::new(self.config.checksum), size: 0 };
         file.rewind().map_err(cannot)?;
-        checked(&file, &mut summed).map_err(Failure::Source)?;
+        checked(file, &mut summed).map_err(Failure::Source)?;
         let is_packed = codec != Codec::None;
         for MadeFile { record, .. } in &mut made {
             record.open_checksum = is_packed.then(|| summed.hasher.clone().finish());
@@ -153,6 +207,7 @@ impl Packer<'_> {
                 // createrepo_c says it of compressed files only.
                 open_checksum: packed.then(|| open_checksum.clone()),
                 href: format!("repodata/{name}"),
+                base: None,
                 timestamp: 0,
                 size: Some(size),
                 open_size: packed.then_some(open.size),

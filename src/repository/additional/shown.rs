@@ -1,14 +1,19 @@
 //! What stays as it is shown, and what has to be compressed anew for a repository's clients.
 
+use std::io::Seek;
+
 use tracing::warn;
 
-use super::pack::{Failure, codec_of, forms};
+use super::pack::{Failure, Opened, codec_of, forms};
 use super::{Extra, Fresh, Known};
 use crate::catalog::additional::{ADOPTED, Source};
 use crate::config::RepositoryConfig;
 use crate::publish::Place;
-use crate::repodata::additional::{GROUP, is_made, is_repacked};
+use crate::repodata::additional::{GROUP, check, is_made, is_repacked, longest};
+use crate::repodata::codec::Limits;
+use crate::repodata::turn::Turn;
 use crate::repodata::{Codec, Record, Repomd};
+use crate::repository::adopt::checksum_of;
 use crate::repository::{Repository, RepositoryError};
 use crate::tree::FileStamp;
 
@@ -37,10 +42,19 @@ impl Repository {
         let candidates = self.candidates(kind, known);
         let Some(taken) = candidates.first() else {
             // Metadata of somebody who was here before us, made of who knows what.
+            let is_new = of_kind().next().is_none();
+            let trouble =
+                records.iter().find_map(|record| Some((record, self.trouble_of(kind, record, is_new)?)));
+            if let Some((record, why)) = trouble {
+                warn!(repo.name = %self.config.name,
+                      "{} leaves out the {kind} metadata found in repodata/: {} {why}; put a file of that type into the directory",
+                      self.config.name, record.href);
+                return Ok(Some(forget()));
+            }
             if !is_whole {
                 return Ok(Some(forget()));
             }
-            if of_kind().next().is_none() {
+            if is_new {
                 warn!(repo.name = %self.config.name,
                       "{} keeps the {kind} metadata found in repodata/; a file of that type takes its place",
                       self.config.name);
@@ -77,6 +91,33 @@ impl Repository {
         Ok(made)
     }
 
+    /// What is wrong with a file that was found in `repodata/`. One that `is_new` here is read for that.
+    fn trouble_of(&self, kind: &str, record: &Record, is_new: bool) -> Option<String> {
+        let Some(file) = self.place.open(record).filter(|_| self.place.has(record)) else {
+            return Some("is not there as repomd.xml says".to_owned());
+        };
+        if !is_new {
+            return None;
+        }
+        match checksum_of(&file, &record.checksum).and_then(|found| (&file).rewind().map(|()| found)) {
+            Ok(found) if found == record.checksum => {}
+            Ok(_) => return Some("has another checksum than repomd.xml says".to_owned()),
+            Err(error) => return Some(format!("cannot be read: {error}")),
+        }
+        // A database is not what its type is otherwise.
+        if record.kind.ends_with("_db") {
+            return None;
+        }
+        let _turn = Turn::for_lying();
+        let name = record.href.rsplit('/').next().unwrap_or(&record.href);
+        let text = Codec::open(file, Limits { open_size: Some(longest(kind)) });
+        match text.map(|text| check(kind, name, text)) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("is one that clients do not read: {error}")),
+            Err(error) => Some(format!("cannot be read: {error}")),
+        }
+    }
+
     /// What is shown of one type, as it is; or compressed anew where there are clients who could not read it.
     fn in_readable_form(
         &mut self,
@@ -101,7 +142,8 @@ impl Repository {
         }
         let name = main.href.rsplit('/').next().unwrap_or(&main.href);
         let Some(file) = self.place.open(main) else { return Ok(Vec::new()) };
-        match self.packer()?.file(kind, name, file) {
+        let _turn = Turn::for_lying();
+        match self.packer()?.file(kind, name, &Opened::new(file)) {
             Ok(files) => Ok(files.into_iter().map(Extra::Made).collect()),
             Err(Failure::Ours(error)) => Err(error),
             Err(Failure::Source(why)) => {

@@ -27,14 +27,16 @@ impl Handle {
         if !(offer.condition)(here.as_ref().map(|here| &here.stamp)) {
             return Err(ReceiveError::Condition(location.clone()));
         }
-        self.decide_between(location, here, package)
+        self.decide_between(location, here, package, offer.clears.as_ref())
     }
 
+    /// `clears`: what will be gone by then.
     fn decide_between(
         &self,
         location: &Location,
         here: Option<Here>,
         package: Option<(&Nevra, &PkgId)>,
+        clears: Option<&Location>,
     ) -> Result<Decision, ReceiveError> {
         let Some((nevra, pkgid)) = package else {
             return Ok(if here.is_some() { Decision::Replace } else { Decision::New });
@@ -45,7 +47,10 @@ impl Handle {
         };
         // What the catalog has not yet noticed to be gone does not stand in the way.
         let mut same_nevra = self.find_nevra(nevra).map_err(|source| catalog(location, source))?;
-        same_nevra.retain(|known| known.location != *location && self.is_there(&known.location));
+        same_nevra.retain(|known| {
+            let goes = clears.is_some_and(|clears| known.location.is_within(clears));
+            known.location != *location && !goes && self.is_there(&known.location)
+        });
         let here = here.as_ref().map(|(pkgid, stamp)| (pkgid, *stamp));
         decide(self.config().overwrite, location, (nevra, pkgid), here, &same_nevra)
     }
@@ -57,7 +62,7 @@ impl Handle {
         package: Option<(&Nevra, &PkgId)>,
     ) -> Result<Outcome, ReceiveError> {
         let here = self.look(location)?;
-        Ok(match self.decide_between(location, here, package)? {
+        Ok(match self.decide_between(location, here, package, None)? {
             Decision::New => Outcome::New,
             Decision::Replace => Outcome::Replaced,
             Decision::Same(_) => Outcome::Same,

@@ -1,14 +1,14 @@
 //! The only way out over the network. What is removed stays fetchable for the grace period.
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
 
 use super::{Condition, ReceiveError};
 use crate::auth::Principal;
-use crate::incoming::kept::Removed;
+use crate::incoming::kept::{Kept, Removed};
 use crate::package::Location;
 use crate::repository::{Handle, Ticket};
 use crate::tree::Dirty;
@@ -31,7 +31,7 @@ impl Handle {
         how: Removal,
         by: &Principal,
     ) -> Result<Ticket, ReceiveError> {
-        if location.is_reserved() {
+        if location.refuses_writes() {
             return Err(ReceiveError::Reserved(location.clone()));
         }
         self.refuse_strange_name(location)?;
@@ -58,7 +58,12 @@ impl Handle {
         let keep = how == Removal::WithGrace;
         let removed = match reservations.kept(self.config()).map_err(failed)?.as_mut() {
             Some(kept) => {
-                let removed = kept.remove(self.config(), location, keep).map_err(failed)?;
+                let removed =
+                    kept.remove(self.config(), location, keep).map_err(|source| match source.kind() {
+                        // Somebody was faster.
+                        io::ErrorKind::NotFound => ReceiveError::NotFound(location.clone()),
+                        _ => failed(source),
+                    })?;
                 if !keep {
                     kept.forget(location).map_err(failed)?;
                 }
@@ -93,8 +98,9 @@ impl Handle {
     }
 
     /// A file kept for `location` after its removal, if its grace period still runs.
-    pub(in crate::repository) fn kept_file(&self, location: &Location) -> io::Result<Option<PathBuf>> {
+    pub(in crate::repository) fn kept_file(&self, location: &Location) -> io::Result<Option<File>> {
         let kept = self.shared.receiving.kept(self.config())?;
-        Ok(kept.as_ref().and_then(|kept| kept.find(location, self.config().grace, SystemTime::now())))
+        let read = |kept: &Kept| kept.read(location, self.config().grace, SystemTime::now());
+        kept.as_ref().map_or(Ok(None), read)
     }
 }

@@ -22,6 +22,11 @@ pub enum Finding {
         location: Location,
         why: String,
     },
+    /// A package for which no key of today's keyring vouches, where that is asked for.
+    Untrusted {
+        location: Location,
+        why: String,
+    },
     /// A package nobody has taken up.
     NotIndexed {
         location: Location,
@@ -35,6 +40,10 @@ pub enum Finding {
     Foreign {
         name: String,
     },
+    /// The catalog does not hold what was written into it.
+    Catalog {
+        why: String,
+    },
     /// What metadata is made of is damaged, so that the next publication would be.
     Pieces,
 }
@@ -47,8 +56,9 @@ impl Finding {
             | Self::Changed { location }
             | Self::Missing { location }
             | Self::Unreadable { location, .. }
+            | Self::Untrusted { location, .. }
             | Self::NotIndexed { location } => Some(location),
-            Self::Metadata { .. } | Self::Foreign { .. } | Self::Pieces => None,
+            Self::Metadata { .. } | Self::Foreign { .. } | Self::Catalog { .. } | Self::Pieces => None,
         }
     }
 
@@ -59,9 +69,11 @@ impl Finding {
             Self::Changed { .. } => "changed",
             Self::Missing { .. } => "missing",
             Self::Unreadable { .. } => "unreadable",
+            Self::Untrusted { .. } => "untrusted",
             Self::NotIndexed { .. } => "not-indexed",
             Self::Metadata { .. } => "metadata",
             Self::Foreign { .. } => "foreign",
+            Self::Catalog { .. } => "catalog",
             Self::Pieces => "pieces",
         }
     }
@@ -78,9 +90,13 @@ impl fmt::Display for Finding {
             Self::Changed { location } => write!(f, "{location}: it was changed and is not indexed anew"),
             Self::Missing { location } => write!(f, "{location}: it is published, but not there"),
             Self::Unreadable { location, why } => write!(f, "{location}: it cannot be read: {why}"),
+            Self::Untrusted { location, why } => {
+                write!(f, "{location}: it is published, and no key of the keyring vouches for it: {why}")
+            }
             Self::NotIndexed { location } => write!(f, "{location}: it is there, but not indexed"),
             Self::Metadata { name, why } => write!(f, "repodata/{name}: {why}"),
             Self::Foreign { name } => write!(f, "repodata/{name}: it is not ours"),
+            Self::Catalog { why } => write!(f, "the catalog: {why}; the next change makes it anew"),
             Self::Pieces => f.write_str("the catalog: pieces that metadata is made of are damaged"),
         }
     }

@@ -1,12 +1,11 @@
 //! The files in repodata/: those that repomd.xml names, those that were superseded, and strangers.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{self, Read as _};
 
 use super::{Finding, Verifying};
 use crate::package::{Checksum, ChecksumType, Hasher};
-use crate::publish;
+use crate::publish::{self, Place};
 use crate::repodata::codec::{Codec, Limits};
 use crate::repodata::{Record, Repomd};
 use crate::sign::Signer;
@@ -19,6 +18,7 @@ impl Verifying<'_> {
     pub(super) fn metadata(&mut self) -> anyhow::Result<()> {
         let mut tries = 0;
         loop {
+            self.reader.renew()?;
             let before = self.repomd()?;
             let (bytes, count) = (self.report.bytes, self.report.metadata_files);
             let findings = self.metadata_once(before.as_deref())?;
@@ -33,8 +33,12 @@ impl Verifying<'_> {
         }
     }
 
+    fn place(&self) -> Place {
+        Place::new(self.config.written(), self.config.umask)
+    }
+
     fn repomd(&self) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.config.repodata_dir().join("repomd.xml")) {
+        match self.place().read("repomd.xml") {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -81,7 +85,7 @@ impl Verifying<'_> {
         let wrong = |why: String| Some(Finding::Metadata { name: "repomd.xml.asc".into(), why });
         // Who verifies need not be allowed to sign.
         let Ok(signer) = Signer::load(config) else { return None };
-        match fs::read(self.config.repodata_dir().join("repomd.xml.asc")) {
+        match self.place().read("repomd.xml.asc") {
             Ok(signature) if signer.made(&signature, repomd) => None,
             Ok(_) => wrong("it is not a signature of repomd.xml by the configured key".into()),
             Err(error) => wrong(format!("it cannot be read: {error}")),
@@ -90,19 +94,19 @@ impl Verifying<'_> {
 
     /// What is wrong with a file that repomd.xml names.
     fn record(&mut self, name: &str, record: &Record) -> Option<String> {
-        let path = self.config.repodata_dir().join(name);
+        let place = self.place();
         let mut check = || -> io::Result<Option<String>> {
-            let file = File::open(&path)?;
+            let file = place.open_named(name)?;
             let len = file.metadata()?.len();
             if record.size.is_some_and(|size| size != len) {
                 return Ok(Some(format!("it has {len} bytes, not those repomd.xml says")));
             }
-            if self.digest(&file, Hasher::new(record.checksum.kind))? != record.checksum {
+            if self.digest(&file, Hasher::new(record.checksum.kind), &mut |_| {})? != record.checksum {
                 return Ok(Some("its checksum is not the one in repomd.xml".into()));
             }
             let Some(open_checksum) = &record.open_checksum else { return Ok(None) };
             let limits = Limits { open_size: record.open_size.map(|size| size.saturating_add(1)) };
-            let mut source = Codec::open(File::open(&path)?, limits)?;
+            let mut source = Codec::open(place.open_named(name)?, limits)?;
             let mut hasher = Hasher::new(open_checksum.kind);
             let mut block = vec![0; super::BLOCK];
             loop {
@@ -126,9 +130,9 @@ impl Verifying<'_> {
         let ours: BTreeSet<String> = self.reader.metadata_files()?.into_iter().collect();
         let kind = repomd.records.first().map_or(self.config.checksum, |record| record.checksum.kind);
         let mut findings = Vec::new();
-        for entry in fs::read_dir(self.config.repodata_dir())? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+        let place = self.place();
+        for name in place.names()? {
+            let name = name.to_string_lossy().into_owned();
             if known.contains(&name) || name.starts_with('.') {
                 continue;
             }
@@ -139,7 +143,8 @@ impl Verifying<'_> {
             }
             let digits: String = name.chars().take_while(char::is_ascii_hexdigit).collect();
             let Some(stated) = Checksum::from_hex(kind, &digits) else { continue };
-            let found = File::open(entry.path()).and_then(|file| self.digest(&file, Hasher::new(kind)));
+            let found =
+                place.open_named(&name).and_then(|file| self.digest(&file, Hasher::new(kind), &mut |_| {}));
             self.report.metadata_files += 1;
             match found {
                 Ok(found) if found != stated => {

@@ -8,9 +8,7 @@ use tracing::info;
 use super::{Finding, Report, verify};
 use crate::config::RepositoryConfig;
 use crate::package::Location;
-use crate::publish::retire;
 use crate::repository::{Handle, Progress, Repository, RepositoryError, Ticket};
-use crate::tree::Dirty;
 
 /// Mends what `report` found in a repository that nobody else holds, and verifies again. Blocking.
 ///
@@ -19,7 +17,7 @@ use crate::tree::Dirty;
 pub fn repair(config: &RepositoryConfig, report: &Report, progress: &dyn Progress) -> anyhow::Result<Report> {
     let mut repository = Repository::open(config.clone(), Arc::new(SystemTime::now))?;
     repository.mend(&report.findings)?;
-    repository.refresh_all(progress)?;
+    repository.refresh_all_cured(progress)?;
     repository.rest();
     drop(repository);
     verify(config, &(), &|| false, false)
@@ -44,6 +42,10 @@ impl Repository {
         // What is known of the files of before is known of damaged ones.
         self.forget_prepared();
         self.databases.rest();
+        if findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. })) {
+            // Opened again it is looked at as a whole, and made anew if that is what it needs.
+            self.drop_catalog();
+        }
         let mut places: Vec<Location> = findings.iter().filter_map(Finding::location).cloned().collect();
         for location in &places {
             self.catalog()?.distrust(location)?;
@@ -57,9 +59,9 @@ impl Repository {
             any = true;
             // The file's bytes are worth nothing, and in its place a publication puts a good one.
             if name != "repomd.xml" {
-                retire::remove(&self.place.repodata, name).map_err(|source| {
-                    crate::publish::PublishError::Write { path: self.place.repodata.join(name), source }
-                })?;
+                let path = self.place.repodata().join(name);
+                let removed = self.place.remove(name);
+                removed.map_err(|source| crate::publish::PublishError::Write { path, source })?;
             }
         }
         if any || findings.contains(&Finding::Pieces) {
@@ -67,11 +69,10 @@ impl Repository {
             info!(repo.name = %name, "making the metadata of {name} anew");
             self.catalog()?.set_published(None)?;
         }
-        if findings.contains(&Finding::Pieces) {
-            let keys = self.catalog()?.keyring()?;
-            self.catalog()?.distrust_all(true, &keys)?;
-            let known = self.catalog()?.stamps(&Dirty::everything())?;
-            places.extend(known.into_iter().map(|(location, _)| location));
+        if findings.contains(&Finding::Pieces)
+            && let Some(damaged) = self.read_damaged_again()?
+        {
+            places.extend(damaged.settled);
         }
         Ok(places)
     }

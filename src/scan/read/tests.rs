@@ -39,12 +39,22 @@ impl Tree {
         self.config.path.join(path)
     }
 
-    fn read(&self, path: &str) -> Result<Scanned, Rejected> {
+    fn read(&self, path: &str) -> Result<Scanned, NotTaken> {
         read(&self.config, None, &found(path))
     }
 
-    fn reason(&self, path: &str) -> String {
-        self.read(path).unwrap_err().reason
+    fn rejected(&self, path: &str) -> Rejected {
+        match self.read(path).unwrap_err() {
+            NotTaken::Rejected(rejected) => rejected,
+            NotTaken::Unread(unread) => panic!("its bytes say nothing: {unread:?}"),
+        }
+    }
+
+    fn unread(&self, path: &str) -> String {
+        match self.read(path).unwrap_err() {
+            NotTaken::Unread(unread) => unread.reason,
+            NotTaken::Rejected(rejected) => panic!("its bytes are not to blame: {rejected:?}"),
+        }
     }
 }
 
@@ -80,26 +90,27 @@ fn a_package_is_read_with_the_stamp_it_has_on_disk() {
 fn what_is_no_package_is_rejected_with_its_own_stamp() {
     let tree = Tree::new();
     fs::write(tree.path("page.rpm"), "<html>not found</html>").unwrap();
-    let rejected = tree.read("page.rpm").unwrap_err();
+    let rejected = tree.rejected("page.rpm");
     assert!(rejected.reason.contains("not an RPM"), "{}", rejected.reason);
     assert_eq!(rejected.stamp.size, 22);
     fs::write(tree.path("cut.rpm"), &package("hello")[..500]).unwrap();
-    assert!(tree.reason("cut.rpm").contains("truncated"), "{}", tree.reason("cut.rpm"));
+    let reason = tree.rejected("cut.rpm").reason;
+    assert!(reason.contains("truncated"), "{reason}");
     fs::write(tree.path("empty.rpm"), "").unwrap();
-    assert!(tree.read("empty.rpm").is_err());
+    tree.rejected("empty.rpm");
 }
 
 #[test]
-fn what_is_no_file_is_rejected_and_does_not_hold_us_up() {
+fn what_is_no_file_is_not_read_and_does_not_hold_us_up() {
     let tree = Tree::new();
     let pipe = tree.path("pipe.rpm");
     rustix::fs::mknodat(rustix::fs::CWD, pipe, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     fs::create_dir(tree.path("dir.rpm")).unwrap();
     for path in ["pipe.rpm", "dir.rpm"] {
-        assert!(tree.reason(path).contains("not a regular file"), "{}", tree.reason(path));
+        assert!(tree.unread(path).contains("not a regular file"), "{}", tree.unread(path));
     }
-    assert!(tree.reason("missing.rpm").contains("vanished"));
-    assert!(tree.reason("missing/a.rpm").contains("vanished"));
+    assert!(tree.unread("missing.rpm").contains("vanished"));
+    assert!(tree.unread("missing/a.rpm").contains("vanished"));
 }
 
 #[test]
@@ -120,11 +131,11 @@ fn links_are_read_where_the_rule_says() {
     for path in ["real/a.rpm", "link.rpm", "dir/a.rpm"] {
         tree.read(path).unwrap();
     }
-    assert!(tree.reason("far.rpm").contains("leads out"));
+    assert!(tree.unread("far.rpm").contains("leads out"));
     tree.config.symlinks = Symlinks::Never;
     tree.read("real/a.rpm").unwrap();
     for path in ["link.rpm", "dir/a.rpm", "far.rpm"] {
-        assert!(tree.reason(path).contains("symbolic link"), "{}", tree.reason(path));
+        assert!(tree.unread(path).contains("symbolic link"), "{}", tree.unread(path));
     }
     // The root itself may be reached through a link, whatever the rule.
     symlink("tree", tree.dir.path().join("other")).unwrap();
@@ -143,7 +154,7 @@ fn a_file_nobody_may_read_says_what_to_do() {
     let tree = Tree::new();
     fs::write(tree.path("a.rpm"), package("hello")).unwrap();
     fs::set_permissions(tree.path("a.rpm"), fs::Permissions::from_mode(0o000)).unwrap();
-    assert!(tree.reason("a.rpm").contains("chmod"), "{}", tree.reason("a.rpm"));
+    assert!(tree.unread("a.rpm").contains("chmod"), "{}", tree.unread("a.rpm"));
 }
 
 #[test]
@@ -154,7 +165,7 @@ fn a_file_longer_or_shorter_than_it_was_is_unfinished() {
     for size in [bytes.len() as u64 - 1, bytes.len() as u64 + 1] {
         let mut intake = Intake::new(ChecksumType::Sha256, tree.config.verify);
         let file = File::open(tree.path("a.rpm")).unwrap();
-        let error = feed_from(&mut intake, &file, size, &mut [0; 1000]).unwrap_err();
+        let error = feed_from(&mut intake, &file, size, &mut [0; 1000], &mut None).unwrap_err();
         assert!(matches!(error, Bad::Unfinished), "{error}");
     }
 }
@@ -173,18 +184,23 @@ fn a_file_that_changes_while_it_is_read_is_unfinished_whatever_is_wrong_with_it(
                 file.set_modified(time).unwrap();
             }
         });
-        while !tree.reason("a.rpm").contains("changed while it was read") {}
+        let changed =
+            |why| matches!(why, NotTaken::Unread(why) if why.reason.contains("changed while it was read"));
+        while !changed(tree.read("a.rpm").unwrap_err()) {}
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(tree.reason("a.rpm").contains("not an RPM"));
+    assert!(tree.rejected("a.rpm").reason.contains("not an RPM"));
 }
 
 #[test]
 fn a_bug_in_reading_rejects_the_package_and_asks_for_a_report() {
-    let rejected = guarded(&found("a.rpm"), |_| panic!("index {} out of bounds", 7)).unwrap_err();
-    assert!(rejected.reason.contains("index 7 out of bounds") && rejected.reason.contains("report"));
-    let rejected = guarded(&found("a.rpm"), |_| panic!("two\nlines")).unwrap_err();
-    assert!(!rejected.reason.contains('\n'));
+    let reason = |read: fn(&mut FileStamp) -> Result<Scanned, Bad>| match guarded(&found("a.rpm"), read) {
+        Err(NotTaken::Rejected(rejected)) => rejected.reason,
+        other => panic!("{other:?}"),
+    };
+    let first = reason(|_| panic!("index {} out of bounds", 7));
+    assert!(first.contains("index 7 out of bounds") && first.contains("report"), "{first}");
+    assert!(!reason(|_| panic!("two\nlines")).contains('\n'));
 }
 
 #[test]
@@ -195,5 +211,25 @@ fn a_buffer_serves_one_package_after_another() {
         assert_eq!(&*tree.read("a.rpm").unwrap().nevra.name, name);
         fs::write(tree.path("bad.rpm"), "x").unwrap();
         tree.read("bad.rpm").unwrap_err();
+    }
+}
+
+#[test]
+fn what_the_system_says_is_no_rejection_whatever_it_says() {
+    for errno in [
+        Errno::IO,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::INTR,
+        Errno::STALE,
+        Errno::ACCESS,
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::TIMEDOUT,
+    ] {
+        let taken = guarded(&found("a.rpm"), |_| Err(Bad::from(errno)));
+        assert!(matches!(taken, Err(NotTaken::Unread(_))), "{errno}: {taken:?}");
     }
 }

@@ -17,6 +17,9 @@ use crate::serve::answer::{Answer, made};
 /// Bytes of a page made at a time.
 const CHUNK: usize = 32 << 10;
 
+/// What everybody hears of a package that is rejected.
+const NOT_TOLD: &str = "why is not told to everybody; ask on this machine, or as somebody who may write";
+
 /// `?sort=name`, and `?sort=-name` the other way round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
@@ -67,6 +70,8 @@ pub struct Place<'p> {
     pub url: &'p str,
     /// The directory's path in the repository, without slashes at its ends; empty at the top.
     pub path: &'p str,
+    /// Whether whoever asks may know why a package is rejected.
+    pub causes: bool,
 }
 
 /// Lists a directory. `neighbours` is what is known of the packages in it, by file name; `about` stands
@@ -81,9 +86,15 @@ pub fn index(
 ) -> Answer {
     let mut rows: Vec<Row> = listed
         .into_iter()
-        .map(|listed| Row {
-            package: neighbours.remove(&listed.name).filter(|_| !listed.is_directory),
-            listed,
+        .map(|listed| {
+            let mut package = neighbours.remove(&listed.name).filter(|_| !listed.is_directory);
+            if let Some(reason) = package.as_mut().and_then(|package| package.rejected.as_mut())
+                && !place.causes
+            {
+                reason.clear();
+                reason.push_str(NOT_TOLD);
+            }
+            Row { package, listed }
         })
         .collect();
     rows.sort_by(|a, b| compare(a, b, order));

@@ -15,8 +15,8 @@ use crate::serve::accept::{self, Form};
 use crate::serve::answer::{Answer, AnswerBody, made, set, text};
 
 const STYLE: &str = include_str!("style.css");
-const HTML: &str = "text/html; charset=utf-8";
-pub(super) const JSON: &str = "application/json";
+pub const HTML: &str = "text/html; charset=utf-8";
+pub const JSON: &str = "application/json";
 
 /// Only the one style we wrote. It stands in the page, so that a page needs no second request and no
 /// path of its own behind a proxy.
@@ -84,7 +84,8 @@ pub(super) fn streamed(chunks: impl Iterator<Item = Bytes> + Send + 'static) -> 
     dressed(made(StatusCode::OK, HTML, chunks))
 }
 
-fn dressed(mut answer: Answer) -> Answer {
+/// A page with what every page has.
+pub fn dressed(mut answer: Answer) -> Answer {
     set(&mut answer, CONTENT_SECURITY_POLICY, &POLICY);
     set(&mut answer, REFERRER_POLICY, "no-referrer");
     changing(answer)
@@ -111,7 +112,8 @@ pub fn refusal(mut answer: Answer, words: &str, headers: &HeaderMap) -> Answer {
                 escape(words),
                 status.as_u16()
             );
-            answer = dressed(answer);
+            set(&mut answer, CONTENT_SECURITY_POLICY, &POLICY);
+            set(&mut answer, REFERRER_POLICY, "no-referrer");
             (HTML, body)
         }
     };

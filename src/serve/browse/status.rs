@@ -2,18 +2,27 @@
 
 use std::fmt::Write as _;
 
-use hyper::StatusCode;
 use serde_json::Value;
 
 use super::page::{self, FOOT};
-use super::{escape, packages};
-use crate::serve::answer::Answer;
+use super::{escape, grouped, packages};
 use crate::serve::route::encode_path;
 
 /// `status` is what programs get.
-pub fn status(status: &Value) -> Answer {
+pub fn status(status: &Value) -> String {
     let mut out = page::head("Status", "<a href=\"../\">repositories</a> / status");
     out.push_str("<h1>Status</h1>\n");
+    if status["configuration"]["is_current"] == false {
+        out.push_str(
+            "<p class=\"bad\">The configuration on the disk has a mistake and is not taken up; what was read before it \
+             counts: createrepod status tells why.</p>\n",
+        );
+    }
+    for certificate in status["certificates"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        if let Some(warning) = certificate["warning"].as_str() {
+            let _ = writeln!(out, "<p class=\"bad\">{}</p>", escape(warning));
+        }
+    }
     let repositories = status["repositories"].as_array().map(Vec::as_slice).unwrap_or_default();
     if repositories.is_empty() {
         out.push_str("<p>There is no repository here that you may read.</p>\n");
@@ -22,7 +31,7 @@ pub fn status(status: &Value) -> Answer {
         of_one(&mut out, repository);
     }
     out.push_str(FOOT);
-    page::whole(StatusCode::OK, out)
+    out
 }
 
 fn of_one(out: &mut String, repository: &Value) {
@@ -64,7 +73,12 @@ fn of_one(out: &mut String, repository: &Value) {
     }
     let list = |key: &str| repository[key].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut lines = Vec::new();
-    for (key, place, reason) in [("rejected", "location", "reason"), ("refused", "path", "reason")] {
+    for warning in list("warnings") {
+        lines.push(format!("warning: {}", escape(warning.as_str().unwrap_or_default())));
+    }
+    for (key, place, reason) in
+        [("rejected", "location", "reason"), ("refused", "path", "reason"), ("unread", "path", "reason")]
+    {
         for found in list(key) {
             let [place, reason] = [place, reason].map(|key| escape(found[key].as_str().unwrap_or_default()));
             lines.push(format!("{key}: {place}: {reason}"));
@@ -72,6 +86,12 @@ fn of_one(out: &mut String, repository: &Value) {
     }
     for found in list("duplicates") {
         lines.push(format!("duplicate: {}", escape(found.as_str().unwrap_or_default())));
+    }
+    for key in ["rejected", "refused", "unread", "duplicates"] {
+        let more = repository["counts"][key].as_u64().unwrap_or(0).saturating_sub(list(key).len() as u64);
+        if more > 0 {
+            lines.push(format!("{key}: {} more, which createrepod status tells", grouped(more)));
+        }
     }
     for found in repository["verified"]["findings"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let [kind, what] = ["kind", "what"].map(|key| escape(found[key].as_str().unwrap_or_default()));

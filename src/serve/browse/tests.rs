@@ -31,7 +31,7 @@ fn list(place: &Place<'_>, listed: Vec<Listed>, known: Vec<(&str, Neighbour)>, f
 fn no_word_of_a_package_becomes_markup() {
     let known = Neighbour { name: EVIL.into(), version: EVIL.into(), arch: EVIL.into(), rejected: None };
     let rejected = Neighbour { rejected: Some(EVIL.into()), ..Neighbour::default() };
-    let place = Place { repository: EVIL, url: &format!("/{EVIL}/"), path: EVIL };
+    let place = Place { repository: EVIL, url: &format!("/{EVIL}/"), path: EVIL, causes: true };
     let files = || vec![listed(EVIL, false, 1), listed("b.rpm", false, 1), listed(EVIL, true, 0)];
     let answer = list(&place, files(), vec![(EVIL, known.clone()), ("b.rpm", rejected.clone())], Form::Html);
     let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
@@ -57,7 +57,7 @@ fn no_word_of_a_package_becomes_markup() {
 
 #[test]
 fn links_lead_where_they_say() {
-    let place = Place { repository: "rpm", url: "/el/9/", path: "sub dir/deeper" };
+    let place = Place { repository: "rpm", url: "/el/9/", path: "sub dir/deeper", causes: true };
     let files = vec![listed("a:b+c#d%.rpm", false, 3 << 20), listed("x y", true, 0)];
     let page = body(list(&place, files, Vec::new(), Form::Html));
     assert!(page.contains("<a href=\"x%20y/\">x y/</a>"), "{page}");
@@ -65,7 +65,7 @@ fn links_lead_where_they_say() {
     assert!(page.contains("1970-01-01 00:00") && page.contains("3.0 MiB"));
     let crumbs = "<a href=\"../../../../\">repositories</a> / <a href=\"../../\">rpm</a> / <a href=\"../\">sub dir</a> / deeper";
     assert!(page.contains(crumbs) && page.contains("<a href=\"../\">../</a>"), "{page}");
-    let top = Place { repository: "r", url: "/", path: "" };
+    let top = Place { repository: "r", url: "/", path: "", causes: true };
     let page = body(list(&top, Vec::new(), Vec::new(), Form::Html));
     assert!(!page.contains("../") && page.contains("nothing here yet"), "the top has no parent");
 }
@@ -98,7 +98,7 @@ fn a_refusal_is_told_in_the_form_that_is_read() {
 #[test]
 fn a_big_directory_comes_in_pieces() {
     let files = (0..10_000).map(|number| listed(&format!("p{number}.rpm"), false, number)).collect();
-    let place = Place { repository: "rpm", url: "/rpm/", path: "" };
+    let place = Place { repository: "rpm", url: "/rpm/", path: "", causes: true };
     let mut answer = list(&place, files, Vec::new(), Form::Html);
     let crate::serve::answer::AnswerBody::Chunks(chunks) = answer.body_mut() else { panic!("not in pieces") };
     let sizes: Vec<usize> = chunks.map(|chunk| chunk.len()).collect();

@@ -8,7 +8,8 @@ use crate::serve::site::Mount;
 pub fn writable(mount: &Mount, location: &Location) -> Result<(), ServeError> {
     if is_own(mount, location) {
         return Err(ServeError::Forbidden(
-            "hidden names, repodata/, -/, @N/ and the .repo file are this server's own; choose another name"
+            "hidden directories, repodata/, -/, names that begin with @, and the .repo file are this server's own; \
+             choose another name"
                 .into(),
         ));
     }
@@ -20,15 +21,11 @@ pub fn writable(mount: &Mount, location: &Location) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What is not the tree's: hidden names, metadata (deeper in the tree it is nobody's upload either), and
+/// What is not the tree's: private names, metadata (deeper in the tree it is nobody's upload either), and
 /// what the server makes up.
 pub(super) fn is_own(mount: &Mount, location: &Location) -> bool {
     let is_metadata = location.as_str().split('/').any(|part| part == "repodata");
-    is_hidden(location) || is_ours(location) || is_metadata || is_dot_repo(mount, location)
-}
-
-pub(super) fn is_hidden(location: &Location) -> bool {
-    location.as_str().split('/').any(|part| part.starts_with('.'))
+    location.is_private() || location.is_own_url() || is_metadata || is_dot_repo(mount, location)
 }
 
 /// The publication that `@N/…` is of, and what of it is asked for.
@@ -38,11 +35,16 @@ pub(super) fn numbered(location: &Location) -> Option<(u64, Location)> {
     Some((digits.parse().ok()?, Location::parse(below).ok()?))
 }
 
-/// `/<repo>/-/…` and `/<repo>/@N/…` belong to the repository, not to its tree.
-pub(super) fn is_ours(location: &Location) -> bool {
-    let first = location.as_str().split('/').next().unwrap_or_default();
-    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    first == "-" || first.strip_prefix('@').is_some_and(is_number)
+/// The path of what a URL gives (`path`, as sent and normal, below the repository at `url`): a publication's number is no part of it,
+/// so that nobody gets by one what is refused without it.
+pub fn without_number(path: &str, url: &str) -> String {
+    let top = super::encode_path(url);
+    let below =
+        path.strip_prefix(&*top).and_then(|below| below.strip_prefix('@').or(below.strip_prefix("%40")));
+    match below.and_then(|below| below.split_once('/')) {
+        Some((number, below)) if number.bytes().all(|byte| byte.is_ascii_digit()) => format!("{top}{below}"),
+        _ => path.to_owned(),
+    }
 }
 
 pub(super) fn is_dot_repo(mount: &Mount, location: &Location) -> bool {

@@ -14,8 +14,8 @@ pub fn normal(path: &str) -> String {
     decode(path).map_or_else(|_| "/".to_owned(), |path| encode_path(&path))
 }
 
-/// A request path, decoded. Empty parts (`//`) are dropped, as nginx and Apache do; since no part
-/// holds a slash, the parts can still be told apart.
+/// A request path, decoded. Empty parts (`//`) are dropped, and `.` and `..` followed (RFC 3986, 5.2.4 and 6.2.2.3),
+/// as nginx and Apache do; what leads above the root is refused. No part holds a slash, so they can be told apart.
 pub(super) fn decode(path: &str) -> Result<Cow<'_, str>, ServeError> {
     if path.len() > MAX_PATH {
         return Err(ServeError::UriTooLong);
@@ -30,11 +30,22 @@ pub(super) fn decode(path: &str) -> Result<Cow<'_, str>, ServeError> {
         return Ok(path.into());
     }
     let mut decoded = String::with_capacity(path.len());
+    let mut is_folder = path.ends_with('/');
     for part in path.split('/').filter(|part| !part.is_empty()) {
-        decoded.push('/');
-        decoded.push_str(&decode_part(part)?);
+        let part = decode_part(part)?;
+        let is_dots = matches!(&*part, "." | "..");
+        is_folder = path.ends_with('/') || is_dots;
+        if !is_dots {
+            decoded.push('/');
+            decoded.push_str(&part);
+        } else if part == ".." {
+            let parent = decoded.rfind('/').ok_or_else(|| {
+                ServeError::BadRequest("the URL leads above the root: it holds too many ..".into())
+            })?;
+            decoded.truncate(parent);
+        }
     }
-    if path.ends_with('/') {
+    if is_folder {
         decoded.push('/');
     }
     Ok(decoded.into())
@@ -53,9 +64,6 @@ fn decode_part(part: &str) -> Result<String, ServeError> {
     };
     if text.contains(['/', '\0']) {
         return bad("holds an encoded slash or NUL");
-    }
-    if matches!(&*text, "." | "..") {
-        return bad("holds . or .. as a part of its path");
     }
     Ok(text.into_owned())
 }

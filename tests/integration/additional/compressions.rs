@@ -227,7 +227,20 @@ fn a_failed_adoption_deletes_nothing_and_keeps_what_can_be_kept() {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     };
     type Case<'c> = (&'c str, &'c dyn Fn(&Tree), &'c [&'c str]);
-    let cases: [Case<'_>; 4] = [
+    let cases: [Case<'_>; 5] = [
+        (
+            "updateinfo is changed where it lies",
+            &|tree| {
+                let names = tree.names_in("repodata");
+                let name = names.iter().find(|name| name.contains("-updateinfo.xml")).unwrap();
+                let path = tree.path("repodata").join(name);
+                let mut bytes = fs::read(&path).unwrap();
+                // The time in gzip's header: what it holds is the same.
+                bytes[4] ^= 1;
+                fs::write(path, bytes).unwrap();
+            },
+            &["group", "modules"],
+        ),
         ("primary is cut short", &|tree| shorten(tree, "-primary.xml"), &["group", "updateinfo", "modules"]),
         ("updateinfo is cut short", &|tree| shorten(tree, "-updateinfo.xml"), &["group", "modules"]),
         (
@@ -262,6 +275,11 @@ fn a_failed_adoption_deletes_nothing_and_keeps_what_can_be_kept() {
             3 + kept.len() + usize::from(!kept.is_empty()),
             "{what}: {metadata:?}"
         );
+        if what.starts_with("updateinfo") {
+            let why = ["-updateinfo.xml.gz has another checksum", "-updateinfo.xml.gz is not there as"];
+            let log = daemon.log();
+            assert!(why.iter().any(|why| log.contains(why)), "{what}: {log}");
+        }
         daemon.stop();
         assert_all_are_there(&before, &tree, what);
     }

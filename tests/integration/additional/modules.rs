@@ -94,10 +94,7 @@ fn createrepo_c_merges_the_modules_it_finds_and_update_keeps_those_it_found_befo
     // Nothing is published without them: their packages would be offered to everybody.
     let (broken, said) = createrepo_c(&[], 1);
     assert_eq!(broken, discarded, "{said}");
-    assert!(
-        said.contains("seal.modulemd.yaml; mend or exclude it: malformed modules.yaml: line 2"),
-        "{said}"
-    );
+    assert!(said.contains("seal.modulemd.yaml: malformed modules.yaml: line 2"), "{said}");
     let (excluded, _) = createrepo_c(&["--excludes", "*.yaml"], 0);
     assert_eq!(excluded, "");
 }

@@ -70,6 +70,7 @@ fn put(repodata: &Path, kind: &str, name: &str, text: &str) -> Record {
         checksum: Checksum::of(ChecksumType::Sha256, &packed),
         open_checksum: Some(Checksum::of(ChecksumType::Sha256, text.as_bytes())),
         href: format!("repodata/{name}"),
+        base: None,
         timestamp: 1,
         size: Some(packed.len() as u64),
         open_size: Some(text.len() as u64),

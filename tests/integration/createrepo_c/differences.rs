@@ -140,7 +140,7 @@ fn a_package_that_takes_too_much_memory_is_refused() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("p.rpm"), bytes).unwrap();
     let ours = ours(place.path(), "p.rpm", Verify::Structure);
-    assert!(matches!(ours, Outcome::Refused(why) if why.contains("512 MiB")));
+    assert!(matches!(ours, Outcome::Refused(why) if why.contains("192 MiB")));
 }
 
 #[test]

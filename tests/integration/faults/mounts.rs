@@ -148,3 +148,31 @@ fn is_as_indexed_anew(end: &Metadata, tree: &Path) {
         assert_eq!(end.records[kind].checksum, full.records[kind].checksum, "{kind}");
     }
 }
+
+#[test]
+fn a_move_onto_a_folder_of_another_file_system_loses_nothing() {
+    let Some(namespace) = Namespace::new() else { return };
+    let tree = Tree::new();
+    let mounted = tree.path("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    namespace.small(&mounted, "1m");
+    let daemon = namespace.serve(&configuration(&tree, "", "accept = \"any\"\noverwrite = \"allow\""));
+    for (place, text) in [("here/a.txt", "a"), ("mounted/there/b.txt", "b"), ("mounted/far/c.txt", "c")] {
+        assert_eq!(daemon.put(place, text.as_bytes()).status, 201, "{place}");
+    }
+    let go = |from: &str, to: &str| {
+        let to = format!("{}{to}", daemon.url());
+        daemon.request("MOVE", from, &[("Destination", &to)], None)
+    };
+    let refused = go("here", "mounted/there");
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().contains("another file system"), "{}", refused.text());
+    for (place, text) in [("here/a.txt", "a"), ("mounted/there/b.txt", "b")] {
+        assert_eq!(daemon.get(place).text(), text, "{place}");
+    }
+    // The other way the copy is whole before anything goes.
+    assert_eq!(go("mounted/far", "here").status, 204);
+    assert_eq!((daemon.get("here/c.txt").status, daemon.get("here/a.txt").status), (200, 404));
+    assert_eq!(daemon.get("mounted/far/c.txt").status, 404);
+    daemon.stop();
+}

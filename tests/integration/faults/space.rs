@@ -86,6 +86,35 @@ fn where_metadata_find_no_room_the_old_ones_stay_and_the_new_ones_come_once_ther
 }
 
 #[test]
+fn what_others_replaced_while_the_disk_was_full_is_put_back_once_there_is_room() {
+    use std::io::Write as _;
+    let Some(namespace) = Namespace::new() else { return };
+    let tree = Tree::new();
+    namespace.small(tree.root(), "2m");
+    let daemon = namespace.serve(&configuration(&tree, "", ""));
+    assert_eq!(put(&daemon, "a").status, 201);
+    let before = daemon.until_exactly(&[A]).repomd;
+    let filler = namespace.fill(tree.root());
+    let repomd = namespace.path(tree.path("repodata/repomd.xml"));
+    // In its place: that needs no room.
+    let mut file = std::fs::File::options().write(true).open(&repomd).unwrap();
+    file.write_all(b"<?xml version=\"1.0\"?><!-- another's -->").unwrap();
+    drop(file);
+    eventually(PATIENCE, "the trouble is told", || {
+        daemon.status().to_string().contains("No space left").then_some(())
+    });
+    assert_ne!(std::fs::read(&repomd).unwrap(), before);
+    assert_eq!(daemon.get("repodata/repomd.xml").body, before, "readers have what was published");
+    std::fs::remove_file(filler).unwrap();
+    eventually(PATIENCE, "it is put back", || (std::fs::read(&repomd).unwrap() == before).then_some(()));
+    eventually(PATIENCE, "the trouble is over", || {
+        (!daemon.status().to_string().contains("No space left")).then_some(())
+    });
+    daemon.until_exactly(&[A]);
+    daemon.stop();
+}
+
+#[test]
 fn a_full_state_directory_holds_the_metadata_back_and_loses_nothing() {
     let Some(namespace) = Namespace::new() else { return };
     let tree = Tree::new();

@@ -26,8 +26,7 @@ fn put(daemon: &Daemon, name: &str) {
 /// What the disk says of the machine's start: the tests do not restart it.
 fn start_anew(tree: &Tree) {
     let catalog = rusqlite::Connection::open(tree.beside("state/repositories/rpm/catalog.sqlite")).unwrap();
-    let changed =
-        catalog.execute("UPDATE meta SET value = 'before' WHERE key = 'looked_since_boot'", []).unwrap();
+    let changed = catalog.execute("DELETE FROM meta WHERE key = 'looked_since_boot'", []).unwrap();
     assert_eq!(changed, 1);
 }
 

@@ -104,7 +104,21 @@ impl Dnf {
         let program = find("dnf")?;
         let home = TempDir::new().unwrap();
         std::fs::create_dir(home.path().join("root")).unwrap();
+        std::fs::write(home.path().join("dnf.conf"), "[main]\n").unwrap();
         Some(Self { program, home })
+    }
+
+    /// dnf as it would be on a machine where nobody configured it: the `local` plugin alone would add a repository to every run.
+    fn plain(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .arg(format!("--config={}", self.home.path().join("dnf.conf").display()))
+            .args(["--noplugins", "-q", "-y", "--releasever=1", "--setopt=varsdir=/dev/null", "--refresh"])
+            .args(["--setopt=retries=1", "--setopt=timeout=60"])
+            .arg(format!("--installroot={}", self.root().display()))
+            .arg(format!("--setopt=cachedir={}", self.home.path().join("cache").display()));
+        command
     }
 
     pub fn root(&self) -> PathBuf {
@@ -112,14 +126,14 @@ impl Dnf {
     }
 
     fn command(&self, url: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.plain();
         command
-            .env("LC_ALL", "C.UTF-8")
-            .args(["-q", "-y", "--releasever=1", "--setopt=reposdir=/dev/null", "--setopt=varsdir=/dev/null"])
-            .args(["--setopt=install_weak_deps=False", "--refresh", "--nogpgcheck", "--repo=t"])
-            .args(["--setopt=retries=1", "--setopt=timeout=60"])
-            .arg(format!("--installroot={}", self.root().display()))
-            .arg(format!("--setopt=cachedir={}", self.home.path().join("cache").display()))
+            .args([
+                "--setopt=reposdir=/dev/null",
+                "--setopt=install_weak_deps=False",
+                "--nogpgcheck",
+                "--repo=t",
+            ])
             .arg(format!("--repofrompath=t,{url}"));
         command
     }
@@ -165,14 +179,10 @@ impl Dnf {
         let repos = self.home.path().join("repos");
         std::fs::create_dir_all(&repos).unwrap();
         std::fs::write(repos.join("test.repo"), dot_repo).unwrap();
-        let mut command = Command::new(&self.program);
+        let mut command = self.plain();
         command
-            .env("LC_ALL", "C.UTF-8")
-            .args(["-q", "-y", "--releasever=1", "--setopt=varsdir=/dev/null", "--refresh"])
-            .args(["--setopt=retries=1", "--setopt=timeout=60", "--setopt=skip_if_unavailable=False"])
-            .arg(format!("--installroot={}", self.root().display()))
+            .arg("--setopt=skip_if_unavailable=False")
             .arg(format!("--setopt=reposdir={}", repos.display()))
-            .arg(format!("--setopt=cachedir={}", self.home.path().join("cache").display()))
             .args(["repoquery", "--qf", "%{name}-%{epoch}:%{version}-%{release}.%{arch}\n"]);
         tried(&mut command)
     }

@@ -482,6 +482,13 @@ pub fn write_config(tree: &Tree, text: &str) -> PathBuf {
     path
 }
 
+/// What cannot be read for now, in what `/-/status` says of its first repository: path and reason.
+pub fn unread(status: &serde_json::Value) -> Vec<(String, String)> {
+    let places = status["repositories"][0]["unread"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |place: &serde_json::Value, key: &str| place[key].as_str().unwrap_or_default().to_owned();
+    places.iter().map(|place| (text(place, "path"), text(place, "reason"))).collect()
+}
+
 /// The rejected files in what `/-/status` says: name and reason, wherever they stand in it.
 pub fn rejected(status: &serde_json::Value) -> Vec<(String, String)> {
     let mut found = Vec::new();

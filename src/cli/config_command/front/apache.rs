@@ -1,13 +1,13 @@
 //! As Apache's httpd 2.4 reads it: mod_rewrite, mod_proxy_http, mod_headers.
 
-use super::{Front, PATIENCE};
+use super::{Disk, Front, HEADERS, PATIENCE, Source};
 use crate::cli::failure::Failure;
-use crate::config::{Listen, Symlinks};
+use crate::config::Listen;
 
 impl Front {
     /// A file for /etc/httpd/conf.d/ or /etc/apache2/sites-available/.
     pub fn apache(&self) -> Result<String, Failure> {
-        let Self { server_name, port, upstream, .. } = self;
+        let Self { server_name, port, prefix, upstream, .. } = self;
         let upstream = match upstream {
             Listen::Unix(_) => format!("{upstream}|http://localhost"),
             Listen::Http(_) | Listen::Https(_) => format!("http://{upstream}"),
@@ -29,41 +29,52 @@ impl Front {
     LimitRequestBody 0
 
     RewriteEngine On
-    # Staged uploads, state and locks are nobody's business.
-    RewriteRule \"/\\.\" \"-\" [R=404,L]
+    # Staged uploads, state and locks are nobody's business; about other names with a dot createrepod decides.
+    RewriteRule \"/\\.createrepod(/|$)\" \"-\" [R=404,L]
+    RewriteRule \"/\\.\" \"-\" [L]
 "
         );
-        for disk in self.disks() {
-            let disk = disk?;
-            let links = match disk.symlinks {
-                Symlinks::Never => "None",
-                Symlinks::Inside => "SymLinksIfOwnerMatch",
-                Symlinks::Anywhere => "FollowSymLinks",
+        for source in self.sources() {
+            text += &match source? {
+                Source::Disk(disk) => from_disk(&disk),
+                Source::Daemon { name, url } => format!(
+                    "
+    # {name}: not everybody may read it, so createrepod answers.
+    RewriteRule \"^{url}\" \"-\" [L]
+"
+                ),
             };
-            text += &format!(
-                "
-    # {name}: what never changes under its name comes from disk, if it is there and asked for by GET or HEAD.
-    RewriteCond \"%{{REQUEST_METHOD}}\" \"^(GET|HEAD)$\"
-    RewriteCond \"{directory}/$1\" -f
-    RewriteRule \"^{url}({files})$\" \"{directory}/$1\" [L]
-    <Directory \"{directory}\">
-        Require all granted
-        AllowOverride None
-        Options {links}
-    </Directory>
-",
-                name = disk.name,
-                url = disk.url,
-                files = disk.files,
-                directory = disk.directory,
-            );
         }
         text += &format!(
             "
-    ProxyPass \"/\" \"{upstream}/\" nocanon
+    ProxyPass \"{prefix}/\" \"{upstream}/\" nocanon
 </VirtualHost>
 "
         );
         Ok(text)
     }
+}
+
+fn from_disk(disk: &Disk<'_>) -> String {
+    let Disk { name, url, files, directory, follows } = disk;
+    // -F asks whether the web server would give the file; it gives none through a link then.
+    let (links, is_there) = if *follows { ("FollowSymLinks", "-f") } else { ("None", "-F") };
+    let headers: String =
+        HEADERS.iter().map(|(name, value)| format!("        Header set {name} \"{value}\"\n")).collect();
+    format!(
+        "
+    # {name}: what never changes under its name comes from disk, if it is there and asked for by GET or HEAD.
+    RewriteCond \"%{{REQUEST_METHOD}}\" \"^(GET|HEAD)$\"
+    RewriteCond \"{directory}/$1\" {is_there}
+    RewriteRule \"^{url}({files})$\" \"{directory}/$1\" [L]
+    <Directory \"{directory}\">
+        Require all granted
+        AllowOverride None
+        Options {links}
+        # A name such as x.php.rpm is a package, whatever the web server does with x.php.
+        SetHandler default-handler
+        ForceType application/octet-stream
+{headers}    </Directory>
+"
+    )
 }

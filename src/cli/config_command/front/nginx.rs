@@ -1,13 +1,21 @@
 //! As nginx reads it: ngx_http_core_module, ngx_http_proxy_module.
 
-use super::{Front, PATIENCE};
+use super::{Disk, Front, HEADERS, PATIENCE, Source, regex_escaped};
 use crate::cli::failure::Failure;
-use crate::config::Symlinks;
 
 impl Front {
     /// A file for /etc/nginx/conf.d/.
     pub fn nginx(&self) -> Result<String, Failure> {
-        let Self { server_name, port, upstream, .. } = self;
+        let Self { server_name, port, prefix, upstream, .. } = self;
+        // Before the path of base_url there is nothing of ours.
+        let pass = match prefix.as_str() {
+            "" => "proxy_pass http://createrepod;".to_owned(),
+            prefix => format!(
+                "rewrite \"^{}(/.*)$\" $1 break;\n        proxy_pass http://createrepod;",
+                regex_escaped(prefix)
+            ),
+        };
+        let dots = regex_escaped(prefix);
         let mut text = format!(
             "\
 # Made by `createrepod config nginx`. In createrepod.toml: trusted_proxies = [\"127.0.0.1/32\"], so that createrepod
@@ -32,33 +40,53 @@ server {{
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_read_timeout {PATIENCE}s;
 
-    location / {{
-        proxy_pass http://createrepod;
+    location {prefix}/ {{
+        {pass}
     }}
     location @createrepod {{
-        proxy_pass http://createrepod;
+        {pass}
     }}
-    # Staged uploads, state and locks are nobody's business.
-    location ~ \"/\\.\" {{
+    # Staged uploads, state and locks are nobody's business; about other names with a dot createrepod decides.
+    location ~ \"/\\.createrepod(/|$)\" {{
         return 404;
+    }}
+    location ~ \"^{dots}/(?:.*/)?\\.\" {{
+        {pass}
     }}
 "
         );
-        for disk in self.disks() {
-            let disk = disk?;
-            let links = match disk.symlinks {
-                Symlinks::Never => format!("        disable_symlinks on from=\"{}\";\n", disk.directory),
-                Symlinks::Inside => {
-                    format!("        disable_symlinks if_not_owner from=\"{}\";\n", disk.directory)
-                }
-                Symlinks::Anywhere => String::new(),
+        for source in self.sources() {
+            text += &match source? {
+                Source::Disk(disk) => from_disk(&disk),
+                Source::Daemon { name, url } => format!(
+                    "
+    # {name}: not everybody may read it, so createrepod answers.
+    location ~ \"^{url}\" {{
+        {pass}
+    }}
+"
+                ),
             };
-            text += &format!(
-                "
+        }
+        text += "}\n";
+        Ok(text)
+    }
+}
+
+fn from_disk(disk: &Disk<'_>) -> String {
+    let Disk { name, url, files, directory, follows } = disk;
+    let links = match follows {
+        true => String::new(),
+        false => format!("        disable_symlinks on from=\"{directory}\";\n"),
+    };
+    let headers: String =
+        HEADERS.iter().map(|(name, value)| format!("        add_header {name} \"{value}\";\n")).collect();
+    format!(
+        "
     # {name}: what never changes under its name comes from disk, if it is there and asked for by GET or HEAD.
     location ~ \"^{url}(?<file>{files})$\" {{
         root \"{directory}\";
-{links}        error_page 403 418 = @createrepod;
+{links}{headers}        error_page 403 418 = @createrepod;
         if ($request_method !~ \"^(GET|HEAD)$\") {{
             return 418;
         }}
@@ -68,15 +96,8 @@ server {{
             application/gzip gz;
             application/zstd zst;
         }}
+        default_type application/octet-stream;
     }}
-",
-                name = disk.name,
-                url = disk.url,
-                files = disk.files,
-                directory = disk.directory,
-            );
-        }
-        text += "}\n";
-        Ok(text)
-    }
+"
+    )
 }

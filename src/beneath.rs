@@ -1,21 +1,24 @@
-//! Opens names beneath a repository's root, and nowhere else.
+//! Opens names beneath a repository's root, and nowhere else; [`own`] does so for the directories that are ours.
 //!
-//! The kernel resolves (`openat2`), so a link swapped in during the walk is followed or refused by
-//! the same rule as one that was there before. Where the kernel or a sandbox lacks `openat2`, or a
-//! link that is absolute leads back inside, the file is opened as a mere name (`O_PATH`) and asked
-//! where it really lies before anything is read from it.
+//! Mostly no link is on the way, and the kernel sees to that (`openat2`): one swapped in during the walk is noticed, too.
+//! Where there is one, or the kernel or a sandbox lacks `openat2`, the file is opened as a mere name (`O_PATH`) and asked
+//! where it really lies before anything is read from it: links are followed as `symlinks` says, and to nothing that is the
+//! daemon's own. Below `repodata` none is followed.
+
+pub mod own;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::config::Symlinks;
+use crate::config::{Leads, Symlinks};
 use crate::tree::FileStamp;
+use own::{PRIVATE, REPODATA};
 
 /// The root directory of a repository, held open.
 pub struct Root {
@@ -39,55 +42,70 @@ impl Root {
 
     /// The same for a file beneath the root, on the root's own file system.
     pub fn read_cached(&self, relative: &str) -> Option<File> {
-        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let resolve = match self.symlinks {
-            Symlinks::Never => inside | ResolveFlags::NO_SYMLINKS,
-            Symlinks::Inside | Symlinks::Anywhere => inside,
-        };
-        let resolve = resolve | ResolveFlags::NO_XDEV | ResolveFlags::CACHED;
+        if own::is_any_astray() {
+            return None;
+        }
+        // Where a link is on the way, somebody has to look where it leads.
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::CACHED;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat2(&self.fd, relative, flags, Mode::empty(), resolve).ok()?;
         Some(File::from(fd))
     }
 
-    /// Opens `relative` (empty: the root) with `flags`. A link that `symlinks` does not allow is
-    /// `ELOOP` or `EXDEV`.
+    /// Opens `relative` (empty: the root) with `flags`. A link that `symlinks` does not allow, or that leads to what is
+    /// reserved, is `ELOOP` or `EXDEV`.
     pub fn open_at(&self, relative: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let opened = self.open_there(relative, flags)?;
+        if own::is_any_astray() && self.is_in_ours(relative, &opened) {
+            return Err(Errno::NOENT.into());
+        }
+        Ok(opened)
+    }
+
+    /// Whether it is, or lies in, a directory of ours that was given another name.
+    fn is_in_ours(&self, relative: &str, opened: &OwnedFd) -> bool {
+        let (root, place) = match (lies_at(&self.fd), lies_at(opened)) {
+            (Ok(root), Ok(place)) => (root, place),
+            _ => (PathBuf::new(), PathBuf::from(relative)),
+        };
+        let mut below = place.ancestors().take_while(|above| *above != root);
+        below.any(|above| own::is_marked(&self.fd, &above.to_string_lossy()))
+    }
+
+    fn open_there(&self, relative: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let relative = if relative.is_empty() { "." } else { relative };
         // openat2 takes no other flag beside O_PATH.
         let also = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY };
         let flags = flags | OFlags::CLOEXEC | also;
-        let resolve = ResolveFlags::NO_MAGICLINKS
-            | match self.symlinks {
-                Symlinks::Never => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-                Symlinks::Inside => ResolveFlags::BENEATH,
-                Symlinks::Anywhere => ResolveFlags::empty(),
-            };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let symlinks = match relative.split('/').next() {
+            Some(REPODATA) => Symlinks::Never,
+            _ => self.symlinks,
+        };
         // EAGAIN: something was renamed while the kernel walked; it asks to be tried again.
         for _ in 0..16 {
             match rustix::fs::openat2(&self.fd, relative, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => {}
-                Err(Errno::XDEV) if self.symlinks == Symlinks::Inside => {
-                    return self.open_and_look(relative, flags);
+                Err(Errno::LOOP) if symlinks != Symlinks::Never => {
+                    return self.open_and_look(relative, flags, symlinks);
                 }
-                Err(Errno::NOSYS | Errno::PERM) => return self.open_and_look(relative, flags),
+                Err(Errno::NOSYS | Errno::PERM) => return self.open_and_look(relative, flags, symlinks),
                 other => return Ok(other?),
             }
         }
         Err(Errno::AGAIN.into())
     }
 
-    /// The same without `openat2`: open the name alone, see where it lies, then open it for real.
-    fn open_and_look(&self, relative: &str, flags: OFlags) -> io::Result<OwnedFd> {
-        let name_only = OFlags::PATH | OFlags::CLOEXEC | (flags & OFlags::DIRECTORY);
+    /// Opens the name alone, sees where it lies, then opens it for real.
+    fn open_and_look(&self, relative: &str, flags: OFlags, symlinks: Symlinks) -> io::Result<OwnedFd> {
+        let name_only = OFlags::PATH | OFlags::CLOEXEC | (flags & (OFlags::DIRECTORY | OFlags::NOFOLLOW));
         let found = rustix::fs::openat(&self.fd, relative, name_only, Mode::empty())?;
         let root = lies_at(&self.fd)?;
         let place = lies_at(&found)?;
-        let allowed = match self.symlinks {
-            Symlinks::Never => place == if relative == "." { root } else { root.join(relative) },
-            Symlinks::Inside => place.starts_with(root),
-            Symlinks::Anywhere => true,
-        };
+        let written = if relative == "." { root.clone() } else { root.join(relative) };
+        let allowed = place == written
+            || symlinks.leads(&root, &place) == Leads::Followed && !place.iter().any(|part| part == PRIVATE);
         if !allowed {
             return Err(Errno::XDEV.into());
         }
@@ -149,10 +167,9 @@ impl Root {
             rustix::fs::mkdirat(&directory, *name, Mode::from_raw_mode(mode))?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let next = File::from(rustix::fs::openat(&directory, *name, flags, Mode::empty())?);
+            let above = directory.try_clone()?;
             made.0.push((directory, (*name).to_owned()));
-            // The process's own umask may have taken more than the repository's; setgid is inherited.
-            let inherited = next.metadata()?.mode() & 0o7000;
-            rustix::fs::fchmod(&next, Mode::from_raw_mode(mode | inherited))?;
+            settle_mode(&above, &next, mode)?;
             directory = next;
         }
         Ok(directory)
@@ -176,6 +193,31 @@ impl Made {
     /// Makes the new directories themselves survive a power cut.
     pub fn sync(&self) -> io::Result<()> {
         self.0.iter().rev().try_for_each(|(parent, _)| parent.sync_all())
+    }
+}
+
+/// Gives a directory made in `above` the `mode` it was made with, where the process's own umask has taken more than the
+/// repository's.
+pub fn settle_mode(above: &File, made: &File, mode: u32) -> io::Result<()> {
+    let found = made.metadata()?.mode() & 0o7777;
+    let inherited = found & 0o7000;
+    // With a default ACL no umask counts: acl(5).
+    if found == mode | inherited || has_default_acl(above) {
+        return Ok(());
+    }
+    match rustix::fs::fchmod(made, Mode::from_raw_mode(mode | inherited)) {
+        // A sandbox that lets nobody ask for setgid, which was inherited and is not to be lost (RestrictSUIDSGID=).
+        Err(Errno::PERM) if inherited != 0 => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Whether what is made in this directory gets its rights from there.
+pub fn has_default_acl(directory: impl AsFd) -> bool {
+    let mut acl = [0; 64];
+    match rustix::fs::fgetxattr(directory, "system.posix_acl_default", &mut acl) {
+        Ok(length) => length > 0,
+        Err(error) => error == Errno::RANGE,
     }
 }
 
@@ -233,7 +275,7 @@ mod tests {
     fn opens(dir: &Path, symlinks: Symlinks, name: &str) -> bool {
         let root = Root::open(&dir.join("root"), symlinks).unwrap();
         let by_kernel = root.read(name).is_ok();
-        let by_looking = root.open_and_look(name, OFlags::RDONLY).is_ok();
+        let by_looking = root.open_and_look(name, OFlags::RDONLY, symlinks).is_ok();
         assert_eq!(by_kernel, by_looking, "{symlinks:?} {name}");
         by_kernel
     }
@@ -261,6 +303,56 @@ mod tests {
         for symlinks in [Symlinks::Never, Symlinks::Inside] {
             assert!(!opens(dir.path(), symlinks, "magic"), "{symlinks:?}");
         }
+    }
+
+    #[test]
+    fn no_link_leads_to_what_is_the_daemons_own() {
+        let dir = tree();
+        let root = dir.path().join("root");
+        for name in [PRIVATE, REPODATA] {
+            std::fs::create_dir(root.join(name)).unwrap();
+            std::fs::write(root.join(name).join("file"), "ours").unwrap();
+            symlink(name, root.join(format!("to-{name}"))).unwrap();
+            symlink(root.join(name), root.join(format!("absolute-{name}"))).unwrap();
+        }
+        symlink("../sub/inside", root.join("repodata/link")).unwrap();
+        std::fs::write(root.join(".treeinfo"), "").unwrap();
+        symlink(".treeinfo", root.join("treeinfo")).unwrap();
+        assert!(opens(dir.path(), Symlinks::Inside, "treeinfo"));
+        assert!(!opens(dir.path(), Symlinks::Never, "treeinfo"));
+        symlink("root/.createrepod", dir.path().join("back")).unwrap();
+        symlink("../back", root.join("round")).unwrap();
+        for symlinks in [Symlinks::Never, Symlinks::Inside, Symlinks::Anywhere] {
+            for name in
+                ["to-repodata", "to-.createrepod", "absolute-repodata", "absolute-.createrepod", "round"]
+            {
+                assert!(!opens(dir.path(), symlinks, name), "{symlinks:?} {name}");
+                assert!(!opens(dir.path(), symlinks, &format!("{name}/file")), "{symlinks:?} {name}");
+            }
+            let root = Root::open(&root, symlinks).unwrap();
+            assert!(root.read("repodata/file").is_ok() && root.read("repodata/link").is_err());
+        }
+    }
+
+    #[test]
+    fn a_default_acl_is_seen_whatever_its_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        assert!(!has_default_acl(&directory));
+        // As setfacl -d -m o::- writes it: version 2, then tag, rights and who of each entry.
+        let mut acl = vec![2, 0, 0, 0];
+        for (tag, rights) in [(1_u8, 7_u8), (4, 5), (32, 0)] {
+            acl.extend([tag, 0, rights, 0, 255, 255, 255, 255]);
+        }
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::fsetxattr(&directory, "system.posix_acl_default", &acl, flags).is_err() {
+            // This file system has none.
+            return;
+        }
+        assert!(has_default_acl(&directory));
+        let root = Root::open(dir.path(), Symlinks::Inside).unwrap();
+        root.make_directories(&["a"], 0o755).unwrap();
+        assert_eq!(dir.path().join("a").metadata().unwrap().mode() & 0o777, 0o750);
     }
 
     #[test]
