@@ -11,7 +11,7 @@ use libyaml_safer::{Emitter, Encoding, Event, MappingStyle, ScalarStyle, Sequenc
 use crate::repodata::yaml::{Node, Value};
 use folded::{MARK, Unmarked};
 
-/// How a value is written. What says nothing is left out of [`Fields`](Form::Fields).
+/// How a value is written. What says nothing is left out of [`Fields`].
 #[derive(Clone, Copy)]
 enum Form {
     Plain,
