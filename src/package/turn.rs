@@ -23,7 +23,8 @@ pub fn take(bytes: u64, patience: Option<Duration>) -> Option<Turn> {
     READING.take(bytes, patience)
 }
 
-struct Turns {
+/// What is shared: whoever came first is first, also where those behind need less.
+pub(crate) struct Turns {
     state: Mutex<State>,
     whole: u64,
     moved: Condvar,
@@ -49,7 +50,7 @@ impl Turn {
 }
 
 impl Turns {
-    const fn of(whole: u64) -> Self {
+    pub(crate) const fn of(whole: u64) -> Self {
         let state = State { used: 0, queue: VecDeque::new(), last: 0 };
         Self { state: Mutex::new(state), whole, moved: Condvar::new() }
     }
@@ -58,7 +59,8 @@ impl Turns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&'static self, bytes: u64, patience: Option<Duration>) -> Option<Turn> {
+    /// See [`take`].
+    pub(crate) fn take(&'static self, bytes: u64, patience: Option<Duration>) -> Option<Turn> {
         let mut state = self.state();
         if patience.is_some() && state.queue.len() >= QUEUE {
             return None;

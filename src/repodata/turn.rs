@@ -1,64 +1,31 @@
 //! Who may read a stranger's metadata file now. What one of them may cost in memory, once it is unpacked and taken
 //! apart, is bounded; that they are read one at a time bounds what all of them cost together.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::package::turn::{self, Turns};
 
 /// Files that somebody sends.
-static SENT: Queue = Queue::new();
+static SENT: Turns = Turns::of(1);
 /// Files that lie in a repository. Who sends files must not hold them up.
-static LYING: Queue = Queue::new();
+static LYING: Turns = Turns::of(1);
 
 /// A turn; over when it is dropped.
-pub struct Turn(&'static Queue);
+pub struct Turn {
+    _one: Option<turn::Turn>,
+}
 
 impl Turn {
     /// Waits until no other file that was sent is read. Whoever came first is first.
     pub fn for_sent() -> Self {
-        SENT.wait()
+        Self::of(&SENT)
     }
 
     /// Waits until no other file that lies in a repository is read. Whoever came first is first.
     pub fn for_lying() -> Self {
-        LYING.wait()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.lock().served += 1;
-        self.0.called.notify_all();
-    }
-}
-
-struct Queue {
-    numbers: Mutex<Numbers>,
-    called: Condvar,
-}
-
-struct Numbers {
-    /// Given to whoever comes next.
-    next: u64,
-    /// Whose turn it is.
-    served: u64,
-}
-
-impl Queue {
-    const fn new() -> Self {
-        Self { numbers: Mutex::new(Numbers { next: 0, served: 0 }), called: Condvar::new() }
+        Self::of(&LYING)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Numbers> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait(&'static self) -> Turn {
-        let mut numbers = self.lock();
-        let mine = numbers.next;
-        numbers.next += 1;
-        while numbers.served != mine {
-            numbers = self.called.wait(numbers).unwrap_or_else(PoisonError::into_inner);
-        }
-        Turn(self)
+    fn of(turns: &'static Turns) -> Self {
+        Self { _one: turns.take(1, None) }
     }
 }
 
@@ -70,13 +37,13 @@ mod tests {
 
     #[test]
     fn one_reads_at_a_time_and_all_come_to_their_turn() {
-        static QUEUE: Queue = Queue::new();
+        static TURNS: Turns = Turns::of(1);
         let (inside, done) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let _turn = QUEUE.wait();
+                        let _turn = Turn::of(&TURNS);
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         inside.fetch_sub(1, Ordering::SeqCst);
                         done.fetch_add(1, Ordering::SeqCst);
@@ -89,12 +56,12 @@ mod tests {
 
     #[test]
     fn a_turn_ends_with_the_thread_that_had_it() {
-        static QUEUE: Queue = Queue::new();
+        static TURNS: Turns = Turns::of(1);
         let failed = std::thread::spawn(|| {
-            let _turn = QUEUE.wait();
+            let _turn = Turn::of(&TURNS);
             std::panic::resume_unwind(Box::new(()));
         });
         assert!(failed.join().is_err());
-        drop(QUEUE.wait());
+        drop(Turn::of(&TURNS));
     }
 }

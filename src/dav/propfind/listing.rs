@@ -34,8 +34,57 @@ pub(super) enum Kind {
 const BEGIN: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\"";
 const END: &str = "</D:multistatus>\n";
 
+/// Writes one resource after the other.
+struct Pen {
+    wording: Wording,
+    now: Option<Writing>,
+    begun: bool,
+}
+
+impl Pen {
+    fn new(wording: Wording) -> Self {
+        Self { wording, now: None, begun: false }
+    }
+
+    /// See [`Source::fill`]. `next`: the next resource, as long as there is one.
+    fn fill(
+        &mut self,
+        out: &mut String,
+        enough: usize,
+        mut next: impl FnMut() -> Result<Option<Resource>, ServeError>,
+    ) -> Result<bool, ServeError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.push_str(BEGIN);
+            self.wording.declare(out);
+            out.push_str(">\n");
+        }
+        while out.len() < enough {
+            let writing = match &mut self.now {
+                Some(writing) => writing,
+                None => {
+                    let Some(resource) = next()? else {
+                        out.push_str(END);
+                        return Ok(true);
+                    };
+                    self.now.insert(Writing::new(resource))
+                }
+            };
+            if writing.write(out, &self.wording, enough) {
+                self.now = None;
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// A folder with, or without, what is in it; or a file.
 pub(super) struct Folder {
+    members: Members,
+    pen: Pen,
+}
+
+/// What is there, read while it is asked for.
+struct Members {
     handle: Handle,
     share: Arc<Share>,
     /// The repository's, as clients know it.
@@ -46,9 +95,6 @@ pub(super) struct Folder {
     entries: Option<Entries>,
     /// Names that are not files yet.
     empty: std::vec::IntoIter<(String, SystemTime)>,
-    wording: Wording,
-    now: Option<Writing>,
-    begun: bool,
 }
 
 impl Folder {
@@ -75,9 +121,12 @@ impl Folder {
             false => (None, Vec::new()),
         };
         let (first, empty) = (Some(first), empty.into_iter());
-        Ok(Self { handle, share, url, target, first, entries, empty, wording, now: None, begun: false })
+        let members = Members { handle, share, url, target, first, entries, empty };
+        Ok(Self { members, pen: Pen::new(wording) })
     }
+}
 
+impl Members {
     fn member(&self, name: &str) -> Option<Location> {
         let place = self.target.place();
         let text = if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") };
@@ -132,73 +181,38 @@ impl Folder {
 
 impl Source for Folder {
     fn fill(&mut self, out: &mut String, enough: usize) -> Result<bool, ServeError> {
-        if !std::mem::replace(&mut self.begun, true) {
-            out.push_str(BEGIN);
-            self.wording.declare(out);
-            out.push_str(">\n");
-        }
+        let Self { members, pen } = self;
         // Opened for one piece: whoever is slow to take it holds nothing.
-        let properties = self.handle.properties().map_err(reading)?;
-        let locks = self.share.locks.around(self.target.place());
-        while out.len() < enough {
-            let writing = match &mut self.now {
-                Some(writing) => writing,
-                None => {
-                    let Some((location, kind)) = self.next()? else {
-                        out.push_str(END);
-                        return Ok(true);
-                    };
-                    let resource = self.resource(location.as_ref(), kind, properties.as_ref(), &locks)?;
-                    self.now.insert(Writing::new(resource))
-                }
-            };
-            if writing.write(out, &self.wording, enough) {
-                self.now = None;
-            }
-        }
-        Ok(false)
+        let properties = members.handle.properties().map_err(reading)?;
+        let locks = members.share.locks.around(members.target.place());
+        pen.fill(out, enough, || {
+            let Some((location, kind)) = members.next()? else { return Ok(None) };
+            members.resource(location.as_ref(), kind, properties.as_ref(), &locks).map(Some)
+        })
     }
 }
 
 /// The collections at `/` where no repository is.
 pub(super) struct Front {
     hrefs: std::vec::IntoIter<String>,
-    wording: Wording,
-    now: Option<Writing>,
-    begun: bool,
+    pen: Pen,
 }
 
 impl Front {
     pub(super) fn new(hrefs: Vec<String>, wording: Wording) -> Self {
-        Self { hrefs: hrefs.into_iter(), wording, now: None, begun: false }
+        Self { hrefs: hrefs.into_iter(), pen: Pen::new(wording) }
     }
 }
 
 impl Source for Front {
     fn fill(&mut self, out: &mut String, enough: usize) -> Result<bool, ServeError> {
-        if !std::mem::replace(&mut self.begun, true) {
-            out.push_str(BEGIN);
-            self.wording.declare(out);
-            out.push_str(">\n");
-        }
-        while out.len() < enough {
-            let writing = match &mut self.now {
-                Some(writing) => writing,
-                None => {
-                    let Some(href) = self.hrefs.next() else {
-                        out.push_str(END);
-                        return Ok(true);
-                    };
-                    let stamp = crate::tree::FileStamp { inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
-                    let kind = Kind::Real(Listed { name: String::new(), is_directory: true, stamp });
-                    self.now.insert(Writing::new(Resource { href, kind, set: Vec::new(), locks: Vec::new() }))
-                }
-            };
-            if writing.write(out, &self.wording, enough) {
-                self.now = None;
-            }
-        }
-        Ok(false)
+        let Self { hrefs, pen } = self;
+        pen.fill(out, enough, || {
+            let stamp = crate::tree::FileStamp { inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
+            let kind = || Kind::Real(Listed { name: String::new(), is_directory: true, stamp });
+            let resource = |href| Resource { href, kind: kind(), set: Vec::new(), locks: Vec::new() };
+            Ok(hrefs.next().map(resource))
+        })
     }
 }
 
