@@ -81,9 +81,10 @@ fn find(server: &Server, ends: &Ends, parts: &Parts) -> Option<Answer> {
         return None;
     }
     let mounts = server.site.now();
-    let is_open = |mount: &Mount| {
-        mount.config.read == ReadAccess::Anyone && !foreign::is_misdirected(ends, headers, &mount.config)
-    };
+    if foreign::is_misdirected(ends, headers, &mounts) {
+        return None;
+    }
+    let is_open = |mount: &Mount| mount.config.read == ReadAccess::Anyone;
     match route(method, uri.path(), &mounts).ok()? {
         Route::Repomd(mount, file, None) if is_open(mount) => {
             repomd::at_once(&server.given, ends, mount, file, parts)?.ok()

@@ -11,7 +11,6 @@ use hyper::http::request::Parts;
 use super::error::ServeError;
 use super::site::Mounts;
 use super::{Ends, Transport};
-use crate::config::{RepositoryConfig, WriteAccess};
 
 /// Headers that a proxy adds: the loopback peer is then not the client.
 pub(super) const PROXIED: [HeaderName; 6] = [
@@ -34,7 +33,7 @@ pub(super) fn refuse(
     mounts: &Mounts,
     base_url: Option<&str>,
 ) -> Result<(), ServeError> {
-    if mounts.all().iter().any(|mount| is_misdirected(ends, &parts.headers, &mount.config)) {
+    if is_misdirected(ends, &parts.headers, mounts) {
         return Err(ServeError::Misdirected);
     }
     let is_safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
@@ -51,8 +50,8 @@ pub(super) fn refuse(
 
 /// Whether a request came over the loopback device to a server without configuration, which is for this machine
 /// alone, and asked for another host.
-pub(super) fn is_misdirected(ends: &Ends, headers: &HeaderMap, repository: &RepositoryConfig) -> bool {
-    repository.write == WriteAccess::Local
+pub(super) fn is_misdirected(ends: &Ends, headers: &HeaderMap, mounts: &Mounts) -> bool {
+    mounts.is_local()
         && matches!(ends.transport, Transport::Plain | Transport::Tls)
         && ends.local.ip().to_canonical().is_loopback()
         && headers.get_all(HOST).iter().any(|host| !host.to_str().is_ok_and(names_loopback))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::config::RepositoryConfig;
+use crate::config::{RepositoryConfig, WriteAccess};
 use crate::repository::Handle;
 
 /// The repositories as the doors see them. The daemon replaces it whole; every request reads it once.
@@ -19,6 +19,8 @@ pub struct Mounts {
     all: Vec<Mount>,
     /// By their URLs without the slash at the end.
     by_url: HashMap<String, usize>,
+    /// Whether any of them is for this machine alone; asked by every request.
+    is_local: bool,
 }
 
 /// One repository and its door.
@@ -46,12 +48,18 @@ impl Mounts {
         all.sort_by(|a, b| a.config.name.cmp(&b.config.name));
         let by_url =
             all.iter().enumerate().map(|(i, mount)| (bare(&mount.config.url).to_owned(), i)).collect();
-        Self { all, by_url }
+        let is_local = all.iter().any(|mount| mount.config.write == WriteAccess::Local);
+        Self { all, by_url, is_local }
     }
 
     /// All of them, by name.
     pub fn all(&self) -> &[Mount] {
         &self.all
+    }
+
+    /// Whether the server is for this machine alone, as it is without a configuration.
+    pub fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// The repository of this name.
