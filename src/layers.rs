@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config", "crash"];
+const WORDS: &[&str] = &["package", "tree", "repodata", "rights", "config", "crash", "caught"];
 const HANDS: &[&str] = &[
     "watch",
     "scan",
@@ -22,10 +22,10 @@ const WIRING: &[&str] = &["daemon", "cli", "logging", "main", "fuzz"];
 /// What a room may import: rooms, or single things in them. `None` for a room the table lacks.
 fn allowed(room: &str) -> Option<Vec<&'static str>> {
     Some(match room {
-        "package" => vec![],
-        "repodata" => vec!["package"],
+        "package" => vec!["caught"],
+        "repodata" => vec!["package", "caught"],
         "tree" => vec!["package", "repodata"],
-        "rights" | "crash" => vec![],
+        "rights" | "crash" | "caught" => vec![],
         "config" => vec!["package", "repodata", "tree", "rights"],
         "beneath" => WORDS.to_vec(),
         hand if HANDS.contains(&hand) => [WORDS, &["beneath"]].concat(),

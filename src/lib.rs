@@ -14,6 +14,7 @@
 //! ARCHITECTURE.md draws the same picture with its reasons and says which room may import which.
 
 // 1. words and formats: values in, values out
+pub mod caught;
 pub mod config;
 pub mod crash;
 pub mod package;

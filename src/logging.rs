@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, error};
+use tracing::{Event, Level, Subscriber, debug, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
@@ -19,6 +19,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::caught::is_caught;
 use outlet::Outlet;
 pub use outlet::{flush, lost_lines, say};
 
@@ -98,12 +99,16 @@ fn no_level(list: &str) -> Option<&str> {
     list.split(',').map(str::trim).find(|word| !is_known(word))
 }
 
-/// A panic is a bug, and one line like everything else; a backtrace, if one is wanted, follows as it is.
+/// A panic is a bug, but for those of libraries that are caught, and one line like everything else; a backtrace, if one is wanted, follows as it is.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let payload = panic.payload();
     let what = payload.downcast_ref::<&str>().copied();
     let what = what.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    if is_caught() {
+        debug!(place, "a library gave up on what it was given: {what}");
+        return;
+    }
     error!(place, "this is a bug, please report it: {what}");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {

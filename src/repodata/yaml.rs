@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 use std::io::{BufRead, Read};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libyaml_safer::{Error, Event, EventData, Mark, Parser};
+
+use crate::caught::caught;
 
 /// How deep lists and tables may stand in one another.
 const DEEPEST: usize = 64;
@@ -126,10 +127,10 @@ pub fn read(text: &str, mut take: impl FnMut(Document) -> Result<(), YamlError>)
     let mut parser = Parser::new();
     parser.set_input(text.as_bytes().chain(end));
     let (mut open, mut root, mut nodes, mut documents) = (Vec::<Open>::new(), None, 0, 0);
-    let (mut begins, mut explicit) = (0, false);
+    let (mut begins, mut explicit, mut line) = (0, false, 1);
     loop {
-        let event = next(&mut parser)?;
-        let line = number(event.start_mark);
+        let event = next(&mut parser, line)?;
+        line = number(event.start_mark);
         let error = |why: String| Err(YamlError { line, why });
         let node = match event.data {
             EventData::StreamStart { .. } => continue,
@@ -195,11 +196,15 @@ pub fn read(text: &str, mut take: impl FnMut(Document) -> Result<(), YamlError>)
     }
 }
 
-/// The next event. A parser that panics has been given what it does not know.
-fn next(parser: &mut Parser<impl BufRead>) -> Result<Event, YamlError> {
-    match catch_unwind(AssertUnwindSafe(|| parser.parse())) {
-        Ok(event) => event.map_err(|error| explained(&error)),
-        Err(_) => Err(YamlError { line: 1, why: "the parser gives up on it".into() }),
+/// The next event. A parser that panics has been given what it does not know, a tag with a comma behind it for example.
+/// `line`: of the event before.
+fn next(parser: &mut Parser<impl BufRead>, line: usize) -> Result<Event, YamlError> {
+    match caught(|| parser.parse()) {
+        Some(event) => event.map_err(|error| explained(&error)),
+        None => Err(YamlError {
+            line,
+            why: "the YAML parser cannot read what follows, such as a tag with a comma behind it".into(),
+        }),
     }
 }
 
@@ -346,6 +351,7 @@ mod tests {
             ("? [a]\n: b\n", "line 1: a list as a key"),
             ("%TAG ! x\n--- a\n", "line 1: the directive"),
             ("a: b\n---\n[b\n", "line 4: "),
+            ("a: b\nc: [1, !d 'e', !f,\n2]\n", "line 2: the YAML parser cannot"),
         ] {
             let error = refused(text);
             assert!(error.starts_with(why), "{text:?}: {error}");

@@ -16,6 +16,7 @@ use pgp::types::{KeyDetails, Password, SigningKey, Timestamp};
 use rand::rngs::OsRng;
 
 use super::SignError;
+use crate::caught::caught;
 use crate::package::openpgp::{BadSignature, Certificate, id_of};
 
 /// Bits of an RSA key. What EL6 can read and nobody will break soon.
@@ -120,9 +121,8 @@ fn parse(path: &Path) -> Result<(SignedSecretKey, Certificate), SignError> {
     if bytes.starts_with(b"-----BEGIN PGP PUBLIC") {
         return Err(no_key("it is the public half".into()));
     }
-    let parsed = std::panic::catch_unwind(|| SignedSecretKey::from_reader_single(&bytes[..]));
-    let (key, _) = parsed
-        .map_err(|_| no_key("it is malformed".into()))?
+    let (key, _) = caught(|| SignedSecretKey::from_reader_single(&bytes[..]))
+        .ok_or_else(|| no_key("it is malformed".into()))?
         .map_err(|error| no_key(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     let certificate = Certificate::new(key.to_public_key()).map_err(|why| no_key(why.to_string()))?;
     Ok((key, certificate))

@@ -7,6 +7,7 @@ use pgp::ser::Serialize as _;
 use pgp::types::VerifyingKey as _;
 
 use super::{Certificate, Keyring, Vouched};
+use crate::caught::caught;
 use crate::package::{ChecksumType, Hasher};
 
 /// The most bytes of one signature. Today's largest (post-quantum) have some 50 kB.
@@ -72,8 +73,7 @@ pub struct Check {
 impl Check {
     /// `bytes`: one signature packet, as rpm keeps it. Nothing of a stranger's is believed yet.
     pub fn begin(bytes: &[u8], keyring: &Keyring) -> Result<Self, BadSignature> {
-        let begun = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Self::start(bytes, keyring)));
-        begun.unwrap_or_else(|_| Err(unreadable("it is malformed")))
+        caught(|| Self::start(bytes, keyring)).unwrap_or_else(|| Err(unreadable("it is malformed")))
     }
 
     fn start(bytes: &[u8], keyring: &Keyring) -> Result<Self, BadSignature> {
